@@ -1,0 +1,1 @@
+"""Image rescaling and super-resolution."""

@@ -1,0 +1,34 @@
+"""Transparency: give invisible pixels the colours of their neighbours, so that none bleeds into what is seen."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def fill(rgb: Tensor, alpha: Tensor) -> Tensor:
+    """Colours under zero alpha replaced by a smooth continuation of the visible ones.
+
+    Push and pull over a pyramid: averages weighted by alpha on the way down, and on the way up each level
+    fills what the finer one has not.
+
+    Args:
+        rgb: (1, C, H, W) floating point.
+        alpha: (1, 1, H, W) in [0, 1].
+    Returns: `rgb`, changed only where alpha is 0.
+    """
+    seen = (alpha > 0).to(rgb.dtype)
+    return rgb * seen + _pull(rgb * alpha, alpha) * (1 - seen)
+
+
+def _pull(weighted: Tensor, weight: Tensor) -> Tensor:
+    """Colour sum and weight -> colour everywhere; where nothing at all is visible, black."""
+    mean = weighted / weight.clamp(min=1e-6)
+    if max(weight.shape[-2:]) == 1:
+        return mean
+    coarse = _pull(_halve(weighted), _halve(weight))
+    wide = F.interpolate(coarse, size=weight.shape[-2:], mode="bilinear", align_corners=False)
+    known = (weight > 0).to(weight.dtype)
+    return mean * known + wide * (1 - known)
+
+
+def _halve(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)

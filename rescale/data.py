@@ -1,0 +1,97 @@
+"""A folder of pictures -> training crops with their bicubic targets: decoded once, kept as bytes."""
+
+import hashlib
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rescale.errors import UsageError
+from rescale.images import find, read
+from rescale.ops import from_bytes, to_bytes
+from rescale.resample import resample
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures in memory, each beside what bicubic makes of the whole of it.
+
+    The target is made from whole pictures, so that a crop's target is the crop of the target.
+    """
+
+    scale: int
+    hr: list[Tensor]
+    """(3, H, W) uint8, sides multiples of the scale."""
+    bicubic: list[Tensor]
+    """(3, H/scale, W/scale) float16: its rounding error lies 30 dB under the error that is learned from."""
+    digest: str
+    """SHA-256 over names and contents."""
+
+    @cached_property
+    def _areas(self) -> list[int]:
+        """Running total of pixels: a large picture is drawn from more often."""
+        return list(accumulate(x.shape[1] * x.shape[2] for x in self.hr))
+
+    @classmethod
+    def load(cls, files: Sequence[Path], scale: int) -> "Pictures":
+        hr = [_read(file, scale) for file in files]
+        bicubic = [resample(from_bytes(x), (x.shape[1] // scale, x.shape[2] // scale)).half() for x in hr]
+        return cls(scale, hr, bicubic, digest(files))
+
+    def batch(self, size: int, crop: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """`size` random crops of `crop` HR pixels a side, flipped and transposed -> hr, bicubic in [0, 1]."""
+        pairs = [self._crop(crop, generator) for _ in range(size)]
+        hr, bicubic = zip(*pairs, strict=True)
+        return torch.stack(hr), torch.stack(bicubic)
+
+    def _crop(self, crop: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        draw = torch.rand(6, generator=generator).tolist()
+        index = bisect(self._areas, draw[0] * self._areas[-1])
+        hr, bicubic, small = self.hr[index], self.bicubic[index], crop // self.scale
+        top = int(draw[1] * (bicubic.shape[1] - small + 1))
+        left = int(draw[2] * (bicubic.shape[2] - small + 1))
+        at = top * self.scale, left * self.scale
+        hr = from_bytes(hr[:, at[0] : at[0] + crop, at[1] : at[1] + crop])
+        bicubic = bicubic[:, top : top + small, left : left + small].float()
+        return _turn(hr, draw[3:]), _turn(bicubic, draw[3:])
+
+
+def split(files: Sequence[Path], every: int = 50) -> tuple[list[Path], list[Path]]:
+    """Training and validation files: about one in `every` is held out, chosen by its name alone."""
+    held = [f for f in files if int(hashlib.sha256(f.name.encode()).hexdigest(), 16) % every == 0]
+    return [f for f in files if f not in held], held
+
+
+def collect(folders: Sequence[Path], crop: int) -> tuple[list[Path], list[Path]]:
+    """All pictures of some folders as (training, validation)."""
+    files = [file for folder in folders for file in find(folder)]
+    if not files:
+        raise UsageError(f"expected folders with pictures of at least {crop}x{crop}, found none in {list(map(str, folders))}")
+    return split(files)
+
+
+def digest(files: Sequence[Path]) -> str:
+    """SHA-256 over the names and contents of some files, in order."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _read(file: Path, scale: int) -> Tensor:
+    x = to_bytes(read(file).rgb)[0]
+    return x[:, : x.shape[1] // scale * scale, : x.shape[2] // scale * scale].clone()
+
+
+def _turn(x: Tensor, draw: Sequence[float]) -> Tensor:
+    """Each of the eight ways to lay a square, by three coin tosses."""
+    if draw[0] < 0.5:
+        x = x.flip(-1)
+    if draw[1] < 0.5:
+        x = x.flip(-2)
+    return x.transpose(-1, -2) if draw[2] < 0.5 else x

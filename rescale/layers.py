@@ -1,0 +1,165 @@
+"""The parts that networks are built from; what can be undone has its `inverse` beside its `forward`."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SubPixelConv(nn.Module):
+    """A convolution at low resolution, then a pixel shuffle: the upsampler that every model here shares.
+
+    ```
+    (N, C, H, W) ─ convolution ─▶ (N, out·s², H, W) ─ shuffle ─▶ (N, out, s·H, s·W)
+    ```
+
+    Args:
+        channels: of the input.
+        out: channels of the result.
+        scale: s, the side of the cell that the s² channels of each output channel fill.
+        kernel_size: odd; padded so that the size stays.
+        bias: whether the convolution adds a bias.
+    Source: ESPCN (1609.05158), section 2.2.
+    """
+
+    def __init__(self, channels: int, out: int, scale: int, *, kernel_size: int = 1, bias: bool = True) -> None:
+        super().__init__()
+        self.scale = scale
+        self.conv = nn.Conv2d(channels, out * scale**2, kernel_size, padding=kernel_size // 2, bias=bias)
+
+    @classmethod
+    def fixed(cls, weight: Tensor, scale: int) -> "SubPixelConv":
+        """One whose kernel (out·s², channels, k, k) is a constant: no parameter, nothing in the weight file."""
+        layer = cls(weight.shape[1], weight.shape[0] // scale**2, scale, kernel_size=weight.shape[-1], bias=False)
+        del layer.conv.weight
+        layer.conv.register_buffer("weight", weight, persistent=False)
+        return layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(x), self.scale)
+
+
+class Haar(nn.Module):
+    """Halve the sides into four bands: averages of all channels first, then horizontal, vertical, diagonal.
+
+    `(N, C, H, W) <-> (N, 4C, H/2, W/2)`. Divided by 4, not 2, so that the average band of a picture is
+    itself a picture; the way back is then a sub-pixel convolution whose 1x1 kernel holds only -1, 0 and 1.
+
+    Source: IRN (2005.05650), section 3.2; scaling and band order as in the released code.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        signs = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float32)
+        # Row c*4 + p is pixel p of channel c, as the shuffle wants it; column b*C + c is band b of channel c.
+        merge = torch.einsum("bp,cd->cpbd", signs, torch.eye(channels)).reshape(4 * channels, 4 * channels, 1, 1)
+        self.merge = SubPixelConv.fixed(merge, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with _full_precision(x):
+            split = self.merge.conv.weight.transpose(0, 1) / 4
+            return F.conv2d(F.pixel_unshuffle(x, 2), split)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        with _full_precision(y):
+            return self.merge(y)
+
+
+class Dense(nn.Module):
+    """Convolutions of which each sees the input and all earlier results; the last one is linear and starts at zero.
+
+    Starting at zero makes a coupling block the identity, so that an untrained network is the Haar pyramid.
+
+    Args:
+        channels: of the input.
+        out: channels of the result.
+        growth: channels that each hidden convolution adds.
+        depth: number of convolutions, the last one included.
+        gain: of the initial hidden weights; 0.1 in the released code, 1 learns faster in short runs.
+    Source: IRN (2005.05650), section 3.2; initialisation as in the released code.
+    """
+
+    def __init__(self, channels: int, out: int, *, growth: int = 32, depth: int = 5, gain: float = 0.1) -> None:
+        super().__init__()
+        widths = [channels + growth * k for k in range(depth)]
+        outs = [growth] * (depth - 1) + [out]
+        self.convs = nn.ModuleList(nn.Conv2d(w, o, 3, padding=1) for w, o in zip(widths, outs, strict=True))
+        self.activation = nn.LeakyReLU(0.2)
+        for conv in list(self.convs)[:-1]:
+            nn.init.xavier_normal_(conv.weight).data.mul_(gain)  # type: ignore[arg-type]
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.convs[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.convs[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.convs
+        features = x
+        for conv in hidden:
+            new = self.activation(conv(features))
+            features = torch.cat([features.to(new.dtype), new], dim=1)
+        return last(features).to(x.dtype)  # under autocast only the convolutions are half as wide
+
+
+class Coupling(nn.Module):
+    """An invertible block: the detail is added to the low band, then the low band scales and shifts the detail.
+
+    ```
+    low'    = low + φ(detail)
+    detail' = detail · exp(s) + η(low')        s = tanh(ρ(low') / 2), so a factor stays within 1/e .. e
+    ```
+
+    Args:
+        sizes: channels of (low, detail).
+        growth: of the dense sub-networks.
+        depth: of the dense sub-networks.
+        gain: of their initial hidden weights.
+        shared: let one sub-network make both ρ and η (ours, a quarter faster; the paper has two).
+    Source: IRN (2005.05650), equations 5 to 7.
+    """
+
+    def __init__(self, sizes: tuple[int, int], *, growth: int, depth: int, gain: float = 0.1, shared: bool = False) -> None:
+        super().__init__()
+        low, detail = sizes
+        self.sizes = sizes
+        shape = {"growth": growth, "depth": depth, "gain": gain}
+        self.to_low = Dense(detail, low, **shape)
+        outs = [2 * detail] if shared else [detail, detail]
+        self.to_detail = nn.ModuleList(Dense(low, out, **shape) for out in outs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        low, detail = x.split(self.sizes, dim=1)
+        low = low + self.to_low(detail)
+        scale, shift = self._scale_and_shift(low)
+        return torch.cat([low, detail * scale.exp() + shift], dim=1)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        low, detail = y.split(self.sizes, dim=1)
+        scale, shift = self._scale_and_shift(low)
+        detail = (detail - shift) * (-scale).exp()
+        return torch.cat([low - self.to_low(detail), detail], dim=1)
+
+    def _scale_and_shift(self, low: Tensor) -> tuple[Tensor, Tensor]:
+        scale, shift = torch.cat([net(low) for net in self.to_detail], dim=1).chunk(2, dim=1)
+        return torch.tanh(scale / 2), shift
+
+
+class Chain(nn.Module):
+    """Invertible steps in a row; undoing it is walking it backwards."""
+
+    def __init__(self, *steps: nn.Module) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step in self.steps:
+            x = step(x)
+        return x
+
+    def inverse(self, y: Tensor) -> Tensor:
+        for step in reversed(self.steps):
+            y = step.inverse(y)  # type: ignore[operator]
+        return y
+
+
+def _full_precision(x: Tensor) -> torch.autocast:
+    """Autocast off: a change of basis must not lose what the couplings have put into the low bits."""
+    return torch.autocast(x.device.type, enabled=False)

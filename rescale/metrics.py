@@ -1,0 +1,49 @@
+"""PSNR and SSIM: tensors in, one number per picture out; what is measured on is the caller's explicit choice."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of (N, C, H, W) in [0, 1], peak 1, in dB; infinite where both are equal.
+
+    Returns: (N,) float64.
+    """
+    error = (a.double() - b.double()).square().mean(dim=(1, 2, 3))
+    return -10 * torch.log10(error)
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity of (N, C, H, W) in [0, 1], mean over channels and over the valid region.
+
+    An 11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03); a picture narrower than the window gets the
+    largest odd window that fits.
+
+    Returns: (N,) float64.
+    Source: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
+    """
+    a, b = a.double(), b.double()
+    mean_a, mean_b = _blur(a), _blur(b)
+    var_a = _blur(a * a) - mean_a**2
+    var_b = _blur(b * b) - mean_b**2
+    cov = _blur(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    likeness = (2 * mean_a * mean_b + c1) * (2 * cov + c2)
+    return (likeness / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean(dim=(1, 2, 3))
+
+
+def _blur(x: Tensor) -> Tensor:
+    """Gaussian window, valid region only, each axis on its own."""
+    channels, (height, width) = x.shape[1], x.shape[-2:]
+    rows = _window(height).to(x).expand(channels, 1, -1)
+    columns = _window(width).to(x).expand(channels, 1, -1)
+    x = F.conv2d(x, rows[..., None], groups=channels)
+    return F.conv2d(x, columns[..., None, :], groups=channels)
+
+
+def _window(length: int) -> Tensor:
+    size = min(11, length - 1 + length % 2)
+    offset = torch.arange(size, dtype=torch.float64) - size // 2
+    weight = torch.exp(-(offset**2) / (2 * 1.5**2))
+    return weight / weight.sum()

@@ -1,0 +1,64 @@
+"""ESPCN: bicubic down, and a few convolutions at low resolution with a sub-pixel convolution at the end to go up."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rescale.layers import SubPixelConv
+from rescale.models.base import Rescaling
+from rescale.ops import from_ycbcr, luma, quantize, to_ycbcr
+from rescale.resample import resample
+
+
+@dataclass(frozen=True)
+class ESPCNConfig:
+    """What an ESPCN looks like; the defaults are the paper's."""
+
+    scale: int = 3
+    widths: tuple[int, ...] = (64, 32)
+    kernels: tuple[int, ...] = (5, 3, 3)  # of the hidden layers, then of the sub-pixel convolution
+
+
+class ESPCN(Rescaling):
+    """Efficient sub-pixel convolutional network: super-resolution of an ordinary small picture.
+
+    ```
+    lr ─┬─ Y ─ conv 5x5, tanh ─ conv 3x3, tanh ─ SubPixelConv 3x3 ─┬─▶ hr
+        └─ Cb, Cr ───────────── bicubic ────────────────────────────┘
+    ```
+
+    Source: ESPCN (1609.05158), section 2 and 3.2. `downscale` is bicubic, as in the protocol of the field.
+    """
+
+    Config = ESPCNConfig
+    config: ESPCNConfig
+
+    def __init__(self, config: ESPCNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.scale = self.multiple = config.scale
+        self.halo = sum(kernel // 2 for kernel in config.kernels)
+        layers: list[nn.Module] = []
+        channels = 1
+        for width, kernel in zip(config.widths, config.kernels, strict=False):
+            layers += [nn.Conv2d(channels, width, kernel, padding=kernel // 2), nn.Tanh()]
+            channels = width
+        self.body = nn.Sequential(*layers)
+        self.up = SubPixelConv(channels, 1, config.scale, kernel_size=config.kernels[-1])
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Luma (N, 1, h, w) -> (N, 1, h·scale, w·scale)."""
+        return self.up(self.body(y))
+
+    def downscale(self, hr: Tensor) -> Tensor:
+        return resample(hr, (hr.shape[-2] // self.scale, hr.shape[-1] // self.scale))
+
+    def upscale(self, lr: Tensor) -> Tensor:
+        ycc = to_ycbcr(lr)
+        size = (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
+        return from_ycbcr(torch.cat([self(ycc[:, :1]), resample(ycc[:, 1:], size)], dim=1))
+
+    def terms(self, hr: Tensor, bicubic: Tensor) -> dict[str, Tensor]:
+        """restore: mean squared error of the luma."""
+        return {"restore": ((self(luma(quantize(bicubic))) - luma(hr)) ** 2).mean()}

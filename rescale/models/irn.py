@@ -1,0 +1,109 @@
+"""IRN: one invertible network, forward to make the picture small, backward to get it back; dual latents optional."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rescale.errors import UsageError
+from rescale.layers import Chain, Coupling, Haar
+from rescale.models.base import Rescaling
+from rescale.ops import quantize
+
+
+@dataclass(frozen=True)
+class IRNConfig:
+    """What an IRN looks like; the defaults are the published x4."""
+
+    scale: int = 4  # a power of two: one Haar level for each factor of two
+    blocks: tuple[int, ...] = (8, 8)  # coupling blocks after each Haar level
+    growth: int = 32
+    depth: int = 5  # convolutions in a sub-network
+    gain: float = 0.1  # of the initial hidden weights
+    shared: bool = False  # one sub-network for scale and shift: ours, for the small sizes
+    latents: int = 0  # channels of the downscaling latent at HR size; 2 in DLV-IRN
+    up_std: float = 0.0  # of the upscaling latent in training; 1 in IRN; inference always takes zero
+    down_std: float = 0.0  # of the downscaling latent in training: reading A is 0, reading B is 1
+
+    def __post_init__(self) -> None:
+        if self.scale != 2 ** len(self.blocks) or self.scale < 2:
+            raise UsageError(f"expected as many Haar levels as factors of two in the scale, got {self}")
+
+
+class IRN(Rescaling):
+    """Invertible rescaling network, with or without dual latents.
+
+    ```
+    hr (3) ┐                                                             ┌ lr (3)
+           ├─▶ Haar ─ couplings ─ Haar ─ couplings ... ◀─ the same back ─┤
+    down ──┘   └───────────── one level per factor of two ─────────────┘ └ up: what upscaling must invent
+    ```
+
+    Two latents. `up` is what the small picture cannot hold; the decoder does not have it, so it is zero there
+    and training teaches the network to need nothing of it. `down` (DLV-IRN) is a second input beside the
+    picture, of HR size: it gives the couplings room and stands for the freedom in choosing a small picture.
+
+    Source: IRN (2005.05650); its two latents: DLV-IRN (2207.11844). No code of the second is public, and
+    `down` as two extra channels ahead of the first Haar is our reading of its parameter count; that it is
+    zero (reading A) or normal in training (reading B) is an option. Zero `up` in training is not the IRN
+    paper's choice (it samples) but, in several later works, the more accurate one.
+    """
+
+    Config = IRNConfig
+    config: IRNConfig
+
+    def __init__(self, config: IRNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.scale = self.multiple = config.scale
+        steps: list[Haar | Coupling] = []
+        channels = 3 + config.latents
+        for blocks in config.blocks:
+            steps.append(Haar(channels))
+            channels *= 4
+            steps.extend(
+                Coupling(
+                    (3, channels - 3), growth=config.growth, depth=config.depth, gain=config.gain, shared=config.shared
+                )
+                for _ in range(blocks)
+            )
+        self.chain = Chain(*steps)
+        # Two dense sub-networks one after the other in each block; a level k above the LR has 2^k times its pixels.
+        reach = [2 * config.depth * blocks / 2**k for k, blocks in enumerate(reversed(config.blocks))]
+        self.halo = int(sum(reach)) + 1
+
+    def forward(self, hr: Tensor, down: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """hr (N, 3, H, W), down (N, latents, H, W) or None for zero -> lr, up: nothing is lost."""
+        if down is None:
+            down = hr.new_zeros(hr.shape[0], self.config.latents, *hr.shape[-2:])
+        bands = self.chain(torch.cat([hr, down], dim=1) if self.config.latents else hr)
+        return bands[:, :3], bands[:, 3:]
+
+    def inverse(self, lr: Tensor, up: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """lr (N, 3, h, w), up (N, (3 + latents)·scale² - 3, h, w) or None for zero -> hr, down."""
+        if up is None:
+            up = lr.new_zeros(lr.shape[0], (3 + self.config.latents) * self.scale**2 - 3, *lr.shape[-2:])
+        out = self.chain.inverse(torch.cat([lr, up], dim=1))
+        return out[:, :3], out[:, 3:]
+
+    def downscale(self, hr: Tensor) -> Tensor:
+        return self(hr)[0]
+
+    def upscale(self, lr: Tensor) -> Tensor:
+        return self.inverse(lr)[0]
+
+    def terms(self, hr: Tensor, bicubic: Tensor) -> dict[str, Tensor]:
+        """restore: Charbonnier of the restored picture. guide: squared error of the LR. latent: its mean square.
+
+        range: mean square of what leaves [0, 1] in the LR, where the file would cut it off (ours).
+        """
+        down = self.config.down_std * hr.new_empty(hr.shape[0], self.config.latents, *hr.shape[-2:]).normal_()
+        lr, up = self(hr, down)
+        sample = torch.randn_like(up) * self.config.up_std if self.config.up_std else None
+        restored, _ = self.inverse(quantize(lr), sample)
+        return {
+            "restore": ((restored - hr) ** 2 + 1e-6).sqrt().mean(),
+            "guide": ((lr - bicubic) ** 2).mean(),
+            "latent": (up**2).mean(),
+            "range": ((lr - lr.clamp(0, 1)) ** 2).mean(),
+        }

@@ -1,0 +1,80 @@
+"""Pure functions on picture tensors: no weights, no files, no state."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# ITU-R BT.601 in studio range, as MATLAB's rgb2ycbcr: rows give Y, Cb, Cr of RGB in [0, 1], in units of 1/255.
+_YCBCR = ((65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214))
+_YCBCR_OFFSET = (16.0, 128.0, 128.0)
+
+
+def quantize(x: Tensor) -> Tensor:
+    """Round to the 256 levels that an 8-bit file can hold; gradients pass straight through.
+
+    The only lossy step between downscaling and upscaling. The gradient is the identity through the
+    clamp as well, so that a value outside [0, 1] can still be pulled back.
+
+    Args:
+        x: any shape; values outside [0, 1] are clamped.
+    Source: IRN (2005.05650), section 3.3.
+    """
+    levels = (x.detach().clamp(0, 1) * 255).round() / 255
+    return x + (levels - x).detach() if x.requires_grad else levels
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """[0, 1] floats to the uint8 that a file stores."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def from_bytes(x: Tensor) -> Tensor:
+    """The uint8 of a file to float32 in [0, 1]."""
+    return x.float() / 255
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """Studio-range luma, (N, 3, H, W) -> (N, 1, H, W), 16/255 .. 235/255: the Y on which papers measure."""
+    return to_ycbcr(rgb, channels=1)
+
+
+def to_ycbcr(rgb: Tensor, *, channels: int = 3) -> Tensor:
+    """RGB in [0, 1] to studio-range YCbCr in [0, 1] (BT.601, MATLAB's rgb2ycbcr); the first `channels` of it."""
+    matrix, offset = _ycbcr_matrix(rgb)
+    return F.conv2d(rgb, matrix[:channels, :, None, None], offset[:channels])
+
+
+def from_ycbcr(ycc: Tensor) -> Tensor:
+    """The exact inverse of `to_ycbcr`; the result is not clamped."""
+    matrix, offset = _ycbcr_matrix(ycc)
+    inverse = torch.linalg.inv(matrix.double()).to(ycc.dtype)
+    return F.conv2d(ycc - offset[:, None, None], inverse[:, :, None, None])
+
+
+def _ycbcr_matrix(like: Tensor) -> tuple[Tensor, Tensor]:
+    return like.new_tensor(_YCBCR) / 255, like.new_tensor(_YCBCR_OFFSET) / 255
+
+
+def pad(x: Tensor, multiple: int) -> Tensor:
+    """Extend bottom and right to the next multiple by repeating the mirrored edge; works from 1x1 up."""
+    height, width = x.shape[-2:]
+    rows = _mirror(height, -height % multiple, x.device)
+    columns = _mirror(width, -width % multiple, x.device)
+    return x[..., rows, :][..., columns] if rows.numel() + columns.numel() > height + width else x
+
+
+def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The top left `size` (height, width) of x: the opposite of `pad`."""
+    return x[..., : size[0], : size[1]]
+
+
+def shave(x: Tensor, border: int) -> Tensor:
+    """x without `border` pixels on each of its four sides."""
+    return x[..., border : x.shape[-2] - border, border : x.shape[-1] - border] if border else x
+
+
+def _mirror(length: int, extra: int, device: torch.device) -> Tensor:
+    """Indices 0 .. length-1, then `extra` more that walk back and forth without repeating the edge."""
+    period = max(2 * (length - 1), 1)
+    index = torch.arange(length + extra, device=device) % period
+    return torch.where(index < length, index, period - index)

@@ -1,0 +1,119 @@
+"""Weight files that describe themselves: safetensors with a header that rebuilds the network.
+
+`weights/manifest.toml` is the one place that names the shipped files and their digests. A digest is taken of
+the very bytes that are then parsed, before any tensor is built; a pickle is never opened.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import TypeAdapter
+
+from rescale.errors import InputError, RescaleError, UsageError, WeightsError
+from rescale.images import publish
+from rescale.models import MODELS, Rescaling
+
+_KEY = "rescale"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network with what its file says about it."""
+
+    name: str
+    sha256: str
+    model: Rescaling
+    header: dict[str, Any]
+    """model, config, and from training: recipe, steps, data (digest), scores."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the manifest."""
+
+    file: str
+    sha256: str
+    size_bytes: int
+    model: str
+    scale: int
+    parameters: int
+    summary: str
+    scores: dict[str, str]
+    """"Set5": "HR on Y dB / SSIM, LR on Y dB": as `rescale evaluate` printed them."""
+
+
+def folder() -> Path:
+    """Where the shipped weights lie: inside the installed package, or beside it in a checkout."""
+    packed = Path(__file__).parent / "weights"
+    return packed if packed.is_dir() else Path(__file__).parent.parent / "weights"
+
+
+@lru_cache(maxsize=1)
+def manifest() -> dict[str, Entry]:
+    """The shipped weights by model id."""
+    rows = tomllib.loads((folder() / "manifest.toml").read_text(encoding="utf-8"))
+    return TypeAdapter(dict[str, Entry]).validate_python(rows)
+
+
+def load(name: str | Path) -> Weights:
+    """A network by its id in the manifest, or from a safetensors file that this package wrote.
+
+    Raises: UsageError for an unknown id; WeightsError where the bytes are not the manifest's or not ours.
+    """
+    entry = manifest().get(str(name))
+    path = folder() / entry.file if entry else Path(name)
+    if not entry and path.suffix != ".safetensors":
+        known = ", ".join(manifest())
+        raise UsageError(f"expected a model id ({known}) or a .safetensors file, got {str(name)!r}")
+    data = _bytes(path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if entry and sha256 != entry.sha256:
+        raise WeightsError(f"{path.name}: expected SHA-256 {entry.sha256[:16]}…, got {sha256[:16]}…; reinstall rescale")
+    header, model = _parse(data, path.name)
+    return Weights(str(name) if entry else path.stem, sha256, model, header)
+
+
+def save(path: Path, model: Rescaling, **facts: Any) -> None:
+    """Write a network and what is known of it; the opposite of `load`. Never leaves half a file."""
+    name = next(key for key, cls in MODELS.items() if type(model) is cls)
+    header = {"format": 1, "model": name, "config": dataclasses.asdict(model.config), **facts}
+    tensors = {key: tensor.detach().contiguous() for key, tensor in model.state_dict().items()}
+    publish(path, safetensors.torch.save(tensors, {_KEY: json.dumps(header)}), overwrite=True)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _parse(data: bytes, name: str) -> tuple[dict[str, Any], Rescaling]:
+    """The header and the network that it describes, holding the file's tensors; strict in every respect."""
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
+        tensors = safetensors.torch.load(data)
+    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise WeightsError(f"{name}: expected a safetensors file written by rescale, got something else") from error
+    try:
+        if header["format"] != 1:
+            raise WeightsError(f"{name}: expected weight format 1, got {header['format']}; update rescale")
+        cls = MODELS[header["model"]]
+        model = cls(TypeAdapter(cls.Config).validate_python(header["config"]))  # type: ignore[call-arg]
+        model.load_state_dict(tensors)
+    except (KeyError, ValueError, TypeError, RuntimeError, RescaleError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "nothing more is known"
+        raise WeightsError(f"{name}: its header and its tensors do not fit: {reason}") from error
+    if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
+        raise WeightsError(f"{name}: expected finite numbers, got NaN or infinity")
+    return header, model.eval()
