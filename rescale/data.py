@@ -71,7 +71,9 @@ def collect(folders: Sequence[Path], crop: int) -> tuple[list[Path], list[Path]]
     """All pictures of some folders as (training, validation)."""
     files = [file for folder in folders for file in find(folder)]
     if not files:
-        raise UsageError(f"expected folders with pictures of at least {crop}x{crop}, found none in {list(map(str, folders))}")
+        raise UsageError(
+            f"expected folders with pictures of at least {crop}x{crop}, found none in {list(map(str, folders))}"
+        )
     return split(files)
 
 

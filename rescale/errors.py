@@ -47,7 +47,7 @@ class WeightsError(RescaleError):
     exit_code = 4
 
 
-class EnvironmentFault(RescaleError):
+class EnvironmentFault(RescaleError):  # noqa: N818
     """The machine, not the input: disk full, no permission, out of memory, a missing extra."""
 
     exit_code = 5

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
 from rescale import chunks
 from rescale.errors import EnvironmentFault, InputError, RefusedError, UnsupportedError, UsageError
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[Any]  # uint8 or uint16
 
 FORMATS = {
     ".png": "PNG", ".apng": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".webp": "WEBP", ".avif": "AVIF",
@@ -100,11 +100,15 @@ def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     Raises: InputError for what is no readable picture; UnsupportedError for several frames, and for modes and
         depths that cannot be kept; RefusedError above `max_pixels`, before any pixel is decoded.
     """
-    data = _regular_file(path)
-    with _decoding(path.name), _pillow_without_limit(), Image.open(BytesIO(data), formats=_allowed()) as image:
-        _check_size(path.name, image.size, max_pixels)
-        notes = _check_frames(path.name, image)
-        picture = _decode(path.name, image, data)
+    return decode(_regular_file(path), path.name, max_pixels=max_pixels)
+
+
+def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """`read` of a file that is already in memory; the opposite of `encode`."""
+    with _decoding(name), _pillow_without_limit(), Image.open(BytesIO(data), formats=_allowed()) as image:
+        _check_size(name, image.size, max_pixels)
+        notes = _check_frames(name, image)
+        picture = _decode(name, image, data)
     return replace(picture, notes=(*notes, *picture.notes))
 
 
@@ -122,7 +126,9 @@ def to_pil(picture: Picture) -> Image.Image:
     if picture.alpha is not None:
         pixels = np.dstack([pixels, picture.alpha])
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[1 if pixels.ndim == 2 else pixels.shape[2]]
-    image = Image.fromarray(pixels) if picture.depth == 16 else Image.frombytes(mode, picture.size[::-1], pixels.tobytes())
+    image = (
+        Image.fromarray(pixels) if picture.depth == 16 else Image.frombytes(mode, picture.size[::-1], pixels.tobytes())
+    )
     facts = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp, "dpi": picture.dpi}
     image.info.update({key: value for key, value in facts.items() if value is not None})
     return image
@@ -156,7 +162,9 @@ def format_of(path: Path) -> str:
         raise UsageError(f"expected one of {' '.join(sorted(FORMATS))}, got {path.name!r}") from None
 
 
-def encode(format: str, picture: Picture, *, quality: int | None = None, lossless: bool = True) -> tuple[bytes, list[str]]:
+def encode(
+    format: str, picture: Picture, *, quality: int | None = None, lossless: bool = True
+) -> tuple[bytes, list[str]]:
     """The bytes of a file, and what it could not hold."""
     _check_holds(format, picture)
     if format == "PNG":
@@ -248,13 +256,15 @@ def _decoding(name: str) -> Iterator[None]:
         yield
     except (InputError, RefusedError):
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         formats = ", ".join(dict.fromkeys(FORMATS.values()))
         raise InputError(f"{name}: expected a picture ({formats}), got something else") from error
     except MemoryError as error:
         raise EnvironmentFault(f"{name}: not enough memory to decode it") from error
     except Exception as error:  # decoders leak anything: OSError, SyntaxError, struct.error, KeyError ...
-        raise InputError(f"{name}: damaged or truncated: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+        raise InputError(
+            f"{name}: damaged or truncated: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
 
 
 @contextmanager
@@ -304,7 +314,7 @@ def _decode(name: str, image: Image.Image, data: bytes) -> Picture:
     raw = chunks.read(data) if data.startswith(chunks.SIGNATURE) else []
     deep = _deep_pixels(name, image, data, raw)
     image, notes = (image, ()) if deep is not None else _plain_mode(name, image)
-    pixels, alpha = _planes(deep if deep is not None else np.asarray(image))
+    pixels, alpha = _planes(deep if deep is not None else np.array(image))
     exif = image.getexif()
     turn = exif.pop(0x0112, 1)
     return Picture(
@@ -440,7 +450,10 @@ def _encode_png(picture: Picture) -> bytes:
         out = BytesIO()
         to_pil(replace(picture, icc=None, exif=None, xmp=None, dpi=None)).save(out, "PNG")
         data = out.getvalue()
-    return chunks.insert(bytes(data), list(chunks.describe(picture.icc, picture.exif, picture.xmp, picture.dpi, picture.text, picture.colour_chunks)))
+    return chunks.insert(
+        bytes(data),
+        list(chunks.describe(picture.icc, picture.exif, picture.xmp, picture.dpi, picture.text, picture.colour_chunks)),
+    )
 
 
 def _encode_tiff16(picture: Picture) -> bytes:

@@ -1,5 +1,7 @@
 """The parts that networks are built from; what can be undone has its `inverse` beside its `forward`."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -116,14 +118,16 @@ class Coupling(nn.Module):
     Source: IRN (2005.05650), equations 5 to 7.
     """
 
-    def __init__(self, sizes: tuple[int, int], *, growth: int, depth: int, gain: float = 0.1, shared: bool = False) -> None:
+    def __init__(
+        self, sizes: tuple[int, int], *, growth: int, depth: int, gain: float = 0.1, shared: bool = False
+    ) -> None:
         super().__init__()
         low, detail = sizes
         self.sizes = sizes
-        shape = {"growth": growth, "depth": depth, "gain": gain}
-        self.to_low = Dense(detail, low, **shape)
+        dense = partial(Dense, growth=growth, depth=depth, gain=gain)
+        self.to_low = dense(detail, low)
         outs = [2 * detail] if shared else [detail, detail]
-        self.to_detail = nn.ModuleList(Dense(low, out, **shape) for out in outs)
+        self.to_detail = nn.ModuleList(dense(low, out) for out in outs)
 
     def forward(self, x: Tensor) -> Tensor:
         low, detail = x.split(self.sizes, dim=1)

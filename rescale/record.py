@@ -56,7 +56,9 @@ class Record(BaseModel):
         except ValidationError as error:
             problem = error.errors()[0]
             if problem["loc"] == ("version",) and isinstance(problem["input"], int):
-                raise RecordError(f"the record has version {problem['input']}, this rescale knows 1; update it") from error
+                raise RecordError(
+                    f"the record has version {problem['input']}, this rescale knows 1; update it"
+                ) from error
             where = ".".join(str(part) for part in problem["loc"]) or "its JSON"
             raise RecordError(f"the record is damaged: {where}: {problem['msg']}") from error
         if min(record.size) < 1:

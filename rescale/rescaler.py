@@ -1,28 +1,28 @@
 """The inference object: pictures in, pictures of the same kind out; check, pad, tile, call, clamp, crop."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from rescale import alpha, ops, record, weights
+from rescale import alpha, kinds, ops, record, weights
 from rescale.errors import RecordError, RescaleError, UsageError
-from rescale.images import Picture, from_pil, to_pil
+from rescale.images import Picture
+from rescale.kinds import Kind
 from rescale.models import Rescaling
 from rescale.tiles import tiled
 
 Size = tuple[int, int]
-Picturelike = TypeVar("Picturelike", Image.Image, NDArray[np.generic], Tensor)
-TILE = 1024  # HR pixels a side
+TILE = 1024
+"""HR pixels a side: the overlap costs little, and the features of one tile fit any machine."""
 
 
-def load(model: str | Path = "irn-x4", *, device: str | torch.device | None = None) -> "Rescaler":
+def load(model: str | Path = "irn-x4-small", *, device: str | torch.device | None = None) -> "Rescaler":
     """A model ready to use.
 
     Args:
@@ -30,14 +30,19 @@ def load(model: str | Path = "irn-x4", *, device: str | torch.device | None = No
         device: where to run; a CUDA device if there is one, else the CPU.
     Raises: UsageError for an unknown id; WeightsError where the file is not what it should be.
     """
-    return Rescaler(weights.load(model), device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"expected a device that this machine has, got {device!r}") from error
+    return Rescaler(weights.load(model), device=where)
 
 
 class Rescaler:
     """Makes pictures small and large again with one model; remembers nothing between calls.
 
-    Takes a Pillow image, a numpy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16 or
-    floats in [0, 1], or a tensor (3, H, W) or (N, 3, H, W) of floats in [0, 1]; gives back the same kind.
+    Takes a Pillow image; a numpy array (H, W) or (H, W, 1 to 4) of uint8 or uint16, or (H, W) or (H, W, 3) of
+    floats in [0, 1]; or a tensor (3, H, W) or (N, 3, H, W) of floats in [0, 1]. Gives back the same kind.
     """
 
     def __init__(self, source: weights.Weights, *, device: str | torch.device = "cpu") -> None:
@@ -55,8 +60,8 @@ class Rescaler:
         """The size (height, width) of the small picture: rounded up, so that it covers the original."""
         return -(-size[0] // self.scale), -(-size[1] // self.scale)
 
-    def downscale(self, image: Picturelike, *, scale: float | None = None, size: Size | None = None) -> Picturelike:
-        """The small picture, its values already those that an 8-bit (or the input's 16-bit) file can hold.
+    def downscale(self, image: Kind, *, scale: float | None = None, size: Size | None = None) -> Kind:
+        """The small picture, its values already those that an 8-bit file can hold (16-bit, for 16-bit input).
 
         A Pillow result carries its record in `info["rescale"]`, so that `upscale` finds the exact size.
 
@@ -67,16 +72,19 @@ class Rescaler:
         Raises: UsageError for a scale or size that this model does not make, or another kind of picture.
         """
         self._check_scale(scale)
-        if isinstance(image, Tensor):
-            self._check_size(size, self.small_size((image.shape[-2], image.shape[-1])), "small")
-            return _tensor(image, lambda x: ops.quantize(self._run(x, self._down)))
-        picture = _picture(image)
-        self._check_size(size, self.small_size(picture.size), "small")
+        if not kinds.is_levels(image):
+            x = kinds.to_batch(image)
+            self._check_small(size, _size(x))
+            return kinds.from_batch(ops.quantize(self._run(x, self._down(_size(x)))), image)
+        picture = kinds.to_picture(image)
+        self._check_small(size, picture.size)
         small = self.downscale_picture(picture)
-        return _like(image, small, record=self.describe(small, picture).model_dump_json())
+        return kinds.with_info(
+            kinds.from_picture(small, image), record.KEY, self.describe(small, picture).model_dump_json()
+        )
 
-    def upscale(self, image: Picturelike, *, scale: float | None = None, size: Size | None = None) -> Picturelike:
-        """The large picture.
+    def upscale(self, image: Kind, *, scale: float | None = None, size: Size | None = None) -> Kind:
+        """The large picture: the opposite of `downscale`.
 
         Args:
             image: see the class.
@@ -85,18 +93,19 @@ class Rescaler:
         Raises: UsageError for a scale or size that does not fit; RecordError if the image was made by another model.
         """
         self._check_scale(scale)
-        if isinstance(image, Tensor):
-            return _tensor(image, lambda x: self._run(x, self._up, size=self._large_size((x.shape[-2], x.shape[-1]), size)).clamp(0, 1))
-        size = size or self._recorded_size(image)
-        return _like(image, self.upscale_picture(_picture(image), size=size))
+        if not kinds.is_levels(image):
+            x = kinds.to_batch(image)
+            return kinds.from_batch(self._run(x, self._up(_size(x), size)).clamp(0, 1), image)
+        large = self.upscale_picture(kinds.to_picture(image), size=size or self._recorded_size(image))
+        return kinds.from_picture(large, image)
 
     def downscale_picture(self, picture: Picture) -> Picture:
         """The small picture; grey stays grey, and alpha is a plane of its own."""
-        return self._planes(picture, self._down)
+        return self._planes(picture, self._down(picture.size))
 
     def upscale_picture(self, picture: Picture, *, size: Size | None = None) -> Picture:
-        """The large picture of the given (height, width); the opposite of `downscale_picture`."""
-        return self._planes(picture, self._up, size=self._large_size(picture.size, size))
+        """The large picture of the given (height, width)."""
+        return self._planes(picture, self._up(picture.size, size))
 
     def describe(self, small: Picture, original: Picture) -> record.Record:
         """What the small picture is to say about itself."""
@@ -110,141 +119,105 @@ class Rescaler:
             pixels=record.digest(small),
         )
 
-    def _planes(self, picture: Picture, way: "_Way", size: Size | None = None) -> Picture:
-        top = 2**picture.depth - 1
-        rgb = _levels(picture.pixels)
-        if picture.alpha is None:
-            return replace(picture, pixels=self._colours(rgb, top, way, size))
-        plane = _levels(picture.alpha[..., None])
-        filled = alpha.fill(rgb.float(), plane.float() / top).round().to(rgb.dtype) if (plane == 0).any() else rgb
-        small_alpha = self._colours(plane, top, way, size)[..., 0]
-        return replace(picture, pixels=self._colours(filled, top, way, size), alpha=np.ascontiguousarray(small_alpha))
+    def _down(self, size: Size) -> "_Way":
+        return _Way(self.model.downscale, (1, self.scale), self.model.multiple, self.small_size(size))
 
-    def _colours(self, levels: Tensor, top: int, way: "_Way", size: Size | None) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """(1, 1 or 3, H, W) levels -> (H', W', 1 or 3) levels as numpy."""
-        if levels.shape[1] == 1 and bool((levels == levels.flatten()[0]).all()):  # an opaque alpha stays exactly so
-            height, width = size or self.small_size((levels.shape[-2], levels.shape[-1]))
-            out = levels[..., :1, :1].expand(1, 1, height, width)
+    def _up(self, small: Size, size: Size | None) -> "_Way":
+        full = small[0] * self.scale, small[1] * self.scale
+        if size is not None and self.small_size(size) != small:
+            fits = self.small_size(size)
+            raise UsageError(
+                f"expected a small picture of {_by(fits)} for {_by(size)} at x{self.scale}, got {_by(small)}"
+            )
+        return _Way(self.model.upscale, (self.scale, 1), 1, size or full)
+
+    def _planes(self, picture: Picture, way: "_Way") -> Picture:
+        top = 2**picture.depth - 1
+        colours = _levels(picture.pixels)
+        if picture.alpha is None:
+            return replace(picture, pixels=self._plane(colours, top, way))
+        plane = _levels(picture.alpha[..., None])
+        if (plane == 0).any():
+            colours = alpha.fill(colours.float(), plane.float() / top).round().to(colours.dtype)
+        made = self._plane(plane, top, way)[..., 0]
+        return replace(picture, pixels=self._plane(colours, top, way), alpha=np.ascontiguousarray(made))
+
+    def _plane(self, levels: Tensor, top: int, way: "_Way") -> NDArray[Any]:
+        """(1, 1 or 3, H, W) levels 0 .. top -> (H', W', 1 or 3), the same as uint8 or uint16."""
+        if levels.shape[1] == 1 and bool((levels == levels.flatten()[0]).all()):  # opaque alpha stays exactly that
+            out = levels[..., :1, :1].expand(1, 1, *way.size)
         else:
-            out = self._run(levels, way, size=size, top=top)
+            out = self._run(levels, way, top=top)
         return out[0].permute(1, 2, 0).contiguous().numpy().astype(np.uint8 if top == 255 else np.uint16)
 
-    def _run(self, source: Tensor, way: "_Way", *, size: Size | None = None, top: int | None = None) -> Tensor:
-        """Pad, tile, call, crop. With `top`, levels 0 .. top in and out; else floats."""
-        grey = source.shape[1] == 1
+    def _run(self, source: Tensor, way: "_Way", *, top: int | None = None) -> Tensor:
+        """Pad, tile, call, crop; with `top`, levels 0 .. top in and out, else floats."""
+        is_grey = source.shape[1] == 1
+        down = way.ratio[1]
 
         def load(x: Tensor) -> Tensor:
             x = x.to(self.device, torch.float32)
             x = x / top if top else x
             return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
+        def call(x: Tensor) -> Tensor:
+            with torch.inference_mode():
+                return way.function(x)
+
         def store(y: Tensor) -> Tensor:
             if not torch.isfinite(y).all():
                 raise RescaleError(f"{self.name} made numbers that are not finite; nothing was written")
-            y = y.mean(dim=1, keepdim=True) if grey else y
+            y = y.mean(dim=1, keepdim=True) if is_grey else y
             return (y.clamp(0, 1) * top).round().to(source.dtype).cpu() if top else y.cpu()
 
-        is_up = way == self._up
-        final = size or self.small_size((source.shape[-2], source.shape[-1]))
-        padded = source if is_up else ops.pad(source, self.model.multiple)
-        step = 1 if is_up else self.scale
-        out = [
-            tiled(
-                way,
-                padded[n : n + 1],
-                ratio=(self.scale, 1) if is_up else (1, self.scale),
-                side=TILE // self.scale * step,
-                halo=self.model.halo * step,
-                load=load,
-                store=store,
-            )
-            for n in range(source.shape[0])
+        # The geometry of tiles is the same in both directions and for every picture.
+        side, halo = TILE // self.scale * down, self.model.halo * down
+        results = [
+            tiled(call, one[None], ratio=way.ratio, side=side, halo=halo, load=load, store=store)
+            for one in ops.pad(source, way.multiple)
         ]
-        return ops.crop(torch.cat(out), final)
-
-    def _down(self, x: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return self.model.downscale(x)
-
-    def _up(self, x: Tensor) -> Tensor:
-        with torch.inference_mode():
-            return self.model.upscale(x)
-
-    def _large_size(self, small: Size, size: Size | None) -> Size:
-        if size is None:
-            return small[0] * self.scale, small[1] * self.scale
-        if self.small_size(size) != small:
-            fits = self.small_size(size)
-            raise UsageError(f"expected a small picture of {_by(fits)} for {_by(size)} at x{self.scale}, got {_by(small)}")
-        return size
+        return ops.crop(torch.cat(results), way.size)
 
     def _check_scale(self, scale: float | None) -> None:
         if scale is not None and scale != self.scale:
             raise UsageError(f"{self.name} works at x{self.scale}, got x{scale:g}; `rescale models` lists the others")
 
-    def _check_size(self, size: Size | None, made: Size, what: str) -> None:
+    def _check_small(self, size: Size | None, original: Size) -> None:
+        made = self.small_size(original)
         if size is not None and tuple(size) != made:
-            raise UsageError(f"{self.name} makes a {what} picture of {_by(made)} here, got {_by(size)}")
+            raise UsageError(f"{self.name} makes {_by(made)} of this picture, got size {_by(size)}")
 
     def _recorded_size(self, image: object) -> Size | None:
-        text = image.info.get(record.KEY) if isinstance(image, Image.Image) else None
+        text = getattr(image, "info", {}).get(record.KEY)
         if text is None:
             return None
         found = record.Record.parse(text)
         if (found.model, found.weights) != (self.name, self.digest):
-            raise RecordError(f"this picture was made small by {found.model} ({found.weights}); load that, not {self.name}")
+            raise RecordError(
+                f"this picture was made small by {found.model} ({found.weights}); load that, not {self.name}"
+            )
         return found.size
 
 
-_Way = Callable[[Tensor], Tensor]
+@dataclass(frozen=True)
+class _Way:
+    """Down or up: what to call, and the sizes that go with it."""
+
+    function: Callable[[Tensor], Tensor]
+    ratio: tuple[int, int]
+    multiple: int
+    size: Size
 
 
-def _by(size: Size) -> str:
-    return f"{size[1]}x{size[0]}"
-
-
-def _tensor(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    if x.ndim not in (3, 4) or x.shape[-3] != 3 or not x.is_floating_point():
-        raise UsageError(f"expected a float tensor of shape (3, H, W) or (N, 3, H, W), got {x.dtype} {tuple(x.shape)}")
-    out = function(x if x.ndim == 4 else x[None]).to(x)
-    return out if x.ndim == 4 else out[0]
-
-
-def _levels(pixels: NDArray[np.generic]) -> Tensor:
+def _levels(pixels: NDArray[Any]) -> Tensor:
     """(H, W, C) -> (1, C, H, W); 16 bits as int32, as torch does little with uint16."""
     wide = pixels if pixels.dtype == np.uint8 else pixels.astype(np.int32)
     return torch.from_numpy(wide).permute(2, 0, 1)[None]
 
 
-def _picture(image: object) -> Picture:
-    if isinstance(image, Image.Image):
-        return from_pil(image)
-    if isinstance(image, np.ndarray):
-        return _from_array(image)
-    raise UsageError(f"expected a Pillow image, a numpy array or a tensor, got {type(image).__name__}")
+def _size(x: Tensor) -> Size:
+    return x.shape[-2], x.shape[-1]
 
 
-def _from_array(array: NDArray[np.generic]) -> Picture:
-    pixels = array[..., None] if array.ndim == 2 else array
-    if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
-        raise UsageError(f"expected an array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {array.shape}")
-    if np.issubdtype(pixels.dtype, np.floating):  # floats take the finest levels there are
-        pixels = (np.clip(pixels.astype(np.float64), 0, 1) * 65535).round().astype(np.uint16)
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise UsageError(f"expected uint8, uint16 or floats in [0, 1], got {array.dtype}")
-    pixels = np.ascontiguousarray(pixels)
-    if pixels.shape[2] % 2:
-        return Picture(pixels)
-    return Picture(np.ascontiguousarray(pixels[..., :-1]), alpha=np.ascontiguousarray(pixels[..., -1]))
-
-
-def _like(image: object, picture: Picture, **info: str) -> object:
-    """The picture as the kind of thing that `image` is."""
-    if isinstance(image, Image.Image):
-        made = to_pil(picture)
-        made.info.update({record.KEY: text for text in info.values()})
-        return made
-    assert isinstance(image, np.ndarray)
-    pixels = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
-    pixels = pixels[..., 0] if image.ndim == 2 else pixels
-    return (pixels / 65535).astype(image.dtype) if np.issubdtype(image.dtype, np.floating) else pixels
+def _by(size: Size) -> str:
+    return f"{size[1]}x{size[0]}"

@@ -6,9 +6,9 @@ import math
 import time
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 import torch
@@ -109,7 +109,7 @@ def train(
         averaged.update_parameters(model)
         step += 1
         if step % recipe.validate_every == 0 or done >= 1:
-            network = averaged.module
+            network = cast(Rescaling, averaged.module)
             hr_db, lr_db = validate(network, held)
             is_best = hr_db > best
             best = max(best, hr_db)
@@ -127,7 +127,7 @@ def build(recipe: Recipe) -> Rescaling:
     """The untrained network of a recipe."""
     try:
         cls = MODELS[recipe.model]
-        model = cls(TypeAdapter(cls.Config).validate_python(recipe.config))  # type: ignore[call-arg]
+        model = cls(TypeAdapter(cls.Config).validate_python(recipe.config))
     except (KeyError, ValidationError) as error:
         raise UsageError(f"expected a model of {sorted(MODELS)} with a fitting config: {error}") from error
     if recipe.crop % model.multiple:
@@ -143,7 +143,9 @@ def validate(model: Rescaling, held: Pictures, side: int = 256) -> tuple[float, 
             hr, bicubic = _middle(hr, side), _middle(bicubic, side // held.scale)
             hr, bicubic = from_bytes(hr)[None], quantize(bicubic.float())[None]
             lr = quantize(model.downscale(hr))
-            scores.append([psnr(luma(quantize(model.upscale(lr))), luma(hr)), psnr(luma(lr), luma(bicubic)).clamp(max=99)])
+            scores.append(
+                [psnr(luma(quantize(model.upscale(lr))), luma(hr)), psnr(luma(lr), luma(bicubic)).clamp(max=99)]
+            )
     hr_db, lr_db = torch.tensor(scores).mean(dim=0).tolist()
     return hr_db, lr_db
 
@@ -153,15 +155,14 @@ def _middle(x: Tensor, side: int) -> Tensor:
     return x[..., top : top + side, left : left + side]
 
 
-def _step(
-    recipe: Recipe, model: Rescaling, adam: torch.optim.Adam, learn: Pictures, step: int, done: float
-) -> float:
+def _step(recipe: Recipe, model: Rescaling, adam: torch.optim.Adam, learn: Pictures, step: int, done: float) -> float:
     """One step of descent; the batch depends on the seed and the step alone, so that a resumed run sees the same."""
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
     hr, bicubic = learn.batch(recipe.batch, recipe.crop, generator)
     torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
     for group in adam.param_groups:
-        group["lr"] = recipe.lr * min(1, (step + 1) / max(recipe.warmup, 1)) * (1 + math.cos(math.pi * min(done, 1))) / 2
+        warm = min(1, (step + 1) / max(recipe.warmup, 1))
+        group["lr"] = recipe.lr * warm * (1 + math.cos(math.pi * min(done, 1))) / 2
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
         terms = model.terms(hr.contiguous(memory_format=torch.channels_last), bicubic)
         loss = sum((weight * terms[name] for name, weight in recipe.loss.items()), start=hr.new_zeros(()))
@@ -202,7 +203,7 @@ def _resume(
         return 0, 0.0, -math.inf
     with safetensors.safe_open(path, "pt") as file:
         facts = json.loads(file.metadata()["run"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118: not a dict
+        tensors = {key: file.get_tensor(key) for key in list(file.keys())}
     if facts["recipe"] != recipe.model_dump():
         raise InputError(f"{path} was begun with another recipe; give another folder or that recipe")
     model.load_state_dict(_under(tensors, "model."))
@@ -222,7 +223,7 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _log(path: Path, report: Progress) -> None:
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.DictWriter(file, [field.name for field in fields(Progress)])
         if is_new:
-            writer.writerow(["step", "elapsed_s", "loss", "hr_db", "lr_db", "is_best"])
-        writer.writerow([report.step, f"{report.elapsed_s:.1f}", f"{report.loss:.6f}", f"{report.hr_db:.4f}", f"{report.lr_db:.4f}", report.is_best])
+            writer.writeheader()
+        writer.writerow(asdict(report))

@@ -7,6 +7,7 @@ the very bytes that are then parsed, before any tensor is built; a pickle is nev
 import dataclasses
 import hashlib
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ from pydantic import TypeAdapter
 
 from rescale.errors import InputError, RescaleError, UsageError, WeightsError
 from rescale.images import publish
-from rescale.models import MODELS, Rescaling
+from rescale.models import MODELS, Bicubic, BicubicConfig, Rescaling
 
 _KEY = "rescale"
 
@@ -69,6 +70,8 @@ def load(name: str | Path) -> Weights:
 
     Raises: UsageError for an unknown id; WeightsError where the bytes are not the manifest's or not ours.
     """
+    if re.fullmatch(r"bicubic-x[2-9]", str(name)):
+        return _bicubic(str(name))
     entry = manifest().get(str(name))
     path = folder() / entry.file if entry else Path(name)
     if not entry and path.suffix != ".safetensors":
@@ -82,12 +85,17 @@ def load(name: str | Path) -> Weights:
     return Weights(str(name) if entry else path.stem, sha256, model, header)
 
 
-def save(path: Path, model: Rescaling, **facts: Any) -> None:
+def save(path: Path, model: Rescaling, **facts: object) -> None:
     """Write a network and what is known of it; the opposite of `load`. Never leaves half a file."""
     name = next(key for key, cls in MODELS.items() if type(model) is cls)
     header = {"format": 1, "model": name, "config": dataclasses.asdict(model.config), **facts}
     tensors = {key: tensor.detach().contiguous() for key, tensor in model.state_dict().items()}
     publish(path, safetensors.torch.save(tensors, {_KEY: json.dumps(header)}), overwrite=True)
+
+
+def _bicubic(name: str) -> Weights:
+    """The baseline needs no file."""
+    return Weights(name, hashlib.sha256(name.encode()).hexdigest(), Bicubic(BicubicConfig(int(name[-1]))), {})
 
 
 def _bytes(path: Path) -> bytes:
@@ -109,7 +117,7 @@ def _parse(data: bytes, name: str) -> tuple[dict[str, Any], Rescaling]:
         if header["format"] != 1:
             raise WeightsError(f"{name}: expected weight format 1, got {header['format']}; update rescale")
         cls = MODELS[header["model"]]
-        model = cls(TypeAdapter(cls.Config).validate_python(header["config"]))  # type: ignore[call-arg]
+        model = cls(TypeAdapter(cls.Config).validate_python(header["config"]))
         model.load_state_dict(tensors)
     except (KeyError, ValueError, TypeError, RuntimeError, RescaleError) as error:
         reason = str(error).splitlines()[0] if str(error) else "nothing more is known"

@@ -1,0 +1,5 @@
+"""`python -m rescale` is the command line."""
+
+from rescale.cli import main
+
+main()

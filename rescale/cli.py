@@ -1,0 +1,349 @@
+"""The command line: each verb parses, calls the package, prints. Results on stdout, all else on stderr."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from rescale import __version__
+from rescale.errors import EnvironmentFault, InputError, RescaleError, UsageError
+
+if TYPE_CHECKING:
+    from rescale.evaluate import Scores
+    from rescale.files import Done
+
+app = typer.Typer(
+    help="Make pictures small so that they restore themselves, and enlarge ordinary ones.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+DEFAULT_MODEL = "irn-x4-small"
+
+Inputs = Annotated[list[str], typer.Argument(help="Picture files, folders or globs.", show_default=False)]
+Output = Annotated[
+    str | None,
+    typer.Option("-o", "--output", help="File, folder, or template of {stem}, {scale}, {model}.", show_default=False),
+]
+Model = Annotated[
+    str | None, typer.Option("-m", "--model", help="A model id, or a .safetensors file.", show_default=False)
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; CUDA where there is one.", show_default=False)]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files; a source never.")]
+DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would be written, and stop.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+Quality = Annotated[int | None, typer.Option(min=1, max=100, help="Of lossy formats.", show_default=False)]
+Lossy = Annotated[bool, typer.Option("--lossy", help="Let WebP lose quality.")]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger sources.")]
+PIXELS = 100_000_000
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Answer --version; every verb has its own help."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def down(
+    inputs: Inputs,
+    output: Output = None,
+    model: Model = None,
+    scale: Annotated[
+        int | None, typer.Option("-s", "--scale", help="2 or 4; 4 if not given.", show_default=False)
+    ] = None,
+    device: Device = None,
+    threads: Threads = None,
+    quality: Quality = None,
+    lossy: Lossy = False,
+    max_pixels: MaxPixels = PIXELS,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Make pictures small; each small one says how to restore it."""
+    from rescale import files, load
+
+    rescaler = load(model or _downscaler(scale), device=device)
+    _threads(threads)
+    if scale is not None and scale != rescaler.scale:
+        raise UsageError(f"{rescaler.name} works at x{rescaler.scale}, got --scale {scale}")
+    plan = _plan(inputs, output, lambda f: files.small_name(f, rescaler.scale), rescaler.scale, rescaler.name)
+
+    def work(source: Path, target: Path) -> "Done":
+        return files.downscale_file(
+            rescaler, source, target, overwrite=overwrite, quality=quality, lossless=not lossy, max_pixels=max_pixels
+        )
+
+    _run(plan, work, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
+def up(
+    inputs: Inputs,
+    output: Output = None,
+    model: Model = None,
+    scale: Annotated[
+        int | None, typer.Option("-s", "--scale", help="Enlarge ordinary pictures by 2, 3 or 4.", show_default=False)
+    ] = None,
+    device: Device = None,
+    threads: Threads = None,
+    force: Annotated[bool, typer.Option("--force", help="Restore even where the record does not fit.")] = False,
+    quality: Quality = None,
+    lossy: Lossy = False,
+    max_pixels: MaxPixels = PIXELS,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Restore small pictures by their own record; with --scale, enlarge ordinary ones."""
+    from rescale import files
+
+    _threads(threads)
+    is_restored = scale is None
+    plan = _plan(inputs, output, lambda f: files.large_name(f, is_restored=is_restored), scale or 0, model or "")
+
+    def work(source: Path, target: Path) -> "Done":
+        return files.upscale_file(
+            source,
+            target,
+            model=model,
+            scale=scale,
+            device=device,
+            force=force,
+            overwrite=overwrite,
+            quality=quality,
+            lossless=not lossy,
+            max_pixels=max_pixels,
+        )
+
+    _run(plan, work, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of pictures.", show_default=False)],
+    model: Annotated[
+        list[str] | None,
+        typer.Option("-m", "--model", help="Model id or weight file; may be repeated.", show_default=False),
+    ] = None,
+    device: Device = None,
+    threads: Threads = None,
+    round_luma: Annotated[bool, typer.Option("--round-luma", help="As the older bicubic rows of the papers.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="Every picture's own row as well.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Score models on folders of pictures by the papers' protocol."""
+    from rescale import load
+    from rescale.evaluate import markdown, means, protocol, records
+    from rescale.evaluate import evaluate as score_all
+
+    _threads(threads)
+    rescalers = [load(name, device=device) for name in model or [DEFAULT_MODEL, "bicubic-x4"]]
+    pairs = [(rescaler, folder) for folder in folders for rescaler in rescalers]
+    rows: list[Scores] = []
+    for rescaler, folder in _progress(pairs, "evaluating"):
+        rows += score_all(rescaler, folder, round_luma=round_luma)
+    if not rows:
+        raise InputError(f"expected folders with pictures, found none in {', '.join(map(str, folders))}")
+    said = protocol(round_luma=round_luma)
+    shown = (rows if each else []) + means(rows)
+    typer.echo(json.dumps({"protocol": said, "rows": records(shown)}, indent=1) if as_json else markdown(shown))
+    if not as_json:
+        typer.echo(f"\n{said}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or TOML file.", show_default=False)],
+    data: Annotated[
+        list[Path], typer.Option("-d", "--data", help="Folder of pictures; may be repeated.", show_default=False)
+    ],
+    run: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of the run.", show_default="runs/RECIPE")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Fit the schedule into so much time.", show_default=False)
+    ] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Learn weights from folders of pictures; goes on where an earlier run stopped."""
+    from dataclasses import asdict
+
+    from rescale.train import Recipe, recipes
+    from rescale.train import train as learn
+
+    path = recipes().get(recipe) or Path(recipe)
+    if not path.is_file():
+        raise UsageError(f"expected a recipe of {', '.join(recipes())} or a TOML file, got {recipe!r}")
+    folder = run or Path("runs") / path.stem
+    for report in learn(Recipe.read(path), data, folder, minutes=minutes, threads=threads):
+        if as_json:
+            typer.echo(json.dumps(asdict(report)))
+        else:
+            mark = " *" if report.is_best else ""
+            typer.echo(
+                f"step {report.step}  {report.elapsed_s / 60:.1f} min  loss {report.loss:.5f}  "
+                f"validation {report.hr_db:.3f} dB, LR {report.lr_db:.2f} dB{mark}"
+            )
+    typer.echo(f"{folder / 'best.safetensors'}", err=True)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models that come with the package."""
+    from dataclasses import asdict
+
+    from rescale.weights import manifest
+
+    rows = manifest()
+    if as_json:
+        typer.echo(json.dumps({name: asdict(entry) for name, entry in rows.items()}, indent=1))
+        return
+    for name, entry in rows.items():
+        typer.echo(f"{name:<16} x{entry.scale}  {entry.parameters:>9,} parameters  {entry.summary}")
+        typer.echo("".join(f"{'':<16} {key}: {value}\n" for key, value in entry.scores.items()), nl=False)
+
+
+# ------------------------------------------------------------------------------------------- shared by the verbs
+
+Plan = list[tuple[Path, Path]]
+
+
+def _downscaler(scale: int | None) -> str:
+    if scale not in (None, 2, 4):
+        raise UsageError(f"expected --scale 2 or 4, got {scale}")
+    return f"irn-x{scale or 4}-small"
+
+
+def _threads(count: int | None) -> None:
+    from rescale.evaluate import threads
+
+    threads(count)
+
+
+def _plan(inputs: list[str], output: str | None, name: Callable[[Path], str], scale: int, model: str) -> Plan:
+    """Every source with its target, before any work; two sources never share a target."""
+    plan = []
+    for source in _sources(inputs):
+        fields = {"stem": source.stem, "scale": scale, "model": Path(model).stem}
+        try:
+            given = Path(output.format(**fields)) if output else source.parent
+        except (KeyError, IndexError, ValueError) as error:
+            raise UsageError(f"expected a template of {{stem}}, {{scale}}, {{model}}, got {output!r}") from error
+        is_folder = output is None or given.is_dir() or output.endswith("/")
+        plan.append((source, given / name(source) if is_folder else given))
+    seen: dict[Path, Path] = {}
+    for source, target in plan:
+        if target in seen:
+            raise UsageError(f"{seen[target]} and {source} would both become {target}; pass -o with {{stem}}")
+        seen[target] = source
+    return plan
+
+
+def _sources(inputs: list[str]) -> list[Path]:
+    from rescale.images import find
+
+    found: list[Path] = []
+    for text in inputs:
+        for match in _matches(text):
+            inside = find(match)
+            if not inside:
+                raise InputError(f"{match}: no pictures in this folder")
+            found += inside
+    return list(dict.fromkeys(found))
+
+
+def _matches(text: str) -> list[Path]:
+    """What a shell would have made of a pattern; a path that exists is itself, whatever characters it has."""
+    path = Path(text)
+    if path.exists() or not any(c in text for c in "*?["):
+        return [path]
+    root = Path(path.anchor) if path.anchor else Path()
+    return sorted(root.glob(text.removeprefix(path.anchor))) or [path]
+
+
+def _run(plan: Plan, work: "Callable[[Path, Path], Done]", *, dry_run: bool, as_json: bool) -> None:
+    """One picture after the other; a failed one is reported and the rest go on."""
+    failures: list[RescaleError] = []
+    for source, target in _progress(plan, "rescaling") if not dry_run else plan:
+        try:
+            facts = _as_facts(work(source, target)) if not dry_run else {"source": str(source), "target": str(target)}
+        except RescaleError as error:
+            failures.append(error)
+            facts = {"source": str(source), "error": str(error), "exit_code": error.exit_code}
+        _report(facts, as_json=as_json)
+    if failures:
+        if len(plan) > 1:
+            typer.echo(f"{len(failures)} of {len(plan)} pictures failed", err=True)
+        raise typer.Exit(failures[0].exit_code if len(plan) == 1 else 3)
+
+
+def _as_facts(done: "Done") -> dict[str, Any]:
+    return {
+        "source": str(done.source),
+        "target": str(done.target),
+        "model": done.model,
+        "size": list(done.size),
+        "notes": list(done.notes),
+    }
+
+
+def _report(facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts))
+    elif "error" in facts:
+        typer.echo(f"error: {_told(facts['source'], facts['error'])}", err=True)
+    else:
+        typer.echo(facts["target"])
+        for note in facts.get("notes", []):
+            typer.echo(f"note: {_told(facts['source'], note)}", err=True)
+
+
+def _told(source: str, sentence: str) -> str:
+    """The sentence with its file named once."""
+    return sentence if Path(source).name in sentence else f"{source}: {sentence}"
+
+
+def _progress(items: Iterable[Any], label: str) -> Iterator[Any]:
+    """Each item, with a bar on stderr where somebody watches and there is more than one."""
+    items = list(items)
+    if len(items) < 2 or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, label, console=Console(stderr=True), transient=True)
+
+
+def main() -> None:
+    """The entry point: every error is one sentence and its exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(app(standalone_mode=False))
+    except RescaleError as error:
+        _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130)
+    except MemoryError:
+        _fail("not enough memory", EnvironmentFault.exit_code)
+    except OSError as error:
+        _fail(f"{error.filename or ''} {error.strerror or error}".strip(), EnvironmentFault.exit_code)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's own complaints about options
+            raise
+        _fail(f"{error.format_message()} (see --help)", UsageError.exit_code)
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    typer.echo(f"error: {sentence}", err=True)
+    sys.exit(code)
