@@ -1,5 +1,6 @@
 """Transparency: give invisible pixels the colours of their neighbours, so that none bleeds into what is seen."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,19 +16,18 @@ def fill(rgb: Tensor, alpha: Tensor) -> Tensor:
         alpha: (1, 1, H, W) in [0, 1].
     Returns: `rgb`, changed only where alpha is 0.
     """
-    seen = (alpha > 0).to(rgb.dtype)
-    return rgb * seen + _pull(rgb * alpha, alpha) * (1 - seen)
+    return torch.where(alpha > 0, rgb, _pull(rgb * alpha, alpha))
 
 
 def _pull(weighted: Tensor, weight: Tensor) -> Tensor:
     """Colour sum and weight -> colour everywhere; where nothing at all is visible, black."""
-    mean = weighted / weight.clamp(min=1e-6)
+    known = weight > 0
+    mean = weighted / torch.where(known, weight, 1)
     if max(weight.shape[-2:]) == 1:
         return mean
     coarse = _pull(_halve(weighted), _halve(weight))
     wide = F.interpolate(coarse, size=weight.shape[-2:], mode="bilinear", align_corners=False)
-    known = (weight > 0).to(weight.dtype)
-    return mean * known + wide * (1 - known)
+    return torch.where(known, mean, wide)
 
 
 def _halve(x: Tensor) -> Tensor:

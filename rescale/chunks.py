@@ -5,22 +5,38 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"sBIT")
+COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 """Chunks that say how the numbers look; a decoder that knows none of them still shows the picture."""
+KNOWN = (
+    *COLOUR, b"IHDR", b"PLTE", b"IEND", b"tRNS", b"iCCP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt",
+    b"sBIT", b"hIST", b"tIME",
+)  # fmt: skip
+"""Chunks that are read; the last three speak of the old samples, so nobody misses them beside new ones."""
+_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
 def read(data: bytes) -> list[tuple[bytes, bytes]]:
-    """(type, body) of every chunk up to the end or the first broken one; checksums are the decoder's business."""
-    found, at = [], len(SIGNATURE)
-    while at + 12 <= len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        if len(body) < length:
-            break
-        if kind != b"IDAT":
-            found.append((kind, body))
-        at += 12 + length
+    """(type, body) of every chunk but the pixels. Raises: ValueError for a broken one, wherever it stands."""
+    found = [(kind, body) for kind, body in _walk(data) if kind != b"IDAT"]
+    if found[0][0] != b"IHDR" or len(found[0][1]) != 13:
+        raise ValueError("a PNG without a header")
     return found
+
+
+def bare(data: bytes) -> bytes:
+    """The same pixels without the metadata, about which libpng would grumble on the terminal."""
+    return SIGNATURE + b"".join(_pack(*chunk) for chunk in _walk(data) if chunk[0] in _PIXELS)
+
+
+def _walk(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at, kind = len(SIGNATURE), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, at)
+        body, end = data[at + 8 : at + 8 + length], at + 8 + length
+        if data[end : end + 4] != _checksum(kind, body):
+            raise ValueError(f"the checksum of PNG chunk {kind.decode('latin-1')!r} is wrong")
+        yield kind, body
+        at = end + 4
 
 
 def insert(png: bytes, new: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -52,4 +68,8 @@ def describe(
 
 
 def _pack(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + _checksum(kind, body)
+
+
+def _checksum(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))

@@ -1,9 +1,12 @@
 """The command line: each verb parses, calls the package, prints. Results on stdout, all else on stderr."""
 
 import json
+import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -13,6 +16,7 @@ from rescale import __version__
 from rescale.errors import EnvironmentFault, InputError, RescaleError, UsageError
 
 if TYPE_CHECKING:
+    from rescale.batch import Plan
     from rescale.evaluate import Scores
     from rescale.files import Done
 
@@ -23,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 DEFAULT_MODEL = "irn-x4-small"
+_NO_MEMORY = re.compile("out of memory|n.t allocate memory|not enough memory")
 
 Inputs = Annotated[list[str], typer.Argument(help="Picture files, folders or globs.", show_default=False)]
 Output = Annotated[
@@ -37,9 +42,11 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_de
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files; a source never.")]
 DryRun = Annotated[bool, typer.Option("-n", "--dry-run", help="Say what would be written, and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
-Quality = Annotated[int | None, typer.Option(min=1, max=100, help="Of lossy formats.", show_default=False)]
-Lossy = Annotated[bool, typer.Option("--lossy", help="Let WebP lose quality.")]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger sources.")]
+Quality = Annotated[
+    int | None,
+    typer.Option(min=1, max=100, help="Of JPEG, AVIF and WebP; WebP is lossless without.", show_default=False),
+]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger sources and results.")]
 PIXELS = 100_000_000
 
 
@@ -62,27 +69,23 @@ def down(
     device: Device = None,
     threads: Threads = None,
     quality: Quality = None,
-    lossy: Lossy = False,
     max_pixels: MaxPixels = PIXELS,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Make pictures small; each small one says how to restore it."""
-    from rescale import files, load
+    from rescale import batch, files, load
 
     rescaler = load(model or _downscaler(scale), device=device)
     _threads(threads)
     if scale is not None and scale != rescaler.scale:
         raise UsageError(f"{rescaler.name} works at x{rescaler.scale}, got --scale {scale}")
-    plan = _plan(inputs, output, lambda f: files.small_name(f, rescaler.scale), rescaler.scale, rescaler.name)
-
-    def work(source: Path, target: Path) -> "Done":
-        return files.downscale_file(
-            rescaler, source, target, overwrite=overwrite, quality=quality, lossless=not lossy, max_pixels=max_pixels
-        )
-
-    _run(plan, work, dry_run=dry_run, as_json=as_json)
+    words = {"scale": rescaler.scale, "model": rescaler.name}
+    plan = batch.plan(inputs, output, lambda f: files.small_name(f, rescaler.scale), **words)
+    how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
+    work = partial(files.downscale_file, rescaler, overwrite=overwrite, **how)
+    _run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -97,34 +100,21 @@ def up(
     threads: Threads = None,
     force: Annotated[bool, typer.Option("--force", help="Restore even where the record does not fit.")] = False,
     quality: Quality = None,
-    lossy: Lossy = False,
     max_pixels: MaxPixels = PIXELS,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Restore small pictures by their own record; with --scale, enlarge ordinary ones."""
-    from rescale import files
+    from rescale import batch, files
 
     _threads(threads)
-    is_restored = scale is None
-    plan = _plan(inputs, output, lambda f: files.large_name(f, is_restored=is_restored), scale or 0, model or "")
-
-    def work(source: Path, target: Path) -> "Done":
-        return files.upscale_file(
-            source,
-            target,
-            model=model,
-            scale=scale,
-            device=device,
-            force=force,
-            overwrite=overwrite,
-            quality=quality,
-            lossless=not lossy,
-            max_pixels=max_pixels,
-        )
-
-    _run(plan, work, dry_run=dry_run, as_json=as_json)
+    words = {"scale": scale, "model": model and Path(model).name.removesuffix(".safetensors")}
+    known = {key: value for key, value in words.items() if value is not None}
+    plan = batch.plan(inputs, output, lambda f: files.large_name(f, is_restored=scale is None), **known)
+    how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
+    work = partial(files.upscale_file, model=model, scale=scale, device=device, force=force, overwrite=overwrite, **how)
+    _run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -142,8 +132,8 @@ def evaluate(
 ) -> None:
     """Score models on folders of pictures by the papers' protocol."""
     from rescale import load
-    from rescale.evaluate import markdown, means, protocol, records
     from rescale.evaluate import evaluate as score_all
+    from rescale.evaluate import markdown, means, protocol, records
 
     _threads(threads)
     rescalers = [load(name, device=device) for name in model or [DEFAULT_MODEL, "bicubic-x4"]]
@@ -155,7 +145,7 @@ def evaluate(
         raise InputError(f"expected folders with pictures, found none in {', '.join(map(str, folders))}")
     said = protocol(round_luma=round_luma)
     shown = (rows if each else []) + means(rows)
-    typer.echo(json.dumps({"protocol": said, "rows": records(shown)}, indent=1) if as_json else markdown(shown))
+    typer.echo(json.dumps({"protocol": said, "rows": records(shown)}) if as_json else markdown(shown))
     if not as_json:
         typer.echo(f"\n{said}")
 
@@ -206,7 +196,8 @@ def models(as_json: Json = False) -> None:
 
     rows = manifest()
     if as_json:
-        typer.echo(json.dumps({name: asdict(entry) for name, entry in rows.items()}, indent=1))
+        for name, entry in rows.items():
+            typer.echo(json.dumps({"name": name, **asdict(entry)}))
         return
     for name, entry in rows.items():
         typer.echo(f"{name:<16} x{entry.scale}  {entry.parameters:>9,} parameters  {entry.summary}")
@@ -214,8 +205,6 @@ def models(as_json: Json = False) -> None:
 
 
 # ------------------------------------------------------------------------------------------- shared by the verbs
-
-Plan = list[tuple[Path, Path]]
 
 
 def _downscaler(scale: int | None) -> str:
@@ -230,56 +219,19 @@ def _threads(count: int | None) -> None:
     threads(count)
 
 
-def _plan(inputs: list[str], output: str | None, name: Callable[[Path], str], scale: int, model: str) -> Plan:
-    """Every source with its target, before any work; two sources never share a target."""
-    plan = []
-    for source in _sources(inputs):
-        fields = {"stem": source.stem, "scale": scale, "model": Path(model).stem}
-        try:
-            given = Path(output.format(**fields)) if output else source.parent
-        except (KeyError, IndexError, ValueError) as error:
-            raise UsageError(f"expected a template of {{stem}}, {{scale}}, {{model}}, got {output!r}") from error
-        is_folder = output is None or given.is_dir() or output.endswith("/")
-        plan.append((source, given / name(source) if is_folder else given))
-    seen: dict[Path, Path] = {}
-    for source, target in plan:
-        if target in seen:
-            raise UsageError(f"{seen[target]} and {source} would both become {target}; pass -o with {{stem}}")
-        seen[target] = source
-    return plan
-
-
-def _sources(inputs: list[str]) -> list[Path]:
-    from rescale.images import find
-
-    found: list[Path] = []
-    for text in inputs:
-        for match in _matches(text):
-            inside = find(match)
-            if not inside:
-                raise InputError(f"{match}: no pictures in this folder")
-            found += inside
-    return list(dict.fromkeys(found))
-
-
-def _matches(text: str) -> list[Path]:
-    """What a shell would have made of a pattern; a path that exists is itself, whatever characters it has."""
-    path = Path(text)
-    if path.exists() or not any(c in text for c in "*?["):
-        return [path]
-    root = Path(path.anchor) if path.anchor else Path()
-    return sorted(root.glob(text.removeprefix(path.anchor))) or [path]
-
-
-def _run(plan: Plan, work: "Callable[[Path, Path], Done]", *, dry_run: bool, as_json: bool) -> None:
+def _run(plan: "Plan", work: "Callable[[Path, Path], Done]", *, overwrite: bool, dry_run: bool, as_json: bool) -> None:
     """One picture after the other; a failed one is reported and the rest go on."""
+    from rescale.batch import check
+
     failures: list[RescaleError] = []
-    for source, target in _progress(plan, "rescaling") if not dry_run else plan:
+    for source, target in plan if dry_run else _progress(plan, "rescaling"):
         try:
-            facts = _as_facts(work(source, target)) if not dry_run else {"source": str(source), "target": str(target)}
-        except RescaleError as error:
-            failures.append(error)
-            facts = {"source": str(source), "error": str(error), "exit_code": error.exit_code}
+            check(source, target, overwrite=overwrite)
+            done = {"source": source, "target": target} if dry_run else vars(work(source, target))
+            facts = {key: str(value) if isinstance(value, Path) else value for key, value in done.items()}
+        except Exception as error:
+            failures.append(_understood(error))
+            facts = {"source": str(source), "error": str(failures[-1]), "exit_code": failures[-1].exit_code}
         _report(facts, as_json=as_json)
     if failures:
         if len(plan) > 1:
@@ -287,14 +239,17 @@ def _run(plan: Plan, work: "Callable[[Path, Path], Done]", *, dry_run: bool, as_
         raise typer.Exit(failures[0].exit_code if len(plan) == 1 else 3)
 
 
-def _as_facts(done: "Done") -> dict[str, Any]:
-    return {
-        "source": str(done.source),
-        "target": str(done.target),
-        "model": done.model,
-        "size": list(done.size),
-        "notes": list(done.notes),
-    }
+def _understood(error: Exception) -> RescaleError:
+    """An error as one sentence with its exit code. Raises: the error itself, where it is a mistake of ours."""
+    if isinstance(error, RescaleError):
+        return error
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+        return EnvironmentFault("not enough memory")
+    if isinstance(error, OSError):
+        return EnvironmentFault(f"{error.filename or ''} {error.strerror or error}".strip())
+    if hasattr(error, "format_message"):  # typer's own complaints about options
+        return UsageError(f"{error.format_message()} (see --help)" if error.format_message() else "")
+    raise error
 
 
 def _report(facts: dict[str, Any], *, as_json: bool) -> None:
@@ -303,7 +258,7 @@ def _report(facts: dict[str, Any], *, as_json: bool) -> None:
     elif "error" in facts:
         typer.echo(f"error: {_told(facts['source'], facts['error'])}", err=True)
     else:
-        typer.echo(facts["target"])
+        typer.echo(os.fsencode(facts["target"]))  # as bytes, since a file's name need not be UTF-8
         for note in facts.get("notes", []):
             typer.echo(f"note: {_told(facts['source'], note)}", err=True)
 
@@ -330,20 +285,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(app(standalone_mode=False))
-    except RescaleError as error:
-        _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130)
-    except MemoryError:
-        _fail("not enough memory", EnvironmentFault.exit_code)
-    except OSError as error:
-        _fail(f"{error.filename or ''} {error.strerror or error}".strip(), EnvironmentFault.exit_code)
     except Exception as error:
-        if not hasattr(error, "format_message"):  # typer's own complaints about options
-            raise
-        _fail(f"{error.format_message()} (see --help)", UsageError.exit_code)
+        understood = _understood(error)
+        _fail(str(understood), understood.exit_code)
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
-    typer.echo(f"error: {sentence}", err=True)
+    if sentence:
+        typer.echo(f"error: {sentence}", err=True)
     sys.exit(code)

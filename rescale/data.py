@@ -38,8 +38,8 @@ class Pictures:
         return list(accumulate(x.shape[1] * x.shape[2] for x in self.hr))
 
     @classmethod
-    def load(cls, files: Sequence[Path], scale: int) -> "Pictures":
-        hr = [_read(file, scale) for file in files]
+    def of(cls, files: Sequence[Path], hr: list[Tensor], scale: int) -> "Pictures":
+        """The pictures of some files, already read."""
         bicubic = [resample(from_bytes(x), (x.shape[1] // scale, x.shape[2] // scale)).half() for x in hr]
         return cls(scale, hr, bicubic, digest(files))
 
@@ -61,20 +61,36 @@ class Pictures:
         return _turn(hr, draw[3:]), _turn(bicubic, draw[3:])
 
 
-def split(files: Sequence[Path], every: int = 50) -> tuple[list[Path], list[Path]]:
-    """Training and validation files: about one in `every` is held out, chosen by its name alone."""
-    held = [f for f in files if int(hashlib.sha256(f.name.encode()).hexdigest(), 16) % every == 0]
-    return [f for f in files if f not in held], held
+def load(folders: Sequence[Path], scale: int, *, least: int = 1) -> tuple[Pictures, Pictures]:
+    """All pictures of some folders as (training, validation); a folder given twice counts twice.
 
-
-def collect(folders: Sequence[Path], crop: int) -> tuple[list[Path], list[Path]]:
-    """All pictures of some folders as (training, validation)."""
+    Args:
+        folders: read with all that is under them.
+        scale: HR sides are cropped to a multiple of it.
+        least: pictures with a side under this are left out.
+    Raises: UsageError where fewer than two different pictures remain; InputError for one that cannot be read.
+    """
     files = [file for folder in folders for file in find(folder)]
-    if not files:
-        raise UsageError(
-            f"expected folders with pictures of at least {crop}x{crop}, found none in {list(map(str, folders))}"
-        )
-    return split(files)
+    hr = {file: _read(file, scale) for file in dict.fromkeys(files)}
+    fit = [file for file in files if min(hr[file].shape[1:]) >= least]
+    if len({file.name for file in fit}) < 2:
+        where = ", ".join(map(str, folders))
+        raise UsageError(f"expected two pictures or more of at least {least}x{least}, found {len(fit)} in {where}")
+    learn, held = split(fit)
+    return Pictures.of(learn, [hr[f] for f in learn], scale), Pictures.of(held, [hr[f] for f in held], scale)
+
+
+def split(files: Sequence[Path], every: int = 50) -> tuple[list[Path], list[Path]]:
+    """Training and validation files: about one in `every` is held out, at least one, chosen by its name alone."""
+
+    def draw(name: str) -> int:
+        return int(hashlib.sha256(name.encode()).hexdigest(), 16)
+
+    names = sorted({file.name for file in files}, key=draw)
+    held = {name for name in names if draw(name) % every == 0}
+    if len(held) in (0, len(names)):
+        held = {names[0]}
+    return [file for file in files if file.name not in held], [file for file in files if file.name in held]
 
 
 def digest(files: Sequence[Path]) -> str:

@@ -116,9 +116,9 @@ def markdown(rows: Sequence[Scores]) -> str:
 
 def _line(r: Scores) -> str:
     return (
-        f"| {r.model} | {r.set} | {r.picture} | {_db(r.psnr_y)} / {r.ssim_y:.4f} "
-        f"| {_db(r.psnr_rgb)} / {r.ssim_rgb:.4f} "
-        f"| {_db(r.lr_psnr_y)} / {r.lr_ssim_y:.4f} | {_db(r.lr_psnr_rgb)} | {r.seconds_per_megapixel:.2f} |"
+        f"| {r.model} | {r.set} | {r.picture} | {decibels(r.psnr_y)} / {r.ssim_y:.4f} "
+        f"| {decibels(r.psnr_rgb)} / {r.ssim_rgb:.4f} "
+        f"| {decibels(r.lr_psnr_y)} / {r.lr_ssim_y:.4f} | {decibels(r.lr_psnr_rgb)} | {r.seconds_per_megapixel:.2f} |"
     )
 
 
@@ -134,7 +134,8 @@ def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _db(value: float) -> str:
+def decibels(value: float) -> str:
+    """A PSNR as text; infinite where nothing differs."""
     return f"{value:.2f}" if math.isfinite(value) else "exact"
 
 

@@ -1,10 +1,12 @@
 """One picture file down, one picture file up: the journeys from disk to disk."""
 
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from rescale import images, record, weights
 from rescale.errors import RecordError, RefusedError, UsageError
@@ -32,7 +34,6 @@ def downscale_file(
     *,
     overwrite: bool = False,
     quality: int | None = None,
-    lossless: bool = True,
     max_pixels: int = images.MAX_PIXELS,
 ) -> Done:
     """Make a small picture that restores itself.
@@ -42,25 +43,20 @@ def downscale_file(
         source: any picture that `images.read` takes.
         target: PNG, WebP, AVIF, TIFF or JPEG; a lossy one costs quality, and the note says how much.
         overwrite: replace an existing target.
-        quality: of a lossy target, 1 to 100.
-        lossless: for WebP.
+        quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
         max_pixels: refuse larger sources.
     Raises: InputError, UnsupportedError, RefusedError, UsageError, EnvironmentFault: see `images`.
     """
-    format = images.format_of(target)
-    if format in ("BMP", "PPM", "GIF"):
-        raise RefusedError(
-            f"{format} cannot carry the record that restoring needs; write PNG, WebP, AVIF, TIFF or JPEG"
-        )
-    _check_target(source, target, overwrite)
+    format = _carrier(target)
+    check_target(source, target, overwrite=overwrite)
     original = images.read(source, max_pixels=max_pixels)
     small = rescaler.downscale_picture(record.strip(original))
-    stored = _as_stored(format, small, quality, lossless)
-    notes = [] if _same(stored, small) else _cost(rescaler, original, small, stored, format)
-    carrying = record.embed(small, rescaler.describe(stored, original), format)
-    data, lost = images.encode(format, carrying, quality=quality, lossless=lossless)
+    stored = _as_stored(format, small, quality)
+    notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
+    carrying = record.embed(small, _describe(rescaler, stored, original), format)
+    data, lost = images.encode(format, carrying, quality=quality)
     images.publish(target, data, overwrite=overwrite)
-    return Done(source, target, rescaler.name, small.size, (*original.notes, *notes, *lost))
+    return Done(source, target, rescaler.name, small.size, (*carrying.notes, *notes, *lost))
 
 
 def upscale_file(
@@ -73,7 +69,6 @@ def upscale_file(
     force: bool = False,
     overwrite: bool = False,
     quality: int | None = None,
-    lossless: bool = True,
     max_pixels: int = images.MAX_PIXELS,
 ) -> Done:
     """Restore a small picture by its own record, or enlarge an ordinary one.
@@ -81,30 +76,30 @@ def upscale_file(
     Args:
         source: a picture that `downscale_file` wrote, or any other.
         target: its suffix decides the format.
-        model: use this model and no record; the picture is then as large as the scale makes it.
-        scale: super-resolution of an ordinary picture by this factor.
+        model: restore with this model; without a record, to exactly its scale times the size.
+        scale: super-resolution by this factor of a picture that is then taken as an ordinary one.
         device: where to run.
-        force: restore even though the record does not fit the pixels.
+        force: restore even though the record does not fit the pixels or the model, or is damaged.
         overwrite: replace an existing target.
-        quality: of a lossy target, 1 to 100.
-        lossless: for WebP.
-        max_pixels: refuse larger sources.
+        quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
+        max_pixels: refuse larger sources and larger results.
     Raises: RecordError where the record is missing, damaged or does not fit; else as `downscale_file`.
     """
-    _check_target(source, target, overwrite)
+    check_target(source, target, overwrite=overwrite)
     small = images.read(source, max_pixels=max_pixels)
-    found = _find_record(small) if model is None and scale is None else None
-    notes: list[str] = []
-    if found is None:
-        rescaler = _loaded(model or _enlarger(scale), device)
-        large = rescaler.upscale_picture(record.strip(small))
-    else:
-        rescaler = _loaded(found.model, device)
-        notes = _check(found, small, rescaler, force)
-        fits = rescaler.small_size(found.size) == small.size
-        large = rescaler.upscale_picture(record.strip(small), size=found.size if fits else None)
-        large = _as_original(large, found)
-    lost = images.write(target, large, overwrite=overwrite, quality=quality, lossless=lossless)
+    found, notes = _find_record(small, model, scale, force)
+    rescaler = _loaded(model or (found.model if found else _enlarger(scale)), device)
+    if scale not in (None, rescaler.scale):
+        raise UsageError(f"{rescaler.name} works at x{rescaler.scale}, got --scale {scale}")
+    bare, size = record.strip(small), None
+    if found is not None:
+        notes += _check(found, small, rescaler, force)
+        if found.pixels == record.digest(small):
+            bare = _like(bare, is_grey=found.grey, has_alpha=found.alpha)
+        size = found.size if rescaler.small_size(found.size) == small.size else None
+    _check_result(size or (small.size[0] * rescaler.scale, small.size[1] * rescaler.scale), max_pixels)
+    large = rescaler.upscale_picture(bare, size=size)
+    lost = images.write(target, large, overwrite=overwrite, quality=quality)
     return Done(source, target, rescaler.name, large.size, (*small.notes, *notes, *lost))
 
 
@@ -125,31 +120,51 @@ def _loaded(model: str, device: str | None) -> Rescaler:
 
 def _enlarger(scale: int | None) -> str:
     """The model for super-resolution by a factor."""
-    made = {entry.scale: name for name, entry in weights.manifest().items() if entry.model == "espcn"}
+    made = {entry.scale: name for name, entry in reversed(weights.manifest().items()) if entry.model == "espcn"}
     if scale not in made:
-        raise UsageError(f"expected a super-resolution scale of {sorted(made)}, got {scale}")
+        known = ", ".join(map(str, sorted(made))) or "a model that comes with the package (there is none)"
+        raise UsageError(f"expected a super-resolution scale of {known}, got {scale}")
     return made[scale]
 
 
-def _find_record(small: Picture) -> record.Record:
-    found = record.extract(small)
-    if found is None:
+def _find_record(
+    small: Picture, model: str | None, scale: int | None, force: bool
+) -> tuple[record.Record | None, list[str]]:
+    """What to restore by, None for a picture to be taken as an ordinary one; and what the user should know."""
+    if scale is not None:
+        marked = record.find(small) is not None
+        return None, ["enlarged as an ordinary picture; without --scale its record would restore it"] * marked
+    try:
+        found = record.extract(small)
+    except RecordError as error:
+        if model is None or not force:
+            raise RecordError(
+                f"{error}; pass --model and --force to restore it with the model that made it, or --scale to enlarge "
+                "it as an ordinary picture"
+            ) from error
+        return None, [f"forced: {error}"]
+    if found is None and model is None:
         raise RecordError(
             "this picture carries no record of how it was made small; pass --scale to enlarge it as an ordinary "
             "picture, or --model to restore it with the model that made it"
         )
-    if found.model not in weights.manifest():
+    if found is not None and model is None and not _comes_with_us(found.model):
         raise RecordError(
-            f"made small by {found.model!r}, which this rescale does not have; pass --model with its file"
+            f"made small by {found.model!r}, which this rescale does not have; pass --model with its weight file"
         )
-    return found
+    return found, []
+
+
+def _comes_with_us(model: str) -> bool:
+    """Whether a record may name it: never a file, wherever that lies."""
+    return model in weights.manifest() or re.fullmatch(r"bicubic-x[2-9]", model) is not None
 
 
 def _check(found: record.Record, small: Picture, rescaler: Rescaler, force: bool) -> list[str]:
     """What speaks against restoring by this record: an error, or with `force` a list of notes."""
     against = []
     if found.weights != rescaler.digest:
-        against.append(f"made with other weights of {found.model} ({found.weights}) than these ({rescaler.digest})")
+        against.append(f"made small by {found.model} ({found.weights}), not by {rescaler.name} ({rescaler.digest})")
     if rescaler.small_size(found.size) != small.size:
         against.append(f"its record speaks of another size: {found.size[1]}x{found.size[0]} at x{rescaler.scale}")
     elif found.pixels != record.digest(small):
@@ -159,31 +174,70 @@ def _check(found: record.Record, small: Picture, rescaler: Rescaler, force: bool
     return [f"forced: {reason}" for reason in against]
 
 
-def _check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """Before any work: the target is free, and never the source itself."""
+def _check_result(size: tuple[int, int], max_pixels: int) -> None:
+    height, width = size
+    if height * width > max_pixels:
+        raise RefusedError(
+            f"the result of {width}x{height} would have {height * width / 1e6:.0f} megapixels, more than the limit of "
+            f"{max_pixels / 1e6:.0f}; raise it with --max-pixels"
+        )
+
+
+def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None:
+    """Before any work: the target is free, and never the source itself. Raises: RefusedError, UsageError."""
     if target.exists() and source.exists() and target.samefile(source):
         raise RefusedError(f"{target}: the result would replace its own source; pass another -o")
     if target.exists() and not overwrite:
         raise RefusedError(f"{target} exists; pass --overwrite to replace it")
+    if target.is_dir():
+        raise RefusedError(f"{target} is a folder; pass another -o")
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent} is no folder; make it first")
 
 
-def _as_stored(format: str, small: Picture, quality: int | None, lossless: bool) -> Picture:
+def _carrier(target: Path) -> str:
+    """The format of a small picture. Raises: RefusedError where it has no place for a record."""
+    format = images.format_of(target)
+    if format in ("BMP", "PPM", "GIF"):
+        raise RefusedError(
+            f"{format} cannot carry the record that restoring needs; write PNG, WebP, AVIF, TIFF or JPEG"
+        )
+    return format
+
+
+def _describe(rescaler: Rescaler, stored: Picture, original: Picture) -> record.Record:
+    try:
+        return rescaler.describe(stored, original)
+    except ValidationError as error:
+        raise UsageError(
+            f"expected a weight file named with at most 64 letters, digits, spaces or any of . - _ + ( ), "
+            f"got {rescaler.name!r}"
+        ) from error
+
+
+def _as_stored(format: str, small: Picture, quality: int | None) -> Picture:
     """What a reader of the file will see, which is what the record must speak of."""
     if format in ("PNG", "TIFF"):
         return small
-    bare = Picture(small.pixels, small.alpha)
-    data, _ = images.encode(format, bare, quality=quality, lossless=lossless)
+    data, _ = images.encode(format, Picture(small.pixels, small.alpha), quality=quality)
     return images.decode(data, format)
 
 
-def _same(a: Picture, b: Picture) -> bool:
-    return record.digest(a) == record.digest(b)
+def _like(picture: Picture, *, is_grey: bool, has_alpha: bool) -> Picture:
+    """Grey or RGB, with alpha or without, as it was before a format changed that but not what is seen."""
+    pixels, alpha = picture.pixels, picture.alpha
+    if picture.is_grey and not is_grey:
+        pixels = pixels.repeat(3, axis=2)
+    if is_grey and not picture.is_grey:  # a lossy format has tinted it by a level or so
+        pixels = pixels.mean(axis=2, keepdims=True).round().astype(pixels.dtype)
+    if record.is_opaque(picture):
+        alpha = np.full(picture.size, np.iinfo(pixels.dtype).max, pixels.dtype) if has_alpha else None
+    return replace(picture, pixels=pixels, alpha=alpha)
 
 
 def _cost(rescaler: Rescaler, original: Picture, small: Picture, stored: Picture, format: str) -> list[str]:
     """Restore both ways and say what the format costs."""
+    stored = _like(stored, is_grey=small.is_grey, has_alpha=small.alpha is not None)
     exact, lossy = (_psnr(rescaler.upscale_picture(x, size=original.size), original) for x in (small, stored))
     return [
         f"{format} is lossy: this picture will restore at {lossy:.2f} dB instead of {exact:.2f} dB; PNG costs nothing"
@@ -194,11 +248,3 @@ def _psnr(a: Picture, b: Picture) -> float:
     top = 2**b.depth - 1
     error = float(np.mean((a.pixels.astype(np.float32) - b.pixels) ** 2))
     return float(10 * np.log10(top**2 / max(error, 1e-12)))
-
-
-def _as_original(large: Picture, found: record.Record) -> Picture:
-    """Grey again where a format had to store grey as RGB."""
-    if not found.grey or large.is_grey:
-        return large
-    mean = large.pixels.mean(axis=2, keepdims=True).round().astype(large.pixels.dtype)
-    return replace(large, pixels=mean)

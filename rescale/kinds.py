@@ -11,6 +11,7 @@ from torch import Tensor
 from rescale.errors import UsageError
 from rescale.images import Picture, from_pil, to_pil
 
+_SLACK = 1e-3  # what rounding may add to 1
 Kind = TypeVar("Kind", Image.Image, NDArray[Any], Tensor)
 
 
@@ -30,8 +31,8 @@ def to_picture(image: object) -> Picture:
     if pixels.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"expected uint8, uint16 or floats in [0, 1], got {image.dtype}")
     has_alpha = pixels.shape[2] % 2 == 0
-    colours = np.ascontiguousarray(pixels[..., :-1] if has_alpha else pixels)
-    return Picture(colours, alpha=np.ascontiguousarray(pixels[..., -1]) if has_alpha else None)
+    colours = _own(pixels[..., :-1] if has_alpha else pixels)
+    return Picture(colours, alpha=_own(pixels[..., -1]) if has_alpha else None)
 
 
 def from_picture(picture: Picture, like: Kind) -> Kind:
@@ -45,11 +46,7 @@ def from_picture(picture: Picture, like: Kind) -> Kind:
 
 def to_batch(image: object) -> Tensor:
     """Floats in [0, 1] as (N, 3, H, W) float32. Raises: UsageError for another shape or type."""
-    x = image
-    if isinstance(x, np.ndarray):
-        x = torch.from_numpy(np.ascontiguousarray(x)[..., None] if x.ndim == 2 else np.ascontiguousarray(x))
-        x = x.permute(2, 0, 1) if x.ndim == 3 else x
-        x = x.expand(3, -1, -1) if x.ndim == 3 and x.shape[0] == 1 else x
+    x = _planes(image) if isinstance(image, np.ndarray) else image
     if not isinstance(x, Tensor) or x.ndim not in (3, 4) or x.shape[-3] != 3 or not x.is_floating_point():
         raise UsageError(
             "expected a Pillow image, an integer array, floats in [0, 1] as an array (H, W) or (H, W, 3), "
@@ -57,7 +54,23 @@ def to_batch(image: object) -> Tensor:
         )
     if 0 in x.shape:
         raise UsageError(f"expected at least one pixel, got {tuple(x.shape)}")
+    least, most = (edge.item() for edge in x.aminmax())
+    if not -_SLACK <= least <= most <= 1 + _SLACK:
+        raise UsageError(f"expected floats in [0, 1], got {least:g} to {most:g}")
     return (x if x.ndim == 4 else x[None]).float()
+
+
+def _planes(image: NDArray[Any]) -> Tensor | None:
+    """(H, W[, C]) floats -> (3 or C, H, W); None for what is no such thing."""
+    if image.ndim not in (2, 3) or image.dtype not in (np.float16, np.float32, np.float64):
+        return None
+    x = torch.from_numpy(_own(image[..., None] if image.ndim == 2 else image)).permute(2, 0, 1)
+    return x.expand(3, -1, -1) if x.shape[0] == 1 else x
+
+
+def _own(samples: NDArray[Any]) -> NDArray[Any]:
+    """In one piece and writable, as torch wants it: a view of a Pillow image, say, is neither."""
+    return np.require(samples, requirements=["C", "W"])
 
 
 def from_batch(x: Tensor, like: Kind) -> Kind:

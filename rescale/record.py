@@ -8,23 +8,27 @@ import hashlib
 import html
 import re
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rescale.errors import RecordError
-from rescale.images import Picture
+from rescale.images import Picture, Pixels
 
 KEY = "rescale"
 _LIMIT_BYTES = 4096
-_ID = r"^[a-z0-9][a-z0-9._-]{0,63}$"
-_IN_XMP = re.compile(rb'rescale:record="([^"]{0,8192})"')
+_NAME = r"^\w[\w .+()-]{0,63}$"  # of a model or of a weight file, never a path or an address
+_IN_XMP = re.compile(rb"""rescale:record(?:\s*=\s*(?:"([^"]*)"|'([^']*)')|>([^<]*)</rescale:record>)""")
 _XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     "</rdf:RDF></x:xmpmeta>"
 )
 _DESCRIPTION = '<rdf:Description rdf:about="" xmlns:rescale="urn:rescale:1.0" rescale:record="{}"/>'
+# As we wrote it, and as other programs rewrite it: an attribute or an element among their own.
 _OURS = re.compile(rb'<rdf:Description rdf:about="" xmlns:rescale="urn:rescale:1.0" rescale:record="[^"]*"/>')
+_REWRITTEN = re.compile(rb"""rescale:record\s*=\s*(?:"[^"]*"|'[^']*')|<rescale:record>[^<]*</rescale:record>""")
+Side = Annotated[int, Field(ge=1, le=2**31)]
 
 
 class Record(BaseModel):
@@ -32,12 +36,12 @@ class Record(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
-    version: Literal[1] = 1
-    model: str = Field(pattern=_ID)
-    """Model id."""
+    version: Annotated[int, Field(ge=1, le=1)]
+    model: str = Field(pattern=_NAME)
+    """Model id, or the name of a weight file without its folder and suffix."""
     weights: str = Field(pattern=r"^[0-9a-f]{16}$")
-    """First half of the first half of the SHA-256 of the weight file."""
-    size: tuple[int, int]
+    """First 16 hex digits of the SHA-256 of the weight file."""
+    size: tuple[Side, Side]
     """Height and width of the original."""
     depth: Literal[8, 16] = 8
     grey: bool = False
@@ -48,31 +52,39 @@ class Record(BaseModel):
     @classmethod
     def parse(cls, text: str | bytes) -> "Record":
         """Raises: RecordError for what is too long, damaged, or written by a newer version."""
-        raw = text.encode() if isinstance(text, str) else text
+        raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
         if len(raw) > _LIMIT_BYTES:
             raise RecordError(f"the record is damaged: expected at most {_LIMIT_BYTES} bytes, got {len(raw)}")
         try:
-            record = cls.model_validate_json(raw)
+            return cls.model_validate_json(raw)
         except ValidationError as error:
             problem = error.errors()[0]
-            if problem["loc"] == ("version",) and isinstance(problem["input"], int):
-                raise RecordError(
-                    f"the record has version {problem['input']}, this rescale knows 1; update it"
-                ) from error
+            if (problem["loc"], problem["type"]) == (("version",), "less_than_equal"):
+                raise RecordError("the record was written by a newer rescale; update this one") from error
             where = ".".join(str(part) for part in problem["loc"]) or "its JSON"
             raise RecordError(f"the record is damaged: {where}: {problem['msg']}") from error
-        if min(record.size) < 1:
-            raise RecordError(f"the record is damaged: expected a size of at least 1x1, got {record.size}")
-        return record
 
 
 def digest(picture: Picture) -> str:
-    """16 hex digits over size, depth and every sample; grey counts as RGB, as some formats store it so."""
+    """16 hex digits over size, depth and every sample, as any lossless format would keep them.
+
+    Some formats store grey as RGB and leave out an alpha that is opaque, so neither makes a difference.
+    """
     total = hashlib.sha256(f"{picture.size} {picture.depth}".encode())
-    total.update(picture.pixels.repeat(3 if picture.is_grey else 1, axis=2).tobytes())
-    if picture.alpha is not None:
-        total.update(picture.alpha.tobytes())
+    total.update(_little_endian(picture.pixels.repeat(3 if picture.is_grey else 1, axis=2)))
+    if not is_opaque(picture):
+        assert picture.alpha is not None
+        total.update(_little_endian(picture.alpha))
     return total.hexdigest()[:16]
+
+
+def is_opaque(picture: Picture) -> bool:
+    """Whether nothing shows through, with or without an alpha plane that says so."""
+    return picture.alpha is None or bool((picture.alpha == np.iinfo(picture.alpha.dtype).max).all())
+
+
+def _little_endian(samples: Pixels) -> bytes:
+    return samples.astype(samples.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def embed(picture: Picture, record: Record, format: str) -> Picture:
@@ -81,22 +93,31 @@ def embed(picture: Picture, record: Record, format: str) -> Picture:
     text = record.model_dump_json()
     if format == "PNG":
         return replace(picture, text=(*picture.text, (KEY, text)))
-    xmp = picture.xmp if picture.xmp and b"</rdf:RDF>" in picture.xmp else _XMP.encode()
+    xmp, notes = picture.xmp or _XMP.encode(), picture.notes
+    if b"</rdf:RDF>" not in xmp:
+        xmp, notes = _XMP.encode(), (*notes, "its XMP gave way to the record, as it was no XMP that can be added to")
     before, mark, after = xmp.rpartition(b"</rdf:RDF>")
-    return replace(picture, xmp=before + _DESCRIPTION.format(html.escape(text)).encode() + mark + after)
+    described = before + _DESCRIPTION.format(html.escape(text)).encode() + mark + after
+    return replace(picture, xmp=described, notes=notes)
 
 
 def extract(picture: Picture) -> Record | None:
     """The record that a picture carries, or None: the opposite of `embed`. Raises: RecordError if it is damaged."""
+    text = find(picture)
+    return None if text is None else Record.parse(text)
+
+
+def find(picture: Picture) -> str | None:
+    """The text of the record that a picture carries, as it stands."""
     for key, value in picture.text:
         if key == KEY:
-            return Record.parse(value)
+            return value
     found = _IN_XMP.search(picture.xmp or b"")
-    return Record.parse(html.unescape(found[1].decode("utf-8", "replace"))) if found else None
+    return html.unescape(found[found.lastindex or 0].decode("utf-8", "replace")) if found else None
 
 
 def strip(picture: Picture) -> Picture:
     """The picture without any record, its other metadata as before."""
-    xmp = _OURS.sub(b"", picture.xmp) if picture.xmp else None
     text = tuple(item for item in picture.text if item[0] != KEY)
+    xmp = _REWRITTEN.sub(b"", _OURS.sub(b"", picture.xmp)) if picture.xmp else picture.xmp
     return replace(picture, text=text, xmp=None if xmp == _XMP.encode() else xmp)

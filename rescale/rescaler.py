@@ -20,6 +20,9 @@ from rescale.tiles import tiled
 Size = tuple[int, int]
 TILE = 1024
 """HR pixels a side: the overlap costs little, and the features of one tile fit any machine."""
+HALO = 16
+"""LR pixels around a tile at most. Trained networks look less far than they could: with 12 already, tiles of 192
+HR pixels differ from the whole picture by one level in three of a million samples; the tests hold each model to it."""
 
 
 def load(model: str | Path = "irn-x4-small", *, device: str | torch.device | None = None) -> "Rescaler":
@@ -110,6 +113,7 @@ class Rescaler:
     def describe(self, small: Picture, original: Picture) -> record.Record:
         """What the small picture is to say about itself."""
         return record.Record(
+            version=1,
             model=self.name,
             weights=self.digest,
             size=original.size,
@@ -171,7 +175,7 @@ class Rescaler:
             return (y.clamp(0, 1) * top).round().to(source.dtype).cpu() if top else y.cpu()
 
         # The geometry of tiles is the same in both directions and for every picture.
-        side, halo = TILE // self.scale * down, self.model.halo * down
+        side, halo = TILE // self.scale * down, min(self.model.halo, HALO) * down
         results = [
             tiled(call, one[None], ratio=way.ratio, side=side, halo=halo, load=load, store=store)
             for one in ops.pad(source, way.multiple)
@@ -211,7 +215,7 @@ class _Way:
 
 def _levels(pixels: NDArray[Any]) -> Tensor:
     """(H, W, C) -> (1, C, H, W); 16 bits as int32, as torch does little with uint16."""
-    wide = pixels if pixels.dtype == np.uint8 else pixels.astype(np.int32)
+    wide = np.require(pixels, requirements=["C", "W"]) if pixels.dtype == np.uint8 else pixels.astype(np.int32)
     return torch.from_numpy(wide).permute(2, 0, 1)[None]
 
 

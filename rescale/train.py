@@ -7,6 +7,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +15,10 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from rescale import weights
-from rescale.data import Pictures, collect
+from rescale.data import Pictures, load
 from rescale.errors import InputError, RescaleError, UsageError
 from rescale.images import publish
 from rescale.metrics import psnr
@@ -54,7 +55,9 @@ class Recipe(BaseModel):
     def read(cls, path: Path) -> "Recipe":
         try:
             return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        except ValidationError as error:
+            raise UsageError(f"{path}: {_first(error)}") from error
+        except (OSError, ValueError) as error:
             raise UsageError(f"{path}: not a recipe: {error}") from error
 
 
@@ -95,30 +98,29 @@ def train(
         torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
     model = build(recipe)
-    learn, held = (Pictures.load(files, model.scale) for files in collect(folders, recipe.crop))
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+    learn, held = load(folders, model.scale, least=recipe.crop)
+    averaged = AveragedModel(model, multi_avg_fn=partial(_average, recipe.ema))
     adam = torch.optim.Adam(model.parameters(), lr=recipe.lr)
     run.mkdir(parents=True, exist_ok=True)
     step, elapsed, best = _resume(run, recipe, model, averaged, adam)
     began = time.monotonic() - elapsed
-    done = 0.0
-    while done < 1:
-        elapsed = time.monotonic() - began
-        done = max(step / recipe.steps, elapsed / (60 * minutes) if minutes else 0)
-        loss = _step(recipe, model, adam, learn, step, done)
+    budget = 60 * minutes if minutes else math.inf
+    while step < recipe.steps and elapsed < budget:
+        loss = _step(recipe, model, adam, learn, step, max(step / recipe.steps, elapsed / budget))
         averaged.update_parameters(model)
         step += 1
-        if step % recipe.validate_every == 0 or done >= 1:
+        elapsed = time.monotonic() - began
+        if step % recipe.validate_every == 0 or step == recipe.steps or elapsed >= budget:
             network = cast(Rescaling, averaged.module)
             hr_db, lr_db = validate(network, held)
             is_best = hr_db > best
-            best = max(best, hr_db)
             if is_best:
+                best = hr_db
                 scores = {"validation": f"{hr_db:.3f} dB, LR {lr_db:.2f} dB"}
                 facts = {"recipe": recipe.model_dump(), "steps": step, "data": learn.digest, "scores": scores}
                 weights.save(run / "best.safetensors", network, **facts)
-            _checkpoint(run, recipe, model, averaged, adam, step, time.monotonic() - began, best)
-            report = Progress(step, time.monotonic() - began, loss, hr_db, lr_db, is_best)
+            _checkpoint(run, recipe, model, averaged, adam, step, elapsed, best)
+            report = Progress(step, elapsed, loss, hr_db, lr_db, is_best)
             _log(run / "log.csv", report)
             yield report
 
@@ -128,11 +130,19 @@ def build(recipe: Recipe) -> Rescaling:
     try:
         cls = MODELS[recipe.model]
         model = cls(TypeAdapter(cls.Config).validate_python(recipe.config))
-    except (KeyError, ValidationError) as error:
-        raise UsageError(f"expected a model of {sorted(MODELS)} with a fitting config: {error}") from error
+    except KeyError as error:
+        raise UsageError(f"expected a model of {', '.join(sorted(MODELS))}, got {recipe.model!r}") from error
+    except ValidationError as error:
+        raise UsageError(f"config of {recipe.model}: {_first(error)}") from error
     if recipe.crop % model.multiple:
         raise UsageError(f"expected crops of a multiple of {model.multiple}, got {recipe.crop}")
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+    """Exponential moving average that forgets its untrained beginning."""
+    keep = min(decay, (1 + int(count)) / (10 + int(count)))
+    torch._foreach_lerp_(list(averaged), list(current), 1 - keep)
 
 
 def validate(model: Rescaling, held: Pictures, side: int = 256) -> tuple[float, float]:
@@ -140,7 +150,7 @@ def validate(model: Rescaling, held: Pictures, side: int = 256) -> tuple[float, 
     scores = []
     with torch.inference_mode():
         for hr, bicubic in zip(held.hr, held.bicubic, strict=True):
-            hr, bicubic = _middle(hr, side), _middle(bicubic, side // held.scale)
+            hr, bicubic = _middles(hr, bicubic, side)
             hr, bicubic = from_bytes(hr)[None], quantize(bicubic.float())[None]
             lr = quantize(model.downscale(hr))
             scores.append(
@@ -150,9 +160,20 @@ def validate(model: Rescaling, held: Pictures, side: int = 256) -> tuple[float, 
     return hr_db, lr_db
 
 
-def _middle(x: Tensor, side: int) -> Tensor:
-    top, left = (max(length - side, 0) // 2 for length in x.shape[-2:])
-    return x[..., top : top + side, left : left + side]
+def _first(error: ValidationError) -> str:
+    """The first of several complaints, with the key that it is about."""
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r}"
+
+
+def _middles(hr: Tensor, bicubic: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """About `side` HR pixels a side from the middle, and the same of the target."""
+    scale = hr.shape[-1] // bicubic.shape[-1]
+    small = side // scale
+    top, left = (max(length - small, 0) // 2 for length in bicubic.shape[-2:])
+    bicubic = bicubic[..., top : top + small, left : left + small]
+    hr = hr[..., top * scale : (top + small) * scale, left * scale : (left + small) * scale]
+    return hr, bicubic
 
 
 def _step(recipe: Recipe, model: Rescaling, adam: torch.optim.Adam, learn: Pictures, step: int, done: float) -> float:
@@ -162,7 +183,7 @@ def _step(recipe: Recipe, model: Rescaling, adam: torch.optim.Adam, learn: Pictu
     torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
     for group in adam.param_groups:
         warm = min(1, (step + 1) / max(recipe.warmup, 1))
-        group["lr"] = recipe.lr * warm * (1 + math.cos(math.pi * min(done, 1))) / 2
+        group["lr"] = recipe.lr * warm * (1 + math.cos(math.pi * done)) / 2
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
         terms = model.terms(hr.contiguous(memory_format=torch.channels_last), bicubic)
         loss = sum((weight * terms[name] for name, weight in recipe.loss.items()), start=hr.new_zeros(()))

@@ -111,7 +111,7 @@ def _parse(data: bytes, name: str) -> tuple[dict[str, Any], Rescaling]:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
         tensors = safetensors.torch.load(data)
-    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise WeightsError(f"{name}: expected a safetensors file written by rescale, got something else") from error
     try:
         if header["format"] != 1:

@@ -16,7 +16,7 @@ settings.register_profile(
 settings.load_profile("house")
 
 ROOT = Path(__file__).parent.parent
-PHOTO = ROOT / "demo" / "photo.jpg"
+PHOTO = ROOT / "demo" / "photo.png"
 SHARED = Path(os.environ.get("RESCALE_SHARED", ROOT.parent / "shared"))
 
 

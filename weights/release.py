@@ -1,6 +1,6 @@
 """Release a trained network: score it by the protocol, write the scores into its header, and its row in the manifest.
 
-    python weights/release.py NAME runs/NAME/best.safetensors --summary "..." PICTURES/Set5 PICTURES/Set14 ...
+python weights/release.py NAME runs/NAME/best.safetensors --summary "..." PICTURES/Set5 PICTURES/Set14 ...
 """
 
 import argparse
@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 from rescale import weights
-from rescale.evaluate import evaluate, means
+from rescale.evaluate import decibels, evaluate, means
 from rescale.rescaler import Rescaler
 
 HERE = Path(__file__).parent
@@ -25,7 +25,7 @@ def main() -> None:
 
     trained = weights.load(args.file)
     rows = means(row for folder in args.sets for row in evaluate(Rescaler(trained), folder))
-    scores = {r.set: f"{r.psnr_y:.2f} dB / {r.ssim_y:.4f}, LR {r.lr_psnr_y:.2f} dB" for r in rows}
+    scores = {r.set: f"{r.psnr_y:.2f} dB / {r.ssim_y:.4f}, LR {decibels(r.lr_psnr_y)}" for r in rows}
     facts = {key: trained.header[key] for key in ("recipe", "steps", "data")}
     target = HERE / f"{args.name}.safetensors"
     weights.save(target, trained.model, **facts, scores=trained.header["scores"] | scores)

@@ -1,0 +1,82 @@
+"""A picture in memory, upright, with all that its file said about it; and its way to tensors and to Pillow."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from rescale.errors import UnsupportedError
+
+Pixels = NDArray[Any]  # uint8 or uint16
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a picture file holds. Nothing of it is dropped in silence: what could not be kept is in the notes."""
+
+    pixels: Pixels
+    """(H, W, 1) grey or (H, W, 3) RGB; uint8 or uint16, as the file had it."""
+    alpha: Pixels | None = None
+    """(H, W), of the same type; straight, not premultiplied."""
+    icc: bytes | None = None
+    exif: bytes | None = None
+    """Without orientation, which has been applied, and without thumbnail, which would show the old picture."""
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    text: tuple[tuple[str, str], ...] = ()
+    """Key and value of PNG text chunks."""
+    colour_chunks: tuple[tuple[bytes, bytes], ...] = ()
+    """PNG chunks that change how the numbers look: gAMA, cHRM, sRGB, cICP and the like."""
+    notes: tuple[str, ...] = ()
+    """What could not be kept as it was, one sentence each."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def is_grey(self) -> bool:
+        return self.pixels.shape[2] == 1
+
+    @property
+    def depth(self) -> int:
+        return 8 * self.pixels.dtype.itemsize
+
+    @property
+    def rgb(self) -> Tensor:
+        """(1, 3, H, W) float32 in [0, 1]; grey is repeated."""
+        return to_tensor(self.pixels).expand(1, 3, -1, -1)
+
+    @property
+    def samples(self) -> Pixels:
+        """(H, W, 1 to 4): the pixels, and alpha behind them where there is one."""
+        return self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha])
+
+
+def to_tensor(pixels: Pixels) -> Tensor:
+    """(H, W, C) uint8 or uint16 -> (1, C, H, W) float32 in [0, 1]."""
+    x = torch.from_numpy(pixels.astype(np.float32))
+    return x.permute(2, 0, 1)[None] / np.iinfo(pixels.dtype).max
+
+
+def to_pixels(x: Tensor, depth: int) -> Pixels:
+    """(1, C, H, W) in [0, 1] -> (H, W, C) uint8 or uint16, rounded: the opposite of `to_tensor`."""
+    levels = (x[0].clamp(0, 1) * (2**depth - 1)).round().permute(1, 2, 0).cpu().numpy()
+    return levels.astype(np.uint8 if depth == 8 else np.uint16)
+
+
+def to_pil(picture: Picture) -> Image.Image:
+    """A Pillow image with ICC, EXIF and the rest in its `info`; 16-bit colour has no such thing."""
+    samples = picture.samples
+    modes = {(8, 1): "L", (8, 2): "LA", (8, 3): "RGB", (8, 4): "RGBA", (16, 1): "I;16"}
+    mode = modes.get((picture.depth, samples.shape[2]))
+    if mode is None:
+        raise UnsupportedError("Pillow has no 16-bit colour or alpha; pass the array instead")
+    image = Image.frombytes(mode, picture.size[::-1], samples.tobytes())
+    facts = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp, "dpi": picture.dpi}
+    image.info.update({key: value for key, value in facts.items() if value is not None})
+    return image

@@ -1,0 +1,384 @@
+"""The command line as a user meets it: names of results, one sentence for each error, exit codes, nothing lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from conftest import PHOTO
+from PIL import Image
+
+import rescale
+from rescale import cli, images, load, weights
+from rescale.errors import EnvironmentFault, InputError
+
+RECIPE = """
+model = "irn"
+steps = 3
+batch = 1
+crop = 16
+warmup = 1
+validate_every = 2
+config = {scale = 2, blocks = [1], growth = 4, depth = 2, gain = 1.0, shared = true}
+loss = {restore = 1.0, guide = 1.0, range = 1.0}
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Every test works in a folder of its own with one small photograph in it."""
+    monkeypatch.chdir(tmp_path)
+    handler = signal.getsignal(signal.SIGTERM)  # which `main` replaces
+    picture()
+    yield tmp_path
+    signal.signal(signal.SIGTERM, handler)
+
+
+def picture(name: str = "photo.png", left: int = 60, size: tuple[int, int] = (33, 21)) -> Path:
+    Image.open(PHOTO).crop((left, 40, left + size[0], 40 + size[1])).save(name)
+    return Path(name)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the real entry point in this process: call("down", "photo.png") -> exit code, stdout, stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rescale", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return caught.value.code or 0, said.out, said.err
+
+    return run
+
+
+def names() -> list[str]:
+    return sorted(str(path) for path in Path().rglob("*") if path.is_file())
+
+
+def is_one_sentence(text: str) -> bool:
+    return text.startswith("error: ") and text.count("\n") == 1 and len(text) > 20
+
+
+# ------------------------------------------------------------------------------------------- there and back
+
+
+def test_down_and_up_without_flags(call):
+    assert call("down", "photo.png") == (0, "photo.x4.png\n", "")
+    assert call("up", "photo.x4.png") == (0, "photo.x4.restored.png\n", "")
+    assert images.read(Path("photo.x4.restored.png")).size == (21, 33)
+
+
+def test_the_scale_chooses_the_model(call):
+    assert call("down", "photo.png", "-s", 2) == (0, "photo.x2.png\n", "")
+    assert images.read(Path("photo.x2.png")).size == (11, 17)
+    code, _, err = call("down", "photo.png", "-s", 3)
+    assert code == 2 and is_one_sentence(err)
+    code, _, err = call("down", "photo.png", "-s", 2, "-m", "irn-x4-small")
+    assert code == 2 and "works at x4, got --scale 2" in err
+
+
+def test_a_lossy_target_warns(call):
+    code, out, err = call("down", "photo.png", "-o", "small.jpg")
+    assert (code, out) == (0, "small.jpg\n")
+    assert err.startswith("note: photo.png: JPEG is lossy") and err.count("\n") == 1
+
+
+def test_json_is_one_object_a_line_and_nothing_else(call):
+    picture("other.png", left=200)
+    Path("bad.png").write_bytes(b"no picture")
+    code, out, err = call("down", "photo.png", "bad.png", "other.png", "--json", "-o", "{stem}.s.jpg")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 3 and [row["source"] for row in rows] == ["photo.png", "bad.png", "other.png"]
+    assert rows[0]["target"] == "photo.s.jpg" and rows[0]["size"] == [6, 9] and "lossy" in rows[0]["notes"][0]
+    assert rows[1]["exit_code"] == 3 and "bad.png" in rows[1]["error"]
+    assert err == "1 of 3 pictures failed\n"
+    for verb in (["models", "--json"], ["up", "photo.s.jpg", "--json"], ["down", "photo.png", "-n", "--json"]):
+        code, out, _ = call(*verb)
+        assert code == 0 and all(isinstance(json.loads(line), dict) for line in out.splitlines())
+
+
+def test_a_failing_picture_does_not_stop_the_others(call):
+    Path("bad.png").write_bytes(b"no picture")
+    Path("empty").mkdir()
+    code, out, err = call("down", "missing.png", "bad.png", "empty", "photo.png")
+    assert (code, out) == (3, "photo.x4.png\n")
+    assert [line.split(":")[0] for line in err.splitlines()] == ["error"] * 3 + ["3 of 4 pictures failed"]
+    assert names() == ["bad.png", "photo.png", "photo.x4.png"]
+
+
+def test_up_of_many_restores_what_it_can(call):
+    call("down", "photo.png")
+    code, out, err = call("up", "photo.png", "photo.x4.png")
+    assert (code, out) == (3, "photo.x4.restored.png\n")
+    assert "photo.png: this picture carries no record" in err
+
+
+def test_enlarging_has_a_name_of_its_own(call):
+    """WAITS FOR ESPCN WEIGHTS: fails until they are in the package."""
+    call("down", "photo.png")
+    code, out, err = call("up", "photo.x4.png", "--scale", 2)
+    assert (code, out) == (0, "photo.x4.upscaled.png\n")
+    assert err == "note: photo.x4.png: enlarged as an ordinary picture; without --scale its record would restore it\n"
+
+
+# ------------------------------------------------------------------------------------------- inputs and targets
+
+
+def test_folders_globs_and_repeats(call, folder):
+    Path("in/deep").mkdir(parents=True)
+    for name in ("in/a.png", "in/deep/b.png", "in/.hidden.png"):
+        picture(name)
+    Path("in/notes.txt").write_text("no picture")
+    code, out, _ = call("down", "in/*.png", "in", "in/a.png", "./in/../in/a.png", folder / "in" / "a.png", "-n")
+    assert code == 0
+    assert sorted(out.splitlines()) == ["in/.hidden.x4.png", "in/a.x4.png", "in/deep/b.x4.png"]
+    assert call("down", "in/**/b.p?g", "-n")[:2] == (0, "in/deep/b.x4.png\n")
+    assert call("down", f"{folder}/in/[a]*", "-n")[:2] == (0, f"{folder}/in/a.x4.png\n")
+    assert "photo.x4.png" not in names()
+
+
+def test_an_existing_name_is_no_glob(call):
+    picture("a[1].png")
+    assert call("down", "a[1].png", "-n")[:2] == (0, "a[1].x4.png\n")
+
+
+@pytest.mark.parametrize("word", ["*.jpg", "**x[", "none.png", "[", "a" * 300 + ".png"])
+def test_words_that_match_nothing(call, word):
+    code, out, err = call("down", word)
+    assert code in (3, 5) and out == "" and is_one_sentence(err)
+    assert names() == ["photo.png"]
+
+
+def test_an_empty_word_is_not_the_whole_folder(call):
+    code, _, err = call("down", "")
+    assert code == 2 and "empty word" in err
+
+
+def test_templates(call):
+    Path("out").mkdir()
+    assert call("down", "photo.png", "-o", "out/{stem}-{scale}-{model}.webp")[:2] == (
+        0,
+        "out/photo-4-irn-x4-small.webp\n",
+    )
+    assert call("down", "photo.png", "-o", "out")[1] == "out/photo.x4.png\n"
+    assert call("down", "photo.png", "-o", "out/", "--overwrite")[1] == "out/photo.x4.png\n"
+    assert call("up", "out/photo.x4.png", "-o", "{stem}!.png")[1] == "photo.x4!.png\n"
+    Path("{odd}").mkdir()
+    assert call("down", "photo.png", "-o", "{odd}")[1] == "{odd}/photo.x4.png\n"
+
+
+@pytest.mark.parametrize(
+    "output", ["{name}.png", "{}.png", "{stem.x}.png", "{stem", "{0}.png", "{stem:d}", "{stem[a]}"]
+)
+def test_what_is_no_template(call, output):
+    code, _, err = call("down", "photo.png", "-o", output)
+    assert code == 2 and is_one_sentence(err) and "{stem}, {scale}, {model}" in err
+
+
+def test_up_knows_no_scale_before_it_has_read_the_record(call):
+    call("down", "photo.png")
+    assert call("up", "photo.x4.png", "-o", "{stem}.{scale}.png")[0] == 2
+    out = call("up", "photo.x4.png", "-m", "irn-x4-small", "-o", "{stem}.{model}.png")[1]
+    assert out == "photo.x4.irn-x4-small.png\n"
+
+
+def test_two_sources_never_share_a_target(call):
+    Path("sub").mkdir()
+    picture("sub/photo.png", left=300)
+    Path("out").mkdir()
+    before = names()
+    for words in (["-o", "one.png"], ["-o", "out"], ["-o", "out/../out/same.png"]):
+        code, out, err = call("down", "photo.png", "sub/photo.png", *words)
+        assert code == 2 and out == "" and is_one_sentence(err) and "would both become" in err
+    picture("photo.jpg")
+    assert call("down", "photo.png", "photo.jpg")[0] == 2
+    assert names() == sorted([*before, "photo.jpg"])
+
+
+def test_one_source_never_replaces_another(call):
+    picture("photo.x4.png", left=300)
+    before = Path("photo.x4.png").read_bytes()
+    code, out, err = call("down", "photo.png", "photo.x4.png", "--overwrite")
+    assert code == 4 and out == "" and is_one_sentence(err) and "which is a source as well" in err
+    assert Path("photo.x4.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("link", [None, os.link, os.symlink])
+def test_a_source_is_never_overwritten(call, link):
+    before = Path("photo.png").read_bytes()
+    if link:
+        link("photo.png", "target.png")
+    code, _, err = call("down", "photo.png", "-o", "target.png" if link else "photo.png", "--overwrite")
+    assert code == 4 and is_one_sentence(err)
+    assert Path("photo.png").read_bytes() == before
+
+
+def test_an_existing_target_needs_overwrite(call):
+    Path("photo.x4.png").write_bytes(b"precious")
+    for words in ([], ["--dry-run"]):
+        code, out, err = call("down", "photo.png", *words)
+        assert (code, out) == (4, "") and is_one_sentence(err) and "--overwrite" in err
+    assert Path("photo.x4.png").read_bytes() == b"precious"
+    assert call("down", "photo.png", "--overwrite")[0] == 0
+
+
+def test_a_dry_run_writes_nothing_and_fails_where_the_run_would(call):
+    assert call("down", "photo.png", "-n") == (0, "photo.x4.png\n", "")
+    code, out, _ = call("down", "photo.png", "none.png", "-n")
+    assert (code, out) == (3, "photo.x4.png\n")
+    assert names() == ["photo.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["-o", "small.xyz"], 2), (["-o", "small"], 2), (["-o", "none/small.png"], 2), (["-o", "none/"], 2),
+        (["-o", "small.bmp"], 4), (["--max-pixels", "10"], 4), (["--max-pixels", "0"], 2), (["--quality", "101"], 2),
+        (["-m", "no-such-model"], 2), (["-m", "none.safetensors"], 3), (["-m", "bad.safetensors"], 4),
+        (["-m", "other.safetensors"], 4), (["--device", "cuda:99"], 2), (["--device", "toaster"], 2),
+        (["--bogus"], 2), (["--scale", "two"], 2), (["-o", "x" * 300 + ".png"], 5), (["-o", "/proc/small.png"], 5),
+    ],
+    ids=lambda value: " ".join(value)[:24] if isinstance(value, list) else str(value),
+)  # fmt: skip
+def test_every_refusal_is_one_sentence_and_loses_nothing(call, words, code):
+    Path("bad.safetensors").write_bytes(b"PK\x03\x04 a pickle")
+    Path("other.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    before = names()
+    for verb in ("down", "up"):
+        if verb == "up" and words[0] in ("-o", "--scale", "--max-pixels", "--device"):
+            continue
+        got, out, err = call(verb, "photo.png", *words)
+        assert (got, out) == (code, "") and is_one_sentence(err)
+    assert names() == before
+
+
+def test_words_missing(call):
+    code, out, err = call()
+    assert code == 2 and "Usage" in out + err and "error" not in err
+    assert call("down")[0] == 2 and call("no-such-verb")[0] == 2
+
+
+def test_a_disagreeing_record_is_refused_or_forced(call):
+    call("down", "photo.png")
+    small = images.read(Path("photo.x4.png"))
+    small.pixels[0, 0, 0] ^= 1
+    images.write(Path("photo.x4.png"), small, overwrite=True)
+    code, out, err = call("up", "photo.x4.png")
+    assert (code, out) == (4, "") and is_one_sentence(err) and "edited" in err and "--force" in err
+    code, out, err = call("up", "photo.x4.png", "--force")
+    assert (code, out) == (0, "photo.x4.restored.png\n") and err.startswith("note: photo.x4.png: forced: edited")
+    code, _, err = call("up", "photo.png")
+    assert code == 4 and is_one_sentence(err) and "--model" in err and "--scale" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow only names in Unicode")
+def test_a_name_that_is_no_utf8():
+    Path("photo.png").rename(os.fsdecode(b"\xff.png"))
+    done = subprocess.run([sys.executable, "-m", "rescale", "down", b"\xff.png"], capture_output=True, check=True)
+    assert done.stdout == b"\xff.x4.png\n"
+
+
+# ------------------------------------------------------------------------------------------- the other verbs
+
+
+def test_models_lists_the_manifest(call):
+    code, out, _ = call("models")
+    assert code == 0 and all(name in out for name in weights.manifest())
+    rows = [json.loads(line) for line in call("models", "--json")[1].splitlines()]
+    assert [row["name"] for row in rows] == list(weights.manifest())
+
+
+def test_evaluate_speaks_of_its_protocol(call, folder):
+    Path("set").mkdir()
+    picture("set/a.png")
+    code, out, _ = call("evaluate", "set", "-m", "bicubic-x2")
+    assert code == 0 and "| bicubic-x2 | set | mean |" in out and "BT.601" in out
+    code, out, _ = call("evaluate", "set", "-m", "bicubic-x2", "--json")
+    assert json.loads(out)["rows"][0]["picture"] == "mean" and out.count("\n") == 1
+    Path("none").mkdir()
+    assert call("evaluate", "none")[0] == 3
+
+
+def test_train_makes_weights_that_load(call):
+    Path("set").mkdir()
+    picture("set/a.png", size=(40, 40))
+    picture("set/b.png", left=200, size=(40, 40))
+    Path("tiny.toml").write_text(RECIPE)
+    code, out, err = call("train", "tiny.toml", "-d", "set", "-o", "run")
+    assert code == 0 and out.startswith("step 2 ") and err == "run/best.safetensors\n"
+    assert load("run/best.safetensors", device="cpu").scale == 2
+    code, _, err = call("train", "no-such-recipe", "-d", "set")
+    assert code == 2 and is_one_sentence(err)
+
+
+# ------------------------------------------------------------------------------------------- the process
+
+
+def fresh(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_the_version_needs_no_torch():
+    code = """
+import sys
+from rescale.cli import main
+sys.argv = ["rescale", "--version"]
+try: main()
+except SystemExit: print("torch" in sys.modules, "PIL" in sys.modules)
+"""
+    began = time.monotonic()
+    out = fresh(code)
+    assert out.split() == [rescale.__version__, "False", "False"]
+    assert time.monotonic() - began < 5
+
+
+def test_import_is_light():
+    heavy = {"torch", "gradio", "av", "ray", "lpips", "torchvision", "PIL", "typer"}
+    assert fresh(f"import sys, rescale; print(*({heavy!r} & set(sys.modules)))").strip() == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_no_partial_file(number, code):
+    for index in range(60):
+        picture(f"{index:02}.png", size=(400, 300))
+    Path("out").mkdir()
+    command = [sys.executable, "-m", "rescale", "down", ".", "-o", "out/"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # A shell's background jobs ignore SIGINT, and so would their children.
+    running = subprocess.Popen(command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    running.stdout.readline()
+    running.send_signal(number)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == code and b"Traceback" not in err
+    assert 1 <= len(list(Path("out").iterdir())) < 60
+    for file in Path("out").iterdir():
+        assert images.read(file).size == (75, 100)
+
+
+def test_what_the_machine_lacks_is_one_sentence(call, monkeypatch):
+    """The errors that torch and the system raise, at the place where they come from."""
+    said = {
+        "not enough memory": (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
+        "No space left on device": (OSError(28, "No space left on device", "photo.x4.png"),),
+    }
+    for sentence, errors in said.items():
+        for error in errors:
+            assert sentence in str(cli._understood(error))
+            assert cli._understood(error).exit_code == EnvironmentFault.exit_code == 5
+    with pytest.raises(KeyError):
+        cli._understood(KeyError("ours"))
+    assert cli._understood(InputError("x")).exit_code == 3
+    assert cli._understood(typer.BadParameter("x")).exit_code == 2
+
+
+def test_the_limit_stands_in_one_place_in_effect():
+    """The command line repeats it, as asking the package would cost --help an import of torch."""
+    assert images.MAX_PIXELS == cli.PIXELS

@@ -1,0 +1,170 @@
+"""The inference object with the shipped weights: kinds, sizes, tiles, and pictures that come back."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import PHOTO, shake, shared
+from PIL import Image
+
+import rescale
+from rescale import images, rescaler, weights
+from rescale.errors import RecordError, RescaleError, UsageError
+from rescale.images import Picture
+from rescale.models import IRN, IRNConfig
+
+SHIPPED = list(weights.manifest())
+
+
+@pytest.fixture(scope="module", params=["irn-x2-small", "irn-x4-small"])
+def irn(request):
+    return rescale.load(request.param, device="cpu")
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return 10 * np.log10(255**2 / np.mean((a.astype(float) - b.astype(float)) ** 2))
+
+
+def test_a_photograph_comes_back_far_better_than_bicubic(irn):
+    photo = Image.open(PHOTO).convert("RGB").crop((100, 100, 356, 356))
+    small = irn.downscale(photo)
+    assert small.size == (256 // irn.scale,) * 2
+    bicubic = photo.resize(small.size, Image.Resampling.BICUBIC).resize(photo.size, Image.Resampling.BICUBIC)
+    gain = psnr(np.asarray(irn.upscale(small)), np.asarray(photo)) - psnr(np.asarray(bicubic), np.asarray(photo))
+    assert gain > 3, f"only {gain:.2f} dB over bicubic"
+
+
+def test_all_sizes_from_one_pixel_up(irn):
+    """The bar: 1..17 x 1..17 down and up, every size exact."""
+    for height in range(1, 18):
+        for width in range(1, 18):
+            picture = Picture(np.full((height, width, 3), 90, np.uint8) + np.arange(width, dtype=np.uint8)[:, None])
+            small = irn.downscale_picture(picture)
+            assert small.size == irn.small_size((height, width))
+            assert irn.upscale_picture(small, size=(height, width)).size == (height, width)
+
+
+@pytest.mark.parametrize("shape", [(9, 13), (9, 13, 1), (9, 13, 2), (9, 13, 3), (9, 13, 4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_arrays_give_arrays(irn, noise, shape, dtype):
+    small = irn.downscale(noise(*shape, dtype=dtype))
+    large = irn.upscale(small, size=(9, 13))
+    assert small.dtype == large.dtype == dtype
+    assert large.shape == shape
+
+
+@pytest.mark.parametrize("shape", [(9, 13), (9, 13, 1), (9, 13, 3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_float_arrays_lie_on_the_levels_of_a_file(irn, shape, dtype):
+    small = irn.downscale(np.random.default_rng(1).random(shape).astype(dtype))
+    assert small.dtype == dtype and small.shape[2:] == shape[2:]
+    if len(shape) == 3 and shape[2] == 3:
+        assert np.allclose(small * 255, (small * 255).round(), atol=1e-3)
+    assert irn.upscale(small, size=(9, 13)).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 13), (2, 3, 9, 13)])
+def test_tensors_give_tensors(irn, shape):
+    x = torch.rand(shape)
+    small = irn.downscale(x)
+    assert torch.allclose(small * 255, (small * 255).round(), atol=1e-3)
+    large = irn.upscale(small, size=(9, 13))
+    assert large.shape == x.shape and large.min() >= 0 and large.max() <= 1
+    if len(shape) == 4:
+        assert torch.allclose(irn.upscale(small[1], size=(9, 13)), large[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "1", "P", "CMYK"])
+def test_pillow_images_come_back_in_kind(irn, mode):
+    image = Image.open(PHOTO).convert("RGB").resize((31, 22)).convert(mode)
+    small = irn.downscale(image)
+    large = irn.upscale(small)
+    assert large.size == image.size, "the record in `info` keeps the odd size"
+    assert small.mode == large.mode == {"1": "L", "P": "RGB", "CMYK": "RGB"}.get(mode, mode)
+
+
+def test_the_same_numbers_through_every_kind(irn, noise):
+    array = noise(24, 32, 3)
+    expected = irn.downscale(array)
+    assert np.array_equal(np.asarray(irn.downscale(Image.fromarray(array))), expected)
+    x = torch.from_numpy(array).permute(2, 0, 1) / 255
+    assert np.array_equal((irn.downscale(x) * 255).round().byte().permute(1, 2, 0).numpy(), expected)
+
+
+NO_PICTURES = {
+    "five channels": np.zeros((4, 4, 5), np.uint8),
+    "no pixel": np.zeros((0, 4), np.uint8),
+    "64-bit integers": np.zeros((4, 4), np.int64),
+    "a matrix": torch.zeros(4, 4),
+    "four planes": torch.zeros(1, 4, 8, 8),
+    "integers": torch.zeros(3, 8, 8, dtype=torch.int32),
+    "a name": "photo.png",
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("bad", NO_PICTURES.values(), ids=NO_PICTURES.keys())
+def test_what_is_no_picture_is_named(irn, bad):
+    with pytest.raises(UsageError, match="expected"):
+        irn.downscale(bad)
+
+
+def test_sizes_and_scales_that_do_not_fit_are_named(irn, noise):
+    image = noise(16, 16, 3)
+    with pytest.raises(UsageError, match="works at x"):
+        irn.downscale(image, scale=3)
+    with pytest.raises(UsageError, match="makes"):
+        irn.downscale(image, size=(5, 5))
+    with pytest.raises(UsageError, match="expected a small picture of"):
+        irn.upscale(image, size=(5, 5))
+
+
+def test_another_models_picture_is_refused(noise):
+    small = rescale.load("irn-x2-small", device="cpu").downscale(Image.fromarray(noise(16, 16, 3)))
+    with pytest.raises(RecordError, match="irn-x2-small"):
+        rescale.load("irn-x4-small", device="cpu").upscale(small)
+
+
+def test_opaque_alpha_stays_opaque_and_grey_stays_grey(irn, noise):
+    picture = Picture(noise(20, 20, 1), alpha=np.full((20, 20), 255, np.uint8))
+    small = irn.downscale_picture(picture)
+    assert (small.alpha == 255).all() and small.is_grey
+    assert (irn.upscale_picture(small).alpha == 255).all()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_tiled_equals_whole(name, monkeypatch):
+    """The bar of seams: at most one level, on at most one sample in ten thousand."""
+    model = rescale.load(name, device="cpu")
+    photo = images.read(PHOTO)
+    photo = Picture(photo.pixels[:384, :576])
+    monkeypatch.setattr(rescaler, "TILE", 4096)
+    small = model.downscale_picture(photo)
+    large = model.upscale_picture(small)
+    monkeypatch.setattr(rescaler, "TILE", 192)
+    for tiled, whole in ((model.downscale_picture(photo), small), (model.upscale_picture(small), large)):
+        difference = np.abs(tiled.pixels.astype(int) - whole.pixels)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() <= 1e-4
+
+
+def test_numbers_that_are_not_finite_are_an_error(noise):
+    model = shake(IRN(IRNConfig(2, (1,), 4, 2)))
+    next(model.parameters()).data.fill_(float("inf"))
+    broken = rescale.Rescaler(weights.Weights("broken", "0" * 64, model, {}))
+    with pytest.raises(RescaleError, match="not finite"):
+        broken.downscale(noise(8, 8, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_scores_hold(name):
+    """The row of the manifest, computed again."""
+    from rescale.evaluate import evaluate, means
+
+    (mean,) = means(evaluate(rescale.load(name, device="cpu"), shared("data/test/Set5")))
+    assert weights.manifest()[name].scores["Set5"].startswith(f"{mean.psnr_y:.2f} dB / {mean.ssim_y:.4f}")
+
+
+def test_unknown_devices_are_named():
+    with pytest.raises(UsageError, match="device"):
+        rescale.load("irn-x2-small", device="warp")

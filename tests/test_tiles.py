@@ -1,0 +1,35 @@
+"""Tiles cover everything once, and tiled equals whole."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rescale.resample import resample
+from rescale.tiles import plan, tiled
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 20), st.integers(0, 9))
+def test_a_plan_covers_every_pixel_once(height, width, side, halo):
+    count = torch.zeros(height, width)
+    for tile in plan((height, width), side, halo):
+        count[tile.top : tile.bottom, tile.left : tile.right] += 1
+        above, before, below, behind = tile.halo
+        assert tile.top - above >= 0 and tile.left - before >= 0
+        assert tile.bottom + below <= height and tile.right + behind <= width
+    assert (count == 1).all()
+
+
+@pytest.mark.parametrize("ratio", [(1, 2), (2, 1)])
+def test_tiled_equals_whole(ratio):
+    up, down = ratio
+    x = torch.rand(1, 2, 48, 76, dtype=torch.float64)
+
+    def function(t):
+        return resample(t, (t.shape[-2] * up // down, t.shape[-1] * up // down))
+
+    same = {"load": lambda t: t, "store": lambda t: t}
+    whole = function(x)
+    parts = tiled(function, x, ratio=ratio, side=16, halo=8, **same)
+    assert torch.allclose(parts, whole, atol=1e-12)
+    assert not torch.allclose(tiled(function, x, ratio=ratio, side=16, halo=0, **same), whole, atol=1e-3)

@@ -1,0 +1,188 @@
+"""Training on real crops: it learns, it resumes to the same weights, and it says what is wrong."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from conftest import PHOTO
+
+from rescale import images, weights
+from rescale.data import load, split
+from rescale.errors import InputError, RescaleError, UsageError
+from rescale.images import Picture
+from rescale.resample import resample
+from rescale.train import Recipe, build, recipes, train, validate
+
+TINY = {
+    "model": "irn",
+    "config": {"scale": 2, "blocks": [1], "growth": 4, "depth": 2, "gain": 1.0},
+    "loss": {"restore": 1.0, "guide": 1.0, "range": 1.0},
+    "steps": 30,
+    "batch": 2,
+    "crop": 32,
+    "warmup": 2,
+    "lr": 5e-3,
+    "validate_every": 10,
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Six pieces of a real photograph."""
+    folder = tmp_path_factory.mktemp("pictures")
+    photo = images.read(PHOTO)
+    for index in range(6):
+        images.write(folder / f"{index}.png", Picture(photo.pixels[50 : 50 + 64, 90 * index : 90 * index + 90]))
+    return folder
+
+
+def run(folder: Path, out: Path, **changes: object) -> list:
+    return list(train(Recipe(**(TINY | changes)), [folder], out))
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return weights.load(path).model.state_dict()
+
+
+def test_it_learns(pictures, tmp_path):
+    wider = TINY["config"] | {"growth": 8, "depth": 3, "blocks": [3], "shared": True}
+    reports = run(pictures, tmp_path, steps=200, lr=3e-3, config=wider, validate_every=100)
+    untrained, _ = validate(build(Recipe(**TINY)), load([pictures], 2)[1])
+    assert max(report.hr_db for report in reports) > untrained + 1
+    assert any(report.is_best for report in reports)
+    loaded = weights.load(tmp_path / "best.safetensors")
+    assert loaded.header["steps"] in (100, 200) and loaded.header["recipe"]["lr"] == 3e-3
+    rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows] == [100, 200]
+
+
+def test_the_best_is_kept_and_not_the_last(pictures, tmp_path):
+    best = max(run(pictures, tmp_path, lr=0.5, clip=1e9, steps=40, validate_every=5), key=lambda r: r.hr_db)
+    assert weights.load(tmp_path / "best.safetensors").header["steps"] == best.step
+
+
+def test_a_resumed_run_ends_at_the_same_weights(pictures, tmp_path):
+    run(pictures, tmp_path / "whole")
+    stopped = train(Recipe(**TINY), [pictures], tmp_path / "parts")
+    next(stopped)
+    stopped.close()
+    reports = run(pictures, tmp_path / "parts")
+    assert [report.step for report in reports] == [20, 30]
+    whole, parts = (tensors(tmp_path / name / "best.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+@pytest.mark.slow
+def test_kill_dash_nine_loses_nothing_of_the_last_checkpoint(pictures, tmp_path):
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(
+        'model = "irn"\nsteps = 100000\nbatch = 2\ncrop = 32\nvalidate_every = 5\n'
+        "[config]\nscale = 2\nblocks = [1]\ngrowth = 4\ndepth = 2\n[loss]\nrestore = 1.0\n"
+    )
+    command = [sys.executable, "-m", "rescale", "train", str(recipe), "-d", str(pictures), "-o", str(tmp_path / "run")]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    last = tmp_path / "run" / "last.safetensors"
+    deadline = time.monotonic() + 60
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = train(Recipe.read(recipe), [pictures], tmp_path / "run")
+    first = next(resumed)
+    resumed.close()
+    assert first.step > 5
+
+
+def test_time_is_a_budget(pictures, tmp_path):
+    began = time.monotonic()
+    reports = list(train(Recipe(**(TINY | {"steps": 10**6})), [pictures], tmp_path, minutes=1 / 60))
+    assert time.monotonic() - began < 10
+    assert reports[-1].step < 10**6
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(pictures, tmp_path):
+    with pytest.raises(RescaleError, match="the loss is"):
+        run(pictures, tmp_path, steps=9, lr=1e30, warmup=1, validate_every=1)
+    kept = safetensors.torch.load_file(tmp_path / "last.safetensors")
+    assert kept and all(torch.isfinite(t).all() for t in kept.values())
+
+
+def test_another_recipe_does_not_go_on(pictures, tmp_path):
+    run(pictures, tmp_path, steps=10)
+    with pytest.raises(InputError, match="another recipe"):
+        run(pictures, tmp_path, steps=20)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_shipped_recipes_build_what_they_say(name):
+    recipe = Recipe.read(recipes()[name])
+    model = build(recipe)
+    hr = torch.rand(1, 3, recipe.crop, recipe.crop)
+    terms = model.terms(hr, resample(hr, (recipe.crop // model.scale,) * 2))
+    assert recipe.loss.keys() <= terms.keys()
+    assert f"x{model.scale}" in name
+    if name.endswith("-small"):
+        assert model.parameter_count <= {2: 150_000, 4: 500_000}[model.scale]
+
+
+@pytest.mark.parametrize(
+    "change", ['model = "irm"', "crop = 31", "steps = 0", "learning_rate = 1", "steps = ", "[config]\nscale = 3"]
+)
+def test_recipes_that_cannot_be_are_refused(tmp_path, change):
+    path = tmp_path / "bad.toml"
+    base = {"model": 'model = "irn"', "steps": "steps = 5", "crop": "crop = 32"}
+    lines = [line for key, line in base.items() if not change.startswith(key)]
+    tail = "" if "[config]" in change else "\n[config]\nscale = 2\nblocks = [1]"
+    path.write_text("\n".join([*lines, change + tail, "[loss]", "restore = 1.0"]))
+    with pytest.raises(UsageError):
+        build(Recipe.read(path))
+
+
+def test_targets_are_crops_of_the_whole_pictures_target(pictures):
+    data, _ = load([pictures], 2)
+    hr, bicubic = data.batch(16, 32, torch.Generator().manual_seed(1))
+    assert hr.shape == (16, 3, 32, 32) and bicubic.shape == (16, 3, 16, 16)
+    inner = (slice(None), slice(None), slice(4, -4), slice(4, -4))
+    assert torch.allclose(resample(hr, (16, 16))[inner], bicubic[inner], atol=2e-3)
+    again, _ = data.batch(16, 32, torch.Generator().manual_seed(1))
+    assert torch.equal(hr, again)
+
+
+def test_turns_stay_aligned(pictures):
+    """Flips and transposes of both: the target of a turned crop must still be what bicubic makes of it."""
+    data, _ = load([pictures], 2)
+    hr, bicubic = data.batch(64, 64, torch.Generator().manual_seed(2))
+    error = (resample(hr, (32, 32)) - bicubic)[..., 4:-4, 4:-4].abs().amax(dim=(1, 2, 3))
+    assert (error < 2e-3).all()
+    corners = {tuple(x[:, 0, 0].tolist()) for x in hr}
+    assert len(corners) > 8, "crops as high as the picture can only differ this much by turning"
+
+
+def test_validation_pictures_are_never_learned_from(pictures):
+    names = [Path(f"{n}.png") for n in range(1000)]
+    for some in (names, names[:2], names[:50], names[3:5] * 2):
+        learn, held = split(some)
+        assert held and learn and not set(learn) & set(held)
+        assert len(learn) + len(held) == len(some)
+    assert 5 < len(split(names)[1]) < 50
+    learn, held = load([pictures], 2)
+    assert len(learn.hr) == 5 and len(held.hr) == 1
+
+
+def test_a_folder_given_twice_counts_twice_and_is_held_once(pictures):
+    once, twice = load([pictures], 2), load([pictures, pictures], 2)
+    assert [len(part.hr) for part in twice] == [2 * len(part.hr) for part in once]
+
+
+def test_folders_without_enough_pictures_are_named(pictures, tmp_path):
+    with pytest.raises(UsageError, match=f"found 0 in .*{tmp_path.name}"):
+        load([tmp_path], 2)
+    with pytest.raises(UsageError, match="at least 100x100, found 0"):
+        load([pictures], 2, least=100)
