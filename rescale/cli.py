@@ -187,6 +187,22 @@ def train(
     typer.echo(f"{folder / 'best.safetensors'}", err=True)
 
 
+@app.command(hidden=True)
+def release(
+    name: Annotated[str, typer.Argument(help="Model id.")],
+    file: Annotated[Path, typer.Argument(help="What `rescale train` kept as the best.")],
+    sets: Annotated[list[Path], typer.Argument(help="Folders of test pictures.")],
+    summary: Annotated[str, typer.Option(help="A few words for `rescale models`.")],
+    threads: Threads = None,
+) -> None:
+    """Take a trained network into the manifest of a checkout, with its scores; for maintainers."""
+    from rescale.release import release as take_in
+
+    _threads(threads)
+    for key, score in take_in(name, file, sets, summary).scores.items():
+        typer.echo(f"{key}: {score}")
+
+
 @app.command()
 def models(as_json: Json = False) -> None:
     """List the models that come with the package."""

@@ -49,7 +49,7 @@ class Entry:
     parameters: int
     summary: str
     scores: dict[str, str]
-    """"Set5": "HR on Y dB / SSIM, LR on Y dB": as `rescale evaluate` printed them."""
+    """By test set: PSNR in dB / SSIM on Y of the restored picture, PSNR of the LR against bicubic."""
 
 
 def folder() -> Path:

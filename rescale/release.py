@@ -1,0 +1,56 @@
+"""A trained network -> a shipped one: score it by the protocol, write the scores into its file and the manifest."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rescale import weights
+from rescale.evaluate import decibels, evaluate, means
+from rescale.images import publish
+from rescale.rescaler import Rescaler
+from rescale.weights import Entry
+
+
+def release(name: str, file: Path, sets: Sequence[Path], summary: str) -> Entry:
+    """Take a network into the manifest, or replace the one of that name.
+
+    Args:
+        name: model id.
+        file: what `rescale train` kept as the best.
+        sets: folders of test pictures; scoring is the last thing that happens, and nothing is chosen by it.
+        summary: a few words for `rescale models`.
+    """
+    trained = weights.load(file)
+    rows = means(row for folder in sets for row in evaluate(Rescaler(trained), folder))
+    scores = {r.set: f"{r.psnr_y:.2f} / {r.ssim_y:.4f}, LR {decibels(r.lr_psnr_y)}" for r in rows}
+    target = weights.folder() / f"{name}.safetensors"
+    facts = {key: trained.header[key] for key in ("recipe", "steps", "data")}
+    weights.save(target, trained.model, **facts, scores=trained.header["scores"] | scores)
+    data = target.read_bytes()
+    entry = Entry(
+        file=target.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=len(data),
+        model=trained.header["model"],
+        scale=trained.model.scale,
+        parameters=trained.model.parameter_count,
+        summary=summary,
+        scores=scores,
+    )
+    rows_of_all = weights.manifest() | {name: entry}
+    text = "\n".join(_section(key, rows_of_all[key]) for key in sorted(rows_of_all))
+    publish(weights.folder() / "manifest.toml", text.encode(), overwrite=True)
+    weights.manifest.cache_clear()
+    return entry
+
+
+def _section(name: str, entry: Entry) -> str:
+    """One row as TOML; JSON's strings and integers are TOML's."""
+    row = dataclasses.asdict(entry)
+    scores = row.pop("scores")
+    lines = [f"{key} = {json.dumps(value)}" for key, value in row.items()]
+    return "\n".join(
+        [f"[{name}]", *lines, f"[{name}.scores]", *(f"{k} = {json.dumps(v)}" for k, v in scores.items()), ""]
+    )
