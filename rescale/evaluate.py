@@ -70,11 +70,11 @@ def score(rescaler: Rescaler, picture: Picture, set_name: str, name: str, *, rou
     picture = Picture(picture.pixels[:height, :width])
     began = time.perf_counter()
     small = rescaler.downscale_picture(picture)
-    large = rescaler.upscale_picture(small)
+    large = rescaler.upscale_picture(small, is_grey=picture.is_grey)
     elapsed = time.perf_counter() - began
 
     def y(x: Tensor) -> Tensor:
-        plane = x[:, :1] if picture.is_grey else luma(x)
+        plane = (luma(x) * 255 - 16) / 219 if picture.is_grey else luma(x)  # full range: of grey, grey itself
         return quantize(plane) if round_luma else plane
 
     lr, hr, restored = small.rgb, shave(picture.rgb, scale), shave(large.rgb, scale)

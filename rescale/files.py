@@ -95,10 +95,10 @@ def upscale_file(
     if found is not None:
         notes += _check(found, small, rescaler, force)
         if found.pixels == record.digest(small):
-            bare = _like(bare, is_grey=found.grey, has_alpha=found.alpha)
+            bare = _like(bare, is_grey=found.grey and rescaler.model.keeps_grey, has_alpha=found.alpha)
         size = found.size if rescaler.small_size(found.size) == small.size else None
     _check_result(size or (small.size[0] * rescaler.scale, small.size[1] * rescaler.scale), max_pixels)
-    large = rescaler.upscale_picture(bare, size=size)
+    large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
     lost = images.write(target, large, overwrite=overwrite, quality=quality)
     return Done(source, target, rescaler.name, large.size, (*small.notes, *notes, *lost))
 
@@ -238,7 +238,8 @@ def _like(picture: Picture, *, is_grey: bool, has_alpha: bool) -> Picture:
 def _cost(rescaler: Rescaler, original: Picture, small: Picture, stored: Picture, format: str) -> list[str]:
     """Restore both ways and say what the format costs."""
     stored = _like(stored, is_grey=small.is_grey, has_alpha=small.alpha is not None)
-    exact, lossy = (_psnr(rescaler.upscale_picture(x, size=original.size), original) for x in (small, stored))
+    size, is_grey = original.size, original.is_grey
+    exact, lossy = (_psnr(rescaler.upscale_picture(x, size=size, is_grey=is_grey), original) for x in (small, stored))
     return [
         f"{format} is lossy: this picture will restore at {lossy:.2f} dB instead of {exact:.2f} dB; PNG costs nothing"
     ]

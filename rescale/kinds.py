@@ -40,8 +40,7 @@ def from_picture(picture: Picture, like: Kind) -> Kind:
     if isinstance(like, Image.Image):
         return to_pil(picture)
     assert isinstance(like, np.ndarray)
-    pixels = picture.pixels if picture.alpha is None else np.dstack([picture.pixels, picture.alpha])
-    return pixels[..., 0] if like.ndim == 2 else pixels
+    return picture.samples[..., 0] if like.ndim == 2 and picture.samples.shape[2] == 1 else picture.samples
 
 
 def to_batch(image: object) -> Tensor:
@@ -73,15 +72,18 @@ def _own(samples: NDArray[Any]) -> NDArray[Any]:
     return np.require(samples, requirements=["C", "W"])
 
 
-def from_batch(x: Tensor, like: Kind) -> Kind:
-    """The opposite of `to_batch`."""
+def is_grey(image: object) -> bool:
+    """Whether an array holds one channel only."""
+    return isinstance(image, np.ndarray) and (image.ndim == 2 or image.shape[2] == 1)
+
+
+def from_batch(x: Tensor, like: Kind, *, is_grey: bool) -> Kind:
+    """The opposite of `to_batch`; if grey, an array of one channel."""
     if isinstance(like, Tensor):
         return (x if like.ndim == 4 else x[0]).to(like)
     assert isinstance(like, np.ndarray)
     pixels = x[0].permute(1, 2, 0).cpu().numpy().astype(like.dtype)
-    if like.ndim == 2 or like.shape[2] == 1:
-        pixels = pixels.mean(axis=2, keepdims=like.ndim == 3)
-    return pixels
+    return pixels.mean(axis=2, keepdims=like.ndim == 3 and like.shape[2] == 1) if is_grey else pixels
 
 
 def with_info(image: Kind, key: str, value: str) -> Kind:

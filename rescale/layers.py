@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rescale.ops import full_precision
+
 
 class SubPixelConv(nn.Module):
     """A convolution at low resolution, then a pixel shuffle: the upsampler that every model here shares.
@@ -57,12 +59,12 @@ class Haar(nn.Module):
         self.merge = SubPixelConv.fixed(merge, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        with _full_precision(x):
+        with full_precision(x):
             split = self.merge.conv.weight.transpose(0, 1) / 4
             return F.conv2d(F.pixel_unshuffle(x, 2), split)
 
     def inverse(self, y: Tensor) -> Tensor:
-        with _full_precision(y):
+        with full_precision(y):
             return self.merge(y)
 
 
@@ -162,8 +164,3 @@ class Chain(nn.Module):
         for step in reversed(self.steps):
             y = step.inverse(y)  # type: ignore[operator]
         return y
-
-
-def _full_precision(x: Tensor) -> torch.autocast:
-    """Autocast off: a change of basis must not lose what the couplings have put into the low bits."""
-    return torch.autocast(x.device.type, enabled=False)

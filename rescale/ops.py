@@ -1,7 +1,9 @@
 """Pure functions on picture tensors: no weights, no files, no state."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 # ITU-R BT.601 in studio range, as MATLAB's rgb2ycbcr: rows give Y, Cb, Cr of RGB in [0, 1], in units of 1/255.
@@ -23,6 +25,11 @@ def quantize(x: Tensor) -> Tensor:
     return x + (levels - x).detach() if x.requires_grad else levels
 
 
+def full_precision(x: Tensor) -> torch.autocast:
+    """Autocast off: changes of basis and of size must not lose what the low bits hold."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 def to_bytes(x: Tensor) -> Tensor:
     """[0, 1] floats to the uint8 that a file stores."""
     return (x.clamp(0, 1) * 255).round().to(torch.uint8)
@@ -40,19 +47,24 @@ def luma(rgb: Tensor) -> Tensor:
 
 def to_ycbcr(rgb: Tensor, *, channels: int = 3) -> Tensor:
     """RGB in [0, 1] to studio-range YCbCr in [0, 1] (BT.601, MATLAB's rgb2ycbcr); the first `channels` of it."""
-    matrix, offset = _ycbcr_matrix(rgb)
-    return F.conv2d(rgb, matrix[:channels, :, None, None], offset[:channels])
+    return _mix(rgb, _YCBCR[:channels]) / 255 + _offset(rgb)[:channels]
 
 
 def from_ycbcr(ycc: Tensor) -> Tensor:
     """The exact inverse of `to_ycbcr`; the result is not clamped."""
-    matrix, offset = _ycbcr_matrix(ycc)
-    inverse = torch.linalg.inv(matrix.double()).to(ycc.dtype)
-    return F.conv2d(ycc - offset[:, None, None], inverse[:, :, None, None])
+    inverse = torch.linalg.inv(torch.tensor(_YCBCR, dtype=torch.float64)).tolist()
+    return _mix(255 * (ycc - _offset(ycc)), inverse)
 
 
-def _ycbcr_matrix(like: Tensor) -> tuple[Tensor, Tensor]:
-    return like.new_tensor(_YCBCR) / 255, like.new_tensor(_YCBCR_OFFSET) / 255
+def _mix(x: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
+    """Each new channel a weighted sum of the old; plane by plane, as a convolution of three channels is slow."""
+    planes = x.split(1, dim=1)
+    rows = (sum(weight * plane for weight, plane in zip(row, planes, strict=True)) for row in matrix)
+    return torch.cat([cast(Tensor, row) for row in rows], dim=1)
+
+
+def _offset(like: Tensor) -> Tensor:
+    return like.new_tensor(_YCBCR_OFFSET)[:, None, None] / 255
 
 
 def pad(x: Tensor, multiple: int) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rescale.errors import UsageError
+from rescale.ops import full_precision
 
 Kernel = Literal["cubic", "lanczos3", "linear", "box"]
 Edges = Literal["symmetric", "replicate", "cut"]
@@ -44,10 +45,11 @@ def resample(
     if min(size) < 1 or not x.is_floating_point():
         raise UsageError(f"expected a floating-point tensor and a size of at least 1x1, got {x.dtype} and {size}")
     height, width = size
-    if height != x.shape[-2]:
-        x = _along_rows(x, _bands(x.shape[-2], height, kernel, edges, antialias))
-    if width != x.shape[-1]:
-        x = _along_columns(x, _bands(x.shape[-1], width, kernel, edges, antialias))
+    with full_precision(x):
+        if height != x.shape[-2]:
+            x = _along_rows(x, _bands(x.shape[-2], height, kernel, edges, antialias))
+        if width != x.shape[-1]:
+            x = _along_columns(x, _bands(x.shape[-1], width, kernel, edges, antialias))
     return x
 
 

@@ -46,6 +46,9 @@ class Rescaler:
 
     Takes a Pillow image; a numpy array (H, W) or (H, W, 1 to 4) of uint8 or uint16, or (H, W) or (H, W, 3) of
     floats in [0, 1]; or a tensor (3, H, W) or (N, 3, H, W) of floats in [0, 1]. Gives back the same kind.
+
+    The small picture of a grey one is RGB where the model hides detail between the channels (IRN does); a Pillow
+    image comes back grey by its record, an array if `upscale` is told so.
     """
 
     def __init__(self, source: weights.Weights, *, device: str | torch.device = "cpu") -> None:
@@ -78,37 +81,44 @@ class Rescaler:
         if not kinds.is_levels(image):
             x = kinds.to_batch(image)
             self._check_small(size, _size(x))
-            return kinds.from_batch(ops.quantize(self._run(x, self._down(_size(x)))), image)
+            y = ops.quantize(self._run(x, self._down(_size(x))))
+            return kinds.from_batch(y, image, is_grey=self.model.keeps_grey and kinds.is_grey(image))
         picture = kinds.to_picture(image)
         self._check_small(size, picture.size)
         small = self.downscale_picture(picture)
-        return kinds.with_info(
-            kinds.from_picture(small, image), record.KEY, self.describe(small, picture).model_dump_json()
-        )
+        said = self.describe(small, picture).model_dump_json()
+        return kinds.with_info(kinds.from_picture(small, image), record.KEY, said)
 
-    def upscale(self, image: Kind, *, scale: float | None = None, size: Size | None = None) -> Kind:
+    def upscale(
+        self, image: Kind, *, scale: float | None = None, size: Size | None = None, grey: bool | None = None
+    ) -> Kind:
         """The large picture: the opposite of `downscale`.
 
         Args:
             image: see the class.
             scale: if given, must be the model's.
             size: (height, width) of the result; without it what the image's record says, else scale times its size.
+            grey: whether the result is grey; without it what the record says, else whether the image is.
         Raises: UsageError for a scale or size that does not fit; RecordError if the image was made by another model.
         """
         self._check_scale(scale)
         if not kinds.is_levels(image):
             x = kinds.to_batch(image)
-            return kinds.from_batch(self._run(x, self._up(_size(x), size)).clamp(0, 1), image)
-        large = self.upscale_picture(kinds.to_picture(image), size=size or self._recorded_size(image))
-        return kinds.from_picture(large, image)
+            y = self._run(x, self._up(_size(x), size)).clamp(0, 1)
+            return kinds.from_batch(y, image, is_grey=kinds.is_grey(image) if grey is None else grey)
+        found = self._recorded(image)
+        if found is not None:
+            size, grey = size or found.size, found.grey if grey is None else grey
+        return kinds.from_picture(self.upscale_picture(kinds.to_picture(image), size=size, is_grey=grey), image)
 
     def downscale_picture(self, picture: Picture) -> Picture:
-        """The small picture; grey stays grey, and alpha is a plane of its own."""
-        return self._planes(picture, self._down(picture.size))
+        """The small picture; alpha is a plane of its own."""
+        return self._planes(picture, self._down(picture.size), is_grey=picture.is_grey and self.model.keeps_grey)
 
-    def upscale_picture(self, picture: Picture, *, size: Size | None = None) -> Picture:
-        """The large picture of the given (height, width)."""
-        return self._planes(picture, self._up(picture.size, size))
+    def upscale_picture(self, picture: Picture, *, size: Size | None = None, is_grey: bool | None = None) -> Picture:
+        """The large picture of the given (height, width), grey if the small one is or if told so."""
+        is_grey = picture.is_grey if is_grey is None else is_grey
+        return self._planes(picture, self._up(picture.size, size), is_grey=is_grey)
 
     def describe(self, small: Picture, original: Picture) -> record.Record:
         """What the small picture is to say about itself."""
@@ -135,28 +145,28 @@ class Rescaler:
             )
         return _Way(self.model.upscale, (self.scale, 1), 1, size or full)
 
-    def _planes(self, picture: Picture, way: "_Way") -> Picture:
+    def _planes(self, picture: Picture, way: "_Way", *, is_grey: bool) -> Picture:
         top = 2**picture.depth - 1
         colours = _levels(picture.pixels)
         if picture.alpha is None:
-            return replace(picture, pixels=self._plane(colours, top, way))
+            return replace(picture, pixels=self._plane(colours, top, way, is_grey))
         plane = _levels(picture.alpha[..., None])
         if (plane == 0).any():
             colours = alpha.fill(colours.float(), plane.float() / top).round().to(colours.dtype)
-        made = self._plane(plane, top, way)[..., 0]
-        return replace(picture, pixels=self._plane(colours, top, way), alpha=np.ascontiguousarray(made))
-
-    def _plane(self, levels: Tensor, top: int, way: "_Way") -> NDArray[Any]:
-        """(1, 1 or 3, H, W) levels 0 .. top -> (H', W', 1 or 3), the same as uint8 or uint16."""
-        if levels.shape[1] == 1 and bool((levels == levels.flatten()[0]).all()):  # opaque alpha stays exactly that
-            out = levels[..., :1, :1].expand(1, 1, *way.size)
+        made: NDArray[Any]
+        if (plane == plane.flatten()[0]).all():  # opaque stays exactly that
+            made = np.full(way.size, picture.alpha.flat[0])
         else:
-            out = self._run(levels, way, top=top)
+            made = np.ascontiguousarray(self._plane(plane, top, way, is_grey=True)[..., 0])
+        return replace(picture, pixels=self._plane(colours, top, way, is_grey), alpha=made)
+
+    def _plane(self, levels: Tensor, top: int, way: "_Way", is_grey: bool) -> NDArray[Any]:
+        """(1, 1 or 3, H, W) levels 0 .. top -> (H', W', 1 or 3), the same as uint8 or uint16."""
+        out = self._run(levels, way, top=top, is_grey=is_grey)
         return out[0].permute(1, 2, 0).contiguous().numpy().astype(np.uint8 if top == 255 else np.uint16)
 
-    def _run(self, source: Tensor, way: "_Way", *, top: int | None = None) -> Tensor:
-        """Pad, tile, call, crop; with `top`, levels 0 .. top in and out, else floats."""
-        is_grey = source.shape[1] == 1
+    def _run(self, source: Tensor, way: "_Way", *, top: int | None = None, is_grey: bool = False) -> Tensor:
+        """Pad, tile, call, crop; with `top`, levels 0 .. top in and out, else floats; if grey, the mean of RGB."""
         down = way.ratio[1]
 
         def load(x: Tensor) -> Tensor:
@@ -191,7 +201,7 @@ class Rescaler:
         if size is not None and tuple(size) != made:
             raise UsageError(f"{self.name} makes {_by(made)} of this picture, got size {_by(size)}")
 
-    def _recorded_size(self, image: object) -> Size | None:
+    def _recorded(self, image: object) -> record.Record | None:
         text = getattr(image, "info", {}).get(record.KEY)
         if text is None:
             return None
@@ -200,7 +210,7 @@ class Rescaler:
             raise RecordError(
                 f"this picture was made small by {found.model} ({found.weights}); load that, not {self.name}"
             )
-        return found.size
+        return found
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_on_disk_is_as_in_memory(rescaler, source, tmp_path, kind, suffix):
     done = files.downscale_file(rescaler, source(picture), tmp_path / f"s{suffix}")
     assert done.notes == () and done.size == (19, 26)
     files.upscale_file(done.target, tmp_path / "r.png", device="cpu")
-    expected = rescaler.upscale_picture(rescaler.downscale_picture(picture), size=picture.size)
+    expected = rescaler.upscale_picture(rescaler.downscale_picture(picture), size=picture.size, is_grey=picture.is_grey)
     assert same(images.read(tmp_path / "r.png"), expected)
 
 

@@ -39,7 +39,7 @@ def test_float_arrays_come_back(shape, dtype):
     array = np.random.default_rng(1).random(shape).astype(dtype)
     batch = kinds.to_batch(array)
     assert batch.shape == (1, 3, *shape[:2]) and batch.dtype == torch.float32
-    back = kinds.from_batch(batch, array)
+    back = kinds.from_batch(batch, array, is_grey=kinds.is_grey(array))
     assert back.dtype == dtype and back.shape == shape
     assert np.allclose(back, array, atol=1e-3 if dtype == np.float16 else 1e-6)
 
@@ -49,7 +49,7 @@ def test_float_arrays_come_back(shape, dtype):
 def test_tensors_come_back(shape, dtype):
     tensor = torch.rand(shape).to(dtype)
     assert not kinds.is_levels(tensor)
-    back = kinds.from_batch(kinds.to_batch(tensor), tensor)
+    back = kinds.from_batch(kinds.to_batch(tensor), tensor, is_grey=kinds.is_grey(tensor))
     assert back.dtype == dtype and torch.equal(back, tensor)
 
 

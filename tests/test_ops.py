@@ -56,3 +56,10 @@ def test_ycbcr_there_and_back():
 def test_shave_takes_from_all_sides(border):
     x = torch.arange(100.0).reshape(1, 1, 10, 10)
     assert torch.equal(ops.shave(x, border), x[..., border : 10 - border, border : 10 - border])
+
+
+def test_autocast_does_not_touch_colours():
+    x = torch.rand(1, 3, 5, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = ops.from_ycbcr(ops.to_ycbcr(x))
+    assert torch.allclose(inside, x, atol=1e-5)

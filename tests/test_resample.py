@@ -79,3 +79,10 @@ def test_gradients_are_the_transposed_matrix():
 def test_bad_arguments_are_named(x, size):
     with pytest.raises(UsageError, match="floating-point tensor and a size of at least 1x1"):
         resample(x, size)
+
+
+def test_autocast_does_not_touch_it():
+    x = torch.rand(1, 3, 20, 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = resample(x, (7, 9))
+    assert torch.equal(inside, resample(x, (7, 9)))

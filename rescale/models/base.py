@@ -19,6 +19,8 @@ class Rescaling(nn.Module):
     """HR side / LR side."""
     multiple: int
     """HR sides must be multiples of this; whoever calls pads."""
+    keeps_grey: bool = True
+    """Whether the small picture of a grey one is grey; a network that hides detail between the channels needs all."""
     halo: int
     """LR pixels around a tile beyond which nothing inside it can depend on them."""
 

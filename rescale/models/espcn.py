@@ -54,7 +54,7 @@ class ESPCN(Rescaling):
 
     def forward(self, y: Tensor) -> Tensor:
         """Luma (N, 1, h, w) -> (N, 1, h·scale, w·scale)."""
-        made = self.up(self.body(y))
+        made = self.up(self.body(y)).to(y.dtype)
         return made + resample(y, (made.shape[-2], made.shape[-1])) if self.config.residual else made
 
     def downscale(self, hr: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ class IRN(Rescaling):
 
     Config = IRNConfig
     config: IRNConfig
+    keeps_grey = False  # one plane instead of three costs 6 dB at x2, nearly all that is gained over bicubic
 
     def __init__(self, config: IRNConfig) -> None:
         super().__init__()
