@@ -163,19 +163,20 @@ def train(
         float | None, typer.Option(help="Fit the schedule into so much time.", show_default=False)
     ] = None,
     threads: Threads = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Learn weights from folders of pictures; goes on where an earlier run stopped."""
     from dataclasses import asdict
 
-    from rescale.train import Recipe, recipes
+    from rescale.recipe import Recipe, recipes
     from rescale.train import train as learn
 
     path = recipes().get(recipe) or Path(recipe)
     if not path.is_file():
         raise UsageError(f"expected a recipe of {', '.join(recipes())} or a TOML file, got {recipe!r}")
     folder = run or Path("runs") / path.stem
-    for report in learn(Recipe.read(path), data, folder, minutes=minutes, threads=threads):
+    for report in learn(Recipe.read(path), data, folder, minutes=minutes, threads=threads, device=device):
         if as_json:
             typer.echo(json.dumps(asdict(report)))
         else:
