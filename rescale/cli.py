@@ -127,27 +127,33 @@ def evaluate(
     device: Device = None,
     threads: Threads = None,
     round_luma: Annotated[bool, typer.Option("--round-luma", help="As the older bicubic rows of the papers.")] = False,
+    lpips: Annotated[
+        list[str] | None, typer.Option("--lpips", help="alex or vgg; may be repeated.", show_default=False)
+    ] = None,
     each: Annotated[bool, typer.Option("--each", help="Every picture's own row as well.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
     as_json: Json = False,
 ) -> None:
     """Score models on folders of pictures by the papers' protocol."""
     from rescale import load
     from rescale.evaluate import evaluate as score_all
-    from rescale.evaluate import markdown, means, protocol, records
+    from rescale.evaluate import markdown, means, protocol, records, table
 
     _threads(threads)
     rescalers = [load(name, device=device) for name in model or [DEFAULT_MODEL, "bicubic-x4"]]
     pairs = [(rescaler, folder) for folder in folders for rescaler in rescalers]
+    distances = _distances(lpips or [], rescalers[0].device)
     rows: list[Scores] = []
     for rescaler, folder in _progress(pairs, "evaluating"):
-        rows += score_all(rescaler, folder, round_luma=round_luma)
+        rows += score_all(rescaler, folder, round_luma=round_luma, lpips=distances)
     if not rows:
         raise InputError(f"expected folders with pictures, found none in {', '.join(map(str, folders))}")
     said = protocol(round_luma=round_luma)
     shown = (rows if each else []) + means(rows)
-    typer.echo(json.dumps({"protocol": said, "rows": records(shown)}) if as_json else markdown(shown))
-    if not as_json:
-        typer.echo(f"\n{said}")
+    if as_json:
+        typer.echo(json.dumps({"protocol": said, "rows": records(shown)}))
+    else:
+        typer.echo(table(shown) if as_csv else f"{markdown(shown)}\n\n{said}")
 
 
 @app.command()
@@ -163,19 +169,20 @@ def train(
         float | None, typer.Option(help="Fit the schedule into so much time.", show_default=False)
     ] = None,
     threads: Threads = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     as_json: Json = False,
 ) -> None:
     """Learn weights from folders of pictures; goes on where an earlier run stopped."""
     from dataclasses import asdict
 
-    from rescale.train import Recipe, recipes
+    from rescale.recipe import Recipe, recipes
     from rescale.train import train as learn
 
     path = recipes().get(recipe) or Path(recipe)
     if not path.is_file():
         raise UsageError(f"expected a recipe of {', '.join(recipes())} or a TOML file, got {recipe!r}")
     folder = run or Path("runs") / path.stem
-    for report in learn(Recipe.read(path), data, folder, minutes=minutes, threads=threads):
+    for report in learn(Recipe.read(path), data, folder, minutes=minutes, threads=threads, device=device):
         if as_json:
             typer.echo(json.dumps(asdict(report)))
         else:
@@ -221,6 +228,21 @@ def models(as_json: Json = False) -> None:
 
 
 # ------------------------------------------------------------------------------------------- shared by the verbs
+
+
+def _distances(trunks: list[str], device: object) -> dict[str, Any]:
+    """LPIPS where it can be had; where not, a note says why, and the other columns still come."""
+    from rescale.perceptual import lpips
+
+    distances = {}
+    for trunk in trunks:
+        if trunk not in ("alex", "vgg"):
+            raise UsageError(f"expected --lpips alex or vgg, got {trunk}")
+        try:
+            distances[trunk] = lpips(trunk, device=device)  # type: ignore[arg-type]
+        except EnvironmentFault as error:
+            typer.echo(f"note: {error}", err=True)
+    return distances
 
 
 def _downscaler(scale: int | None) -> str:

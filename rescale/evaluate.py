@@ -8,10 +8,12 @@ luma. Source: the released code of IRN (2005.05650). The bicubic rows that paper
 they round the luma to 8 bits, which `round_luma` does.
 """
 
+import csv
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from io import StringIO
 from pathlib import Path
 from statistics import fmean
 
@@ -47,7 +49,13 @@ class Scores:
     lr_psnr_y: float
     lr_ssim_y: float
     lr_psnr_rgb: float
+    bits_per_pixel: float
+    """Of the LR as PNG, for each pixel of the HR."""
     seconds_per_megapixel: float
+    """Down and up, for each million pixels of the HR."""
+    lpips_alex: float = math.nan
+    lpips_vgg: float = math.nan
+    """Not a number where it was not asked for."""
 
 
 def protocol(*, round_luma: bool = False) -> str:
@@ -55,14 +63,37 @@ def protocol(*, round_luma: bool = False) -> str:
     return PROTOCOL.format(rounding="rounded" if round_luma else "unrounded")
 
 
-def evaluate(rescaler: Rescaler, folder: Path, *, round_luma: bool = False) -> Iterator[Scores]:
-    """Score every picture of a folder, in the order of names."""
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+def evaluate(
+    rescaler: Rescaler, folder: Path, *, round_luma: bool = False, lpips: Mapping[str, Distance] | None = None
+) -> Iterator[Scores]:
+    """Score every picture of a folder, in the order of names; arguments as of `score`."""
     for file in images.find(folder):
-        yield score(rescaler, images.read(file), folder.name, file.stem, round_luma=round_luma)
+        yield score(rescaler, images.read(file), folder.name, file.stem, round_luma=round_luma, lpips=lpips)
 
 
-def score(rescaler: Rescaler, picture: Picture, set_name: str, name: str, *, round_luma: bool = False) -> Scores:
-    """Down, to bytes, up, to bytes, compare: what a user gets through files, without the files."""
+def score(
+    rescaler: Rescaler,
+    picture: Picture,
+    set_name: str,
+    name: str,
+    *,
+    round_luma: bool = False,
+    lpips: Mapping[str, Distance] | None = None,
+) -> Scores:
+    """Down, to bytes, up, to bytes, compare: what a user gets through files, without the files.
+
+    Args:
+        rescaler: the model.
+        picture: its alpha is left out.
+        set_name: for the row.
+        name: for the row.
+        round_luma: round Y to 8 bits, as in the older rows of the papers.
+        lpips: distances of `perceptual.lpips` by trunk, for RGB without the border.
+    Raises: InputError for sides that the cut borders would use up.
+    """
     scale = rescaler.scale
     height, width = (length // scale * scale for length in picture.size)
     if min(height, width) <= 2 * scale:
@@ -90,7 +121,9 @@ def score(rescaler: Rescaler, picture: Picture, set_name: str, name: str, *, rou
         lr_psnr_y=psnr(y(lr), y(bicubic)).item(),
         lr_ssim_y=ssim(y(lr), y(bicubic)).item(),
         lr_psnr_rgb=psnr(lr, bicubic).item(),
+        bits_per_pixel=8 * len(images.encode("PNG", small)[0]) / (height * width),
         seconds_per_megapixel=elapsed / (height * width / 1e6),
+        **{f"lpips_{trunk}": distance(restored, hr).item() for trunk, distance in (lpips or {}).items()},
     )
 
 
@@ -110,16 +143,39 @@ def means(rows: Iterable[Scores]) -> list[Scores]:
 
 def markdown(rows: Sequence[Scores]) -> str:
     """The table as Markdown."""
-    head = "| model | set | picture | Y PSNR / SSIM | RGB PSNR / SSIM | LR Y PSNR / SSIM | LR RGB PSNR | s / MP |"
-    return "\n".join([head, "|---" * 8 + "|", *map(_line, rows)])
+    columns = [
+        "model", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "LPIPS alex / vgg", "LR Y PSNR / SSIM",
+        "LR RGB PSNR", "LR bits / pixel", "s / MP",
+    ]  # fmt: skip
+    return "\n".join([_line(columns), _line(["---"] * len(columns)), *(_line(_cells(row)) for row in rows)])
 
 
-def _line(r: Scores) -> str:
-    return (
-        f"| {r.model} | {r.set} | {r.picture} | {decibels(r.psnr_y)} / {r.ssim_y:.4f} "
-        f"| {decibels(r.psnr_rgb)} / {r.ssim_rgb:.4f} "
-        f"| {decibels(r.lr_psnr_y)} / {r.lr_ssim_y:.4f} | {decibels(r.lr_psnr_rgb)} | {r.seconds_per_megapixel:.2f} |"
-    )
+def table(rows: Sequence[Scores]) -> str:
+    """The table as CSV, with a header of the names of `Scores`; infinite and missing numbers are empty."""
+    out = StringIO()
+    writer = csv.DictWriter(out, [field.name for field in fields(Scores)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records(rows))
+    return out.getvalue().rstrip()
+
+
+def _cells(r: Scores) -> list[str]:
+    return [
+        r.model,
+        r.set,
+        r.picture,
+        f"{decibels(r.psnr_y)} / {r.ssim_y:.4f}",
+        f"{decibels(r.psnr_rgb)} / {r.ssim_rgb:.4f}",
+        " / ".join("-" if math.isnan(value) else f"{value:.4f}" for value in (r.lpips_alex, r.lpips_vgg)),
+        f"{decibels(r.lr_psnr_y)} / {r.lr_ssim_y:.4f}",
+        decibels(r.lr_psnr_rgb),
+        f"{r.bits_per_pixel:.2f}",
+        f"{r.seconds_per_megapixel:.2f}",
+    ]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def records(rows: Iterable[Scores]) -> list[dict[str, object]]:

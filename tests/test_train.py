@@ -17,8 +17,9 @@ from rescale import images, weights
 from rescale.data import load, split
 from rescale.errors import InputError, RescaleError, UsageError
 from rescale.images import Picture
+from rescale.recipe import Recipe, recipes
 from rescale.resample import resample
-from rescale.train import Recipe, build, recipes, train, validate
+from rescale.train import train, validate
 
 TINY = {
     "model": "irn",
@@ -54,7 +55,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 def test_it_learns(pictures, tmp_path):
     wider = TINY["config"] | {"growth": 8, "depth": 3, "blocks": [3], "shared": True}
     reports = run(pictures, tmp_path, steps=200, lr=3e-3, config=wider, validate_every=100)
-    untrained, _ = validate(build(Recipe(**TINY)), load([pictures], 2)[1])
+    untrained, _ = validate(Recipe(**TINY).build(), load([pictures], 2)[1])
     assert max(report.hr_db for report in reports) > untrained + 1
     assert any(report.is_best for report in reports)
     loaded = weights.load(tmp_path / "best.safetensors")
@@ -123,17 +124,41 @@ def test_another_recipe_does_not_go_on(pictures, tmp_path):
 @pytest.mark.parametrize("name", recipes())
 def test_shipped_recipes_build_what_they_say(name):
     recipe = Recipe.read(recipes()[name])
-    model = build(recipe)
-    hr = torch.rand(1, 3, recipe.crop, recipe.crop)
-    terms = model.terms(hr, resample(hr, (recipe.crop // model.scale,) * 2))
+    model = recipe.build()
+    side = 4 * model.scale
+    hr = torch.rand(1, 3, side, side)
+    terms = model.terms(hr, resample(hr, (4, 4)))
     assert recipe.loss.keys() <= terms.keys()
     assert f"x{model.scale}" in name
     if name.endswith("-small"):
         assert model.parameter_count <= {2: 150_000, 4: 500_000}[model.scale]
 
 
+def test_the_learning_rate_follows_its_schedule():
+    cosine = Recipe(**(TINY | {"warmup": 10, "lr": 1.0}))
+    assert [round(cosine.rate(step, step / 30), 2) for step in (0, 9, 15, 30)] == [0.1, 0.79, 0.5, 0.0]
+    halving = Recipe(**(TINY | {"warmup": 0, "lr": 1.0, "schedule": "halving", "milestones": [10, 20]}))
+    assert [halving.rate(step, step / 30) for step in (0, 9, 10, 20, 29)] == [1, 1, 0.5, 0.25, 0.25]
+
+
+def test_sums_and_means_differ_by_the_samples_of_a_crop(pictures, tmp_path):
+    """Adam does not see the difference, but for its epsilon; clipping does."""
+    mean, summed = (run(pictures, tmp_path / kind, reduction=kind, clip=1e9, steps=10)[-1] for kind in ("mean", "sum"))
+    assert mean.loss == pytest.approx(summed.loss, rel=1e-3)
+    assert run(pictures, tmp_path / "clipped", reduction="sum", clip=1e-9, steps=10)[-1].loss != mean.loss
+
+
 @pytest.mark.parametrize(
-    "change", ['model = "irm"', "crop = 31", "steps = 0", "learning_rate = 1", "steps = ", "[config]\nscale = 3"]
+    "change",
+    [
+        'model = "irm"',
+        "crop = 31",
+        "steps = 0",
+        "learning_rate = 1",
+        "steps = ",
+        "milestones = [5]",
+        "[config]\nscale = 3",
+    ],
 )
 def test_recipes_that_cannot_be_are_refused(tmp_path, change):
     path = tmp_path / "bad.toml"
@@ -142,7 +167,7 @@ def test_recipes_that_cannot_be_are_refused(tmp_path, change):
     tail = "" if "[config]" in change else "\n[config]\nscale = 2\nblocks = [1]"
     path.write_text("\n".join([*lines, change + tail, "[loss]", "restore = 1.0"]))
     with pytest.raises(UsageError):
-        build(Recipe.read(path))
+        Recipe.read(path).build()
 
 
 def test_targets_are_crops_of_the_whole_pictures_target(pictures):

@@ -1,0 +1,96 @@
+"""Recipes: all that decides what a training run learns, as TOML files that are checked key by key."""
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from rescale.errors import UsageError
+from rescale.models import MODELS, Rescaling
+
+
+class Recipe(BaseModel):
+    """What to learn and how; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    config: dict[str, Any]
+    loss: dict[str, float]
+    """Weight of each of the model's terms, by name, in units of mean errors."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """"sum" is over a crop and mean over the batch, as in IRN's code: the same loss, times the samples of a crop."""
+    steps: int = Field(gt=0)
+    batch: int = Field(8, gt=0)
+    crop: int = Field(96, gt=0)
+    """Side of an HR crop in pixels; a multiple of the scale."""
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    schedule: Literal["cosine", "halving"] = "cosine"
+    """From the peak along a cosine to zero, or halved at each milestone."""
+    milestones: tuple[int, ...] = ()
+    warmup: int = Field(100, ge=0)
+    """Steps in which the learning rate rises from zero."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+    """Adam's coupled L2 penalty."""
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
+    ema: float = Field(0.999, ge=0, lt=1)
+    """Decay of the averaged weights, which are the ones validated and kept; 0 keeps the weights themselves."""
+    bfloat16: bool = False
+    """Convolutions in bfloat16; couplings stay in float32."""
+    validate_every: int = Field(500, gt=0)
+    seed: int = 10
+
+    @model_validator(mode="after")
+    def _milestones_go_with_halving(self) -> "Recipe":
+        if bool(self.milestones) != (self.schedule == "halving"):
+            raise ValueError("milestones belong to the schedule 'halving', and it needs them")
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> "Recipe":
+        """Raises: UsageError that names the file and the key."""
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            raise UsageError(f"{path}: {_first(error)}") from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: not a recipe: {error}") from error
+
+    def rate(self, step: int, done: float) -> float:
+        """The learning rate of a step, `done` (0 to 1) being the share of the run that lies behind it."""
+        warm = min(1.0, (step + 1) / max(self.warmup, 1))
+        if self.schedule == "cosine":
+            return self.lr * warm * (1 + math.cos(math.pi * done)) / 2
+        passed = sum(done * self.steps >= milestone for milestone in self.milestones)
+        return self.lr * warm * 0.5**passed
+
+    def build(self) -> Rescaling:
+        """The untrained network. Raises: UsageError for a model or a config that cannot be."""
+        try:
+            cls = MODELS[self.model]
+            model = cls(TypeAdapter(cls.Config).validate_python(self.config))
+        except KeyError as error:
+            raise UsageError(f"model: expected one of {', '.join(sorted(MODELS))}, got {self.model!r}") from error
+        except ValidationError as error:
+            raise UsageError(f"config of {self.model}: {_first(error)}") from error
+        if self.crop % model.multiple:
+            raise UsageError(f"crop: expected a multiple of {model.multiple}, got {self.crop}")
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    return {path.stem: path for path in sorted((Path(__file__).parent / "recipes").glob("*.toml"))}
+
+
+def _first(error: ValidationError) -> str:
+    """The first of several complaints, with the key that it is about."""
+    problem = error.errors()[0]
+    key = ".".join(map(str, problem["loc"]))
+    return f"{key}: {problem['msg']}, got {problem['input']!r}" if key else problem["msg"]
