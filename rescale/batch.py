@@ -1,6 +1,7 @@
 """Many pictures: which files the words on a command line mean, and where each result goes."""
 
 import glob
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,20 +10,33 @@ from rescale.files import check_target
 from rescale.images import find, format_of
 
 Plan = list[tuple[Path, Path]]
+_FIELD = re.compile(r"\{(\w+)\}")
 
 
-def plan(inputs: Sequence[str], output: str | None, name: Callable[[Path], str], **fields: object) -> Plan:
+def plan(
+    inputs: Sequence[str], output: str | None, name: Callable[[Path], str], **fields: object
+) -> tuple[Plan, list[Path]]:
     """Every source with its target, before any work.
 
     Args:
         inputs: files, folders and globs.
-        output: a file, a folder, or a template of {stem} and `fields`; beside the source if None.
+        output: a file, a folder, or a template of {stem}, {suffix}, {folder} and `fields`; beside the source if None.
         name: what a result is called in its folder.
         fields: what else a template may speak of.
+    Returns: the plan, and the files that were found but left out as they are results of others in it.
     Raises: UsageError where two sources share a target, or no picture can be written there at all; RefusedError
-        where a result would replace another source.
+        where a result would replace another source that was named.
     """
     pairs = [(source, _target(source, output, name, fields)) for source in sources(inputs)]
+    named = {_place(Path(text)) for text in inputs if not Path(text).is_dir()}
+    results = {_place(target) for _, target in pairs} - named
+    left_out = [source for source, _ in pairs if _place(source) in results]
+    pairs = [(source, target) for source, target in pairs if source not in left_out]
+    _check_places(pairs)
+    return pairs, left_out
+
+
+def _check_places(pairs: Plan) -> None:
     taken: dict[Path, Path] = {}
     places = {_place(source): source for source, _ in pairs}
     for source, target in pairs:
@@ -31,11 +45,13 @@ def plan(inputs: Sequence[str], output: str | None, name: Callable[[Path], str],
             raise UsageError(f"{target.parent} is no folder; make it first")
         place = _place(target)
         if place in taken:
-            raise UsageError(f"{taken[place]} and {source} would both become {target}; pass -o with {{stem}}")
+            raise UsageError(
+                f"{taken[place]} and {source} would both become {target}; tell them apart with {{stem}}, {{suffix}} "
+                "or {folder} in -o"
+            )
         if places.get(place, source) != source:
             raise RefusedError(f"{source} would replace {target}, which is a source as well; pass another -o")
         taken[place] = source
-    return pairs
 
 
 def sources(inputs: Sequence[str]) -> list[Path]:
@@ -68,12 +84,11 @@ def _target(source: Path, output: str | None, name: Callable[[Path], str], field
         return source.parent / name(source)
     if Path(output).is_dir():
         return Path(output) / name(source)
-    known = {"stem": source.stem, **fields}
-    try:
-        given = Path(output.format(**known))
-    except (AttributeError, KeyError, IndexError, ValueError, TypeError) as error:
+    known = {"stem": source.stem, "suffix": source.suffix[1:], "folder": source.resolve().parent.name, **fields}
+    given = Path(_FIELD.sub(lambda field: str(known.get(field[1], field[0])), output))
+    if re.search("[{}]", _FIELD.sub(lambda field: "" if field[1] in known else field[0], output)):
         words = ", ".join(f"{{{word}}}" for word in known)
-        raise UsageError(f"expected a file, a folder, or a template of {words}, got {output!r}") from error
+        raise UsageError(f"expected a file, a folder, or a template of {words}, got {output!r}")
     return given / name(source) if given.is_dir() or output.endswith("/") else given
 
 

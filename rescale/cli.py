@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rescale.batch import Plan
     from rescale.evaluate import Scores
     from rescale.files import Done
+    from rescale.rescaler import Rescaler
 
 app = typer.Typer(
     help="Make pictures small so that they restore themselves, and enlarge ordinary ones.",
@@ -32,7 +33,12 @@ _NO_MEMORY = re.compile("out of memory|n.t allocate memory|not enough memory")
 Inputs = Annotated[list[str], typer.Argument(help="Picture files, folders or globs.", show_default=False)]
 Output = Annotated[
     str | None,
-    typer.Option("-o", "--output", help="File, folder, or template of {stem}, {scale}, {model}.", show_default=False),
+    typer.Option(
+        "-o",
+        "--output",
+        help="File, folder, or template: {stem} {suffix} {folder} {scale} {model}.",
+        show_default=False,
+    ),
 ]
 Model = Annotated[
     str | None, typer.Option("-m", "--model", help="A model id, or a .safetensors file.", show_default=False)
@@ -82,7 +88,9 @@ def down(
     if scale is not None and scale != rescaler.scale:
         raise UsageError(f"{rescaler.name} works at x{rescaler.scale}, got --scale {scale}")
     words = {"scale": rescaler.scale, "model": rescaler.name}
-    plan = batch.plan(inputs, output, lambda f: files.small_name(f, rescaler.scale), **words)
+    plan = _planned(batch.plan(inputs, output, lambda f: files.small_name(f, rescaler.scale), **words))
+    for _, target in plan:
+        files.carrier(target)
     how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
     work = partial(files.downscale_file, rescaler, overwrite=overwrite, **how)
     _run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
@@ -111,7 +119,7 @@ def up(
     _threads(threads)
     words = {"scale": scale, "model": model and Path(model).name.removesuffix(".safetensors")}
     known = {key: value for key, value in words.items() if value is not None}
-    plan = batch.plan(inputs, output, lambda f: files.large_name(f, is_restored=scale is None), **known)
+    plan = _planned(batch.plan(inputs, output, lambda f: files.large_name(f, is_restored=scale is None), **known))
     how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
     work = partial(files.upscale_file, model=model, scale=scale, device=device, force=force, overwrite=overwrite, **how)
     _run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
@@ -135,18 +143,23 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score models on folders of pictures by the papers' protocol."""
-    from rescale import load
-    from rescale.evaluate import evaluate as score_all
-    from rescale.evaluate import markdown, means, protocol, records, table
+    from rescale import images, load
+    from rescale.evaluate import markdown, means, protocol, records, score, table
 
     _threads(threads)
-    rescalers = [load(name, device=device) for name in model or [DEFAULT_MODEL, "bicubic-x4"]]
-    pairs = [(rescaler, folder) for folder in folders for rescaler in rescalers]
-    distances = _distances(lpips or [], rescalers[0].device)
+    names = model or [DEFAULT_MODEL, "bicubic-x4"]
+    rescalers = _told_apart([load(name, device=device) for name in names], names)
+    how: dict[str, Any] = {"round_luma": round_luma, "lpips": _distances(lpips or [], rescalers[0].device)}
+    jobs = [(rescaler, folder, file) for folder in folders for rescaler in rescalers for file in images.find(folder)]
     rows: list[Scores] = []
-    for rescaler, folder in _progress(pairs, "evaluating"):
-        rows += score_all(rescaler, folder, round_luma=round_luma, lpips=distances)
-    if not rows:
+    failures = 0
+    for rescaler, folder, file in _progress(jobs, "evaluating"):
+        try:
+            rows.append(score(rescaler, images.read(file), _set_name(folder, folders), file.stem, **how))
+        except RescaleError as error:
+            failures += 1
+            typer.echo(f"error: {_told(str(file), str(error))}", err=True)
+    if not jobs:
         raise InputError(f"expected folders with pictures, found none in {', '.join(map(str, folders))}")
     said = protocol(round_luma=round_luma)
     shown = (rows if each else []) + means(rows)
@@ -154,6 +167,9 @@ def evaluate(
         typer.echo(json.dumps({"protocol": said, "rows": records(shown)}))
     else:
         typer.echo(table(shown) if as_csv else f"{markdown(shown)}\n\n{said}")
+    if failures:
+        typer.echo(f"{failures} of {len(jobs)} could not be scored", err=True)
+        raise typer.Exit(InputError.exit_code)
 
 
 @app.command()
@@ -182,7 +198,8 @@ def train(
     if not path.is_file():
         raise UsageError(f"expected a recipe of {', '.join(recipes())} or a TOML file, got {recipe!r}")
     folder = run or Path("runs") / path.stem
-    for report in learn(Recipe.read(path), data, folder, minutes=minutes, threads=threads, device=device):
+    _threads(threads)
+    for report in learn(Recipe.read(path), data, folder, minutes=minutes, device=device):
         if as_json:
             typer.echo(json.dumps(asdict(report)))
         else:
@@ -230,6 +247,20 @@ def models(as_json: Json = False) -> None:
 # ------------------------------------------------------------------------------------------- shared by the verbs
 
 
+def _told_apart(rescalers: "list[Rescaler]", given: list[str]) -> "list[Rescaler]":
+    """Weight files of the same name are called by their paths, or their means would be one."""
+    names = [rescaler.name for rescaler in rescalers]
+    for rescaler, path in zip(rescalers, given, strict=True):
+        if names.count(rescaler.name) > 1:
+            rescaler.name = path
+    return rescalers
+
+
+def _set_name(folder: Path, folders: list[Path]) -> str:
+    name = folder.resolve().name
+    return str(folder) if [other.resolve().name for other in folders].count(name) > 1 else name
+
+
 def _distances(trunks: list[str], device: object) -> dict[str, Any]:
     """LPIPS where it can be had; where not, a note says why, and the other columns still come."""
     from rescale.perceptual import lpips
@@ -252,9 +283,17 @@ def _downscaler(scale: int | None) -> str:
 
 
 def _threads(count: int | None) -> None:
-    from rescale.evaluate import threads
+    if count:
+        import torch
 
-    threads(count)
+        torch.set_num_threads(count)
+
+
+def _planned(plan: "tuple[Plan, list[Path]]") -> "Plan":
+    pairs, left_out = plan
+    if left_out:
+        typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {left_out[0]} ...", err=True)
+    return pairs
 
 
 def _run(plan: "Plan", work: "Callable[[Path, Path], Done]", *, overwrite: bool, dry_run: bool, as_json: bool) -> None:

@@ -99,9 +99,23 @@ def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _check_scans(name: str, image: Image.Image, data: bytes) -> None:
-    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 0
+    scans = _count_scans(data) if image.format in ("JPEG", "MPO") else 0
     if scans > _MAX_SCANS:
         raise RefusedError(f"{name}: a JPEG of {scans} scans, more than the limit of {_MAX_SCANS}")
+
+
+def _count_scans(data: bytes) -> int:
+    """Of the first picture, marker by marker up to its end: behind that a telephone may have put a video."""
+    count, at = 0, 2
+    while (at := data.find(b"\xff", at)) >= 0 and data[at + 1 : at + 2] != b"\xd9":
+        kind = data[at + 1] if at + 1 < len(data) else 0
+        count += kind == 0xDA
+        if kind == 0xFF:  # filling before a marker
+            at += 1
+        else:
+            has_length = kind >= 0xC0 and not 0xD0 <= kind <= 0xD8
+            at += 2 + has_length * int.from_bytes(data[at + 2 : at + 4])
+    return count
 
 
 def _about_frames(name: str, image: Image.Image) -> Iterator[str]:

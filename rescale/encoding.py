@@ -17,6 +17,7 @@ from rescale.errors import EnvironmentFault, UnsupportedError, UsageError
 from rescale.picture import Picture, Pixels, to_pil
 
 _SIDE_LIMITS = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
+_LOSSY = ("JPEG", "WEBP", "AVIF")
 _STRIP_BYTES = 2**20
 _EXIF_FOLDERS = (0x8769, 0x8825)  # camera settings and GPS, kept as directories of their own
 _COMMON = ("icc", "exif", "xmp", "dpi")
@@ -34,6 +35,8 @@ def encode(format: str, picture: Picture, *, quality: int | None = None) -> tupl
     """The bytes of a file, and what it could not hold; the opposite of `decode`."""
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"expected a quality of 1 to 100, got {quality}")
+    if quality is not None and format not in _LOSSY:
+        raise UsageError(f"{format} is written without loss and takes no quality, got {quality}")
     _check_holds(format, picture)
     with _encoding(format):
         if format == "PNG":

@@ -17,12 +17,12 @@ from io import StringIO
 from pathlib import Path
 from statistics import fmean
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from rescale import images
 from rescale.errors import InputError
-from rescale.images import Picture
+from rescale.images import Picture, Pixels
 from rescale.metrics import psnr, ssim
 from rescale.ops import luma, quantize, shave
 from rescale.resample import resample
@@ -87,7 +87,7 @@ def score(
 
     Args:
         rescaler: the model.
-        picture: its alpha is left out.
+        picture: its alpha is left out, and 16 bits are rounded to 8.
         set_name: for the row.
         name: for the row.
         round_luma: round Y to 8 bits, as in the older rows of the papers.
@@ -98,7 +98,7 @@ def score(
     height, width = (length // scale * scale for length in picture.size)
     if min(height, width) <= 2 * scale:
         raise InputError(f"{name}: expected sides above {2 * scale} pixels to score x{scale}, got {picture.size}")
-    picture = Picture(picture.pixels[:height, :width])
+    picture = Picture(_as_bytes(picture.pixels[:height, :width]))
     began = time.perf_counter()
     small = rescaler.downscale_picture(picture)
     large = rescaler.upscale_picture(small, is_grey=picture.is_grey)
@@ -125,6 +125,11 @@ def score(
         seconds_per_megapixel=elapsed / (height * width / 1e6),
         **{f"lpips_{trunk}": distance(restored, hr).item() for trunk, distance in (lpips or {}).items()},
     )
+
+
+def _as_bytes(pixels: Pixels) -> Pixels:
+    """The protocol knows 8 bits only."""
+    return pixels if pixels.dtype == np.uint8 else (pixels / 257).round().astype(np.uint8)
 
 
 NUMBERS = tuple(field.name for field in fields(Scores) if field.type is float or field.type == "float")
@@ -186,16 +191,6 @@ def records(rows: Iterable[Scores]) -> list[dict[str, object]]:
     ]
 
 
-def _finite(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def decibels(value: float) -> str:
     """A PSNR as text; infinite where nothing differs."""
     return f"{value:.2f}" if math.isfinite(value) else "exact"
-
-
-def threads(count: int | None) -> None:
-    """CPU threads of all that follows; torch's own choice for None."""
-    if count:
-        torch.set_num_threads(count)

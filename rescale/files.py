@@ -47,7 +47,8 @@ def downscale_file(
         max_pixels: refuse larger sources.
     Raises: InputError, UnsupportedError, RefusedError, UsageError, EnvironmentFault: see `images`.
     """
-    format = _carrier(target)
+    source, target = Path(source), Path(target)
+    format = carrier(target)
     check_target(source, target, overwrite=overwrite)
     original = images.read(source, max_pixels=max_pixels)
     small = rescaler.downscale_picture(record.strip(original))
@@ -85,6 +86,7 @@ def upscale_file(
         max_pixels: refuse larger sources and larger results.
     Raises: RecordError where the record is missing, damaged or does not fit; else as `downscale_file`.
     """
+    source, target = Path(source), Path(target)
     check_target(source, target, overwrite=overwrite)
     small = images.read(source, max_pixels=max_pixels)
     found, notes = _find_record(small, model, scale, force)
@@ -95,7 +97,7 @@ def upscale_file(
     if found is not None:
         notes += _check(found, small, rescaler, force)
         if found.pixels == record.digest(small):
-            bare = _like(bare, is_grey=found.grey and rescaler.model.keeps_grey, has_alpha=found.alpha)
+            bare = _like(bare, is_grey=found.grey and not rescaler.model.hides_detail, has_alpha=found.alpha)
         size = found.size if rescaler.small_size(found.size) == small.size else None
     _check_result(size or (small.size[0] * rescaler.scale, small.size[1] * rescaler.scale), max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
@@ -113,8 +115,13 @@ def large_name(source: Path, *, is_restored: bool) -> str:
     return f"{source.stem}.{'restored' if is_restored else 'upscaled'}.png"
 
 
-@lru_cache(maxsize=4)
 def _loaded(model: str, device: str | None) -> Rescaler:
+    """Shipped models are kept for the next picture; a file may have changed since."""
+    return _shipped(model, device) if model in weights.manifest() else load(model, device=device)
+
+
+@lru_cache(maxsize=4)
+def _shipped(model: str, device: str | None) -> Rescaler:
     return load(model, device=device)
 
 
@@ -162,13 +169,7 @@ def _comes_with_us(model: str) -> bool:
 
 def _check(found: record.Record, small: Picture, rescaler: Rescaler, force: bool) -> list[str]:
     """What speaks against restoring by this record: an error, or with `force` a list of notes."""
-    against = []
-    if found.weights != rescaler.digest:
-        against.append(f"made small by {found.model} ({found.weights}), not by {rescaler.name} ({rescaler.digest})")
-    if rescaler.small_size(found.size) != small.size:
-        against.append(f"its record speaks of another size: {found.size[1]}x{found.size[0]} at x{rescaler.scale}")
-    elif found.pixels != record.digest(small):
-        against.append("edited, re-compressed or converted after it was made small, so it would restore badly")
+    against = rescaler.objections(found, small)
     if against and not force:
         raise RecordError(f"{'; '.join(against)}; pass --force to go on all the same")
     return [f"forced: {reason}" for reason in against]
@@ -195,7 +196,7 @@ def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None
         raise UsageError(f"{target.parent} is no folder; make it first")
 
 
-def _carrier(target: Path) -> str:
+def carrier(target: Path) -> str:
     """The format of a small picture. Raises: RefusedError where it has no place for a record."""
     format = images.format_of(target)
     if format in ("BMP", "PPM", "GIF"):
@@ -246,6 +247,7 @@ def _cost(rescaler: Rescaler, original: Picture, small: Picture, stored: Picture
 
 
 def _psnr(a: Picture, b: Picture) -> float:
-    top = 2**b.depth - 1
-    error = float(np.mean((a.pixels.astype(np.float32) - b.pixels) ** 2))
-    return float(10 * np.log10(top**2 / max(error, 1e-12)))
+    """Of what can be seen: colours under zero alpha are free."""
+    difference = a.pixels.astype(np.float32) - b.pixels
+    error = float(np.mean(difference[b.alpha > 0] ** 2 if b.alpha is not None and b.alpha.any() else difference**2))
+    return float(10 * np.log10((2**b.depth - 1) ** 2 / max(error, 1e-12)))

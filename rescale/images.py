@@ -16,7 +16,7 @@ from rescale.picture import Picture, Pixels, to_pil, to_pixels, to_tensor
 
 __all__ = [
     "FORMATS", "MAX_PIXELS", "Picture", "Pixels", "decode", "encode", "find", "format_of", "from_pil", "publish",
-    "read", "to_pil", "to_pixels", "to_tensor", "write",
+    "read", "read_bytes", "to_pil", "to_pixels", "to_tensor", "write",
 ]  # fmt: skip
 
 FORMATS = {
@@ -41,7 +41,8 @@ def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     Raises: InputError for what is no readable picture; UnsupportedError for several frames, and for modes and
         depths that cannot be kept; RefusedError above `max_pixels`, before any pixel is decoded.
     """
-    return decode(_regular_file(path, _METADATA_BYTES + 8 * max_pixels), path.name, max_pixels=max_pixels)
+    data = read_bytes(path, max_bytes=_METADATA_BYTES + 8 * max_pixels)
+    return decode(data, path.name, max_pixels=max_pixels)
 
 
 def write(path: Path, picture: Picture, *, overwrite: bool = False, quality: int | None = None) -> list[str]:
@@ -106,13 +107,14 @@ def _move_to_free_name(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def _regular_file(path: Path, max_bytes: int) -> bytes:
+def read_bytes(path: Path, *, max_bytes: int) -> bytes:
+    """All of a regular file: no folder, pipe or device, and none that is too large. Raises: as `read`."""
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
             raise InputError(f"{path}: expected a regular file, got {_kind(facts.st_mode)}")
         if facts.st_size > max_bytes:
-            raise RefusedError(f"{path}: {facts.st_size:,} bytes, more than any picture within --max-pixels has")
+            raise RefusedError(f"{path}: {facts.st_size:,} bytes, more than the {max_bytes:,} that are read here")
         return path.read_bytes()
     except PermissionError as error:
         raise EnvironmentFault(f"cannot read {path}: {error.strerror}") from error

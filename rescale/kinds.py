@@ -1,5 +1,6 @@
 """Pillow image, numpy array, tensor <-> what the rescaler works on; the result is of the kind that came."""
 
+import warnings
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,7 +24,10 @@ def is_levels(image: object) -> bool:
 def to_picture(image: object) -> Picture:
     """Raises: UsageError for a shape or type that is no picture."""
     if isinstance(image, Image.Image):
-        return from_pil(image)
+        picture = from_pil(image)
+        if picture.notes:
+            warnings.warn("; ".join(picture.notes), stacklevel=3)
+        return picture
     assert isinstance(image, np.ndarray)
     pixels = image[..., None] if image.ndim == 2 else image
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:

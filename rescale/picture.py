@@ -70,7 +70,7 @@ def to_pixels(x: Tensor, depth: int) -> Pixels:
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """A Pillow image with ICC, EXIF and the rest in its `info`; 16-bit colour has no such thing."""
+    """A Pillow image with ICC, EXIF, XMP, resolution and text in its `info`; 16-bit colour has no such thing."""
     samples = picture.samples
     modes = {(8, 1): "L", (8, 2): "LA", (8, 3): "RGB", (8, 4): "RGBA", (16, 1): "I;16"}
     mode = modes.get((picture.depth, samples.shape[2]))
@@ -78,5 +78,5 @@ def to_pil(picture: Picture) -> Image.Image:
         raise UnsupportedError("Pillow has no 16-bit colour or alpha; pass the array instead")
     image = Image.frombytes(mode, picture.size[::-1], samples.tobytes())
     facts = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp, "dpi": picture.dpi}
-    image.info.update({key: value for key, value in facts.items() if value is not None})
+    image.info.update(dict(picture.text) | {key: value for key, value in facts.items() if value is not None})
     return image

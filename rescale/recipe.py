@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rescale.errors import UsageError
-from rescale.models import MODELS, Rescaling
+from rescale.models import Rescaling, build
 
 
 class Recipe(BaseModel):
@@ -72,15 +72,13 @@ class Recipe(BaseModel):
 
     def build(self) -> Rescaling:
         """The untrained network. Raises: UsageError for a model or a config that cannot be."""
-        try:
-            cls = MODELS[self.model]
-            model = cls(TypeAdapter(cls.Config).validate_python(self.config))
-        except KeyError as error:
-            raise UsageError(f"model: expected one of {', '.join(sorted(MODELS))}, got {self.model!r}") from error
-        except ValidationError as error:
-            raise UsageError(f"config of {self.model}: {_first(error)}") from error
+        model = build(self.model, self.config)
         if self.crop % model.multiple:
             raise UsageError(f"crop: expected a multiple of {model.multiple}, got {self.crop}")
+        side = 2 * model.multiple
+        terms = model.terms(torch.zeros(1, 3, side, side), torch.zeros(1, 3, side // model.scale, side // model.scale))
+        if not self.loss or not self.loss.keys() <= terms.keys():
+            raise UsageError(f"loss: expected some of {', '.join(terms)}, got {', '.join(self.loss) or 'none'}")
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -50,7 +50,9 @@ def _section(name: str, entry: Entry) -> str:
     """One row as TOML; JSON's strings and integers are TOML's."""
     row = dataclasses.asdict(entry)
     scores = row.pop("scores")
-    lines = [f"{key} = {json.dumps(value)}" for key, value in row.items()]
-    return "\n".join(
-        [f"[{name}]", *lines, f"[{name}.scores]", *(f"{k} = {json.dumps(v)}" for k, v in scores.items()), ""]
-    )
+    title = json.dumps(name)
+    return "\n".join([f"[{title}]", *_lines(row), f"[{title}.scores]", *_lines(scores), ""])
+
+
+def _lines(row: dict[str, object]) -> list[str]:
+    return [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in row.items()]

@@ -69,7 +69,8 @@ class Rescaler:
     def downscale(self, image: Kind, *, scale: float | None = None, size: Size | None = None) -> Kind:
         """The small picture, its values already those that an 8-bit file can hold (16-bit, for 16-bit input).
 
-        A Pillow result carries its record in `info["rescale"]`, so that `upscale` finds the exact size.
+        A Pillow result carries its record in `info["rescale"]`, so that `upscale` finds the exact size; Pillow's own
+        `save` leaves it out, `rescale.downscale_file` writes it.
 
         Args:
             image: see the class.
@@ -82,7 +83,7 @@ class Rescaler:
             x = kinds.to_batch(image)
             self._check_small(size, _size(x))
             y = ops.quantize(self._run(x, self._down(_size(x))))
-            return kinds.from_batch(y, image, is_grey=self.model.keeps_grey and kinds.is_grey(image))
+            return kinds.from_batch(y, image, is_grey=kinds.is_grey(image) and not self.model.hides_detail)
         picture = kinds.to_picture(image)
         self._check_small(size, picture.size)
         small = self.downscale_picture(picture)
@@ -99,26 +100,30 @@ class Rescaler:
             scale: if given, must be the model's.
             size: (height, width) of the result; without it what the image's record says, else scale times its size.
             grey: whether the result is grey; without it what the record says, else whether the image is.
-        Raises: UsageError for a scale or size that does not fit; RecordError if the image was made by another model.
+        Raises: UsageError for a scale or size that does not fit; RecordError if the image's record says that it was
+            made by another model or changed since.
         """
         self._check_scale(scale)
         if not kinds.is_levels(image):
             x = kinds.to_batch(image)
             y = self._run(x, self._up(_size(x), size)).clamp(0, 1)
             return kinds.from_batch(y, image, is_grey=kinds.is_grey(image) if grey is None else grey)
-        found = self._recorded(image)
+        picture = kinds.to_picture(image)
+        found = self._recorded(image, picture)
         if found is not None:
             size, grey = size or found.size, found.grey if grey is None else grey
-        return kinds.from_picture(self.upscale_picture(kinds.to_picture(image), size=size, is_grey=grey), image)
+        return kinds.from_picture(self.upscale_picture(record.strip(picture), size=size, is_grey=grey), image)
 
     def downscale_picture(self, picture: Picture) -> Picture:
         """The small picture; alpha is a plane of its own."""
-        return self._planes(picture, self._down(picture.size), is_grey=picture.is_grey and self.model.keeps_grey)
+        is_grey = picture.is_grey and not self.model.hides_detail
+        return self._planes(_with_colours_filled(picture), self._down(picture.size), is_grey=is_grey)
 
     def upscale_picture(self, picture: Picture, *, size: Size | None = None, is_grey: bool | None = None) -> Picture:
         """The large picture of the given (height, width), grey if the small one is or if told so."""
         is_grey = picture.is_grey if is_grey is None else is_grey
-        return self._planes(picture, self._up(picture.size, size), is_grey=is_grey)
+        whole = picture if self.model.hides_detail else _with_colours_filled(picture)
+        return self._planes(whole, self._up(picture.size, size), is_grey=is_grey)
 
     def describe(self, small: Picture, original: Picture) -> record.Record:
         """What the small picture is to say about itself."""
@@ -133,12 +138,23 @@ class Rescaler:
             pixels=record.digest(small),
         )
 
+    def objections(self, found: record.Record, small: Picture) -> list[str]:
+        """What speaks against restoring this picture by that record, one clause each; empty if nothing does."""
+        against = []
+        if found.weights != self.digest:
+            against.append(f"made small by {found.model} ({found.weights}), not by {self.name} ({self.digest})")
+        if self.small_size(found.size) != small.size:
+            against.append(f"its record speaks of another size: {_by(found.size)} at x{self.scale}")
+        elif found.pixels != record.digest(small):
+            against.append("edited, re-compressed or converted after it was made small, so it would restore badly")
+        return against
+
     def _down(self, size: Size) -> "_Way":
         return _Way(self.model.downscale, (1, self.scale), self.model.multiple, self.small_size(size))
 
     def _up(self, small: Size, size: Size | None) -> "_Way":
         full = small[0] * self.scale, small[1] * self.scale
-        if size is not None and self.small_size(size) != small:
+        if size is not None and self.small_size(_checked(size)) != small:
             fits = self.small_size(size)
             raise UsageError(
                 f"expected a small picture of {_by(fits)} for {_by(size)} at x{self.scale}, got {_by(small)}"
@@ -151,8 +167,6 @@ class Rescaler:
         if picture.alpha is None:
             return replace(picture, pixels=self._plane(colours, top, way, is_grey))
         plane = _levels(picture.alpha[..., None])
-        if (plane == 0).any():
-            colours = alpha.fill(colours.float(), plane.float() / top).round().to(colours.dtype)
         made: NDArray[Any]
         if (plane == plane.flatten()[0]).all():  # opaque stays exactly that
             made = np.full(way.size, picture.alpha.flat[0])
@@ -194,22 +208,22 @@ class Rescaler:
 
     def _check_scale(self, scale: float | None) -> None:
         if scale is not None and scale != self.scale:
-            raise UsageError(f"{self.name} works at x{self.scale}, got x{scale:g}; `rescale models` lists the others")
+            raise UsageError(f"{self.name} works at x{self.scale}, got {scale!r}; `rescale models` lists the others")
 
     def _check_small(self, size: Size | None, original: Size) -> None:
         made = self.small_size(original)
-        if size is not None and tuple(size) != made:
+        if size is not None and _checked(size) != made:
             raise UsageError(f"{self.name} makes {_by(made)} of this picture, got size {_by(size)}")
 
-    def _recorded(self, image: object) -> record.Record | None:
-        text = getattr(image, "info", {}).get(record.KEY)
+    def _recorded(self, image: object, picture: Picture) -> record.Record | None:
+        """What the image says about itself, in its file's metadata or in Pillow's `info`."""
+        text = record.find(picture) or getattr(image, "info", {}).get(record.KEY)
         if text is None:
             return None
         found = record.Record.parse(text)
-        if (found.model, found.weights) != (self.name, self.digest):
-            raise RecordError(
-                f"this picture was made small by {found.model} ({found.weights}); load that, not {self.name}"
-            )
+        against = self.objections(found, picture)
+        if against:
+            raise RecordError(f"{'; '.join(against)}; an array of its pixels is taken without its record")
         return found
 
 
@@ -223,6 +237,15 @@ class _Way:
     size: Size
 
 
+def _with_colours_filled(picture: Picture) -> Picture:
+    """Colours under zero alpha replaced by their neighbours', or they would bleed into what is seen."""
+    if picture.alpha is None or picture.alpha.all():
+        return picture
+    plane = _levels(picture.alpha[..., None]).float() / (2**picture.depth - 1)
+    filled = alpha.fill(_levels(picture.pixels).float(), plane)[0].permute(1, 2, 0).round()
+    return replace(picture, pixels=filled.numpy().astype(picture.pixels.dtype))
+
+
 def _levels(pixels: NDArray[Any]) -> Tensor:
     """(H, W, C) -> (1, C, H, W); 16 bits as int32, as torch does little with uint16."""
     wide = np.require(pixels, requirements=["C", "W"]) if pixels.dtype == np.uint8 else pixels.astype(np.int32)
@@ -231,6 +254,12 @@ def _levels(pixels: NDArray[Any]) -> Tensor:
 
 def _size(x: Tensor) -> Size:
     return x.shape[-2], x.shape[-1]
+
+
+def _checked(size: Size) -> Size:
+    if not isinstance(size, tuple | list) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+        raise UsageError(f"expected a size of (height, width) in whole pixels, got {size!r}")
+    return size[0], size[1]
 
 
 def _by(size: Size) -> str:

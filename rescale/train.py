@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from rescale import weights
 from rescale.data import Pictures, load
-from rescale.errors import InputError, RescaleError
+from rescale.errors import InputError, RescaleError, UsageError
 from rescale.images import publish
 from rescale.metrics import psnr
 from rescale.models import Rescaling
@@ -43,7 +43,6 @@ def train(
     run: Path,
     *,
     minutes: float | None = None,
-    threads: int | None = None,
     device: str = "cpu",
 ) -> Iterator[Progress]:
     """Learn a recipe from folders of pictures; yields at each validation.
@@ -56,16 +55,16 @@ def train(
         folders: of pictures; about one picture in fifty is held out.
         run: folder of this run, made if missing.
         minutes: squeeze the schedule into so much wall-clock time, over all sessions of this run.
-        threads: CPU threads.
         device: where to learn.
     Raises: UsageError, InputError; RescaleError where the loss is not finite (the last good state is kept).
     """
-    if threads:
-        torch.set_num_threads(threads)
+    if minutes is not None and minutes <= 0:
+        raise UsageError(f"expected more than 0 minutes, got {minutes:g}")
     state = State.begin(recipe, device)
     learn, held = load(folders, state.model.scale, least=recipe.crop)
     run.mkdir(parents=True, exist_ok=True)
-    state.resume(run / "last.safetensors")
+    data = f"{learn.digest} {held.digest}"
+    state.resume(run / "last.safetensors", data)
     began = time.monotonic() - state.elapsed_s
     budget = 60 * minutes if minutes else math.inf
     while state.step < recipe.steps and state.elapsed_s < budget:
@@ -80,7 +79,7 @@ def train(
                 scores = {"validation": f"{hr_db:.3f} dB, LR {lr_db:.2f} dB"}
                 facts = {"recipe": recipe.model_dump(), "steps": state.step, "data": learn.digest, "scores": scores}
                 weights.save(run / "best.safetensors", state.network, **facts)
-            state.save(run / "last.safetensors")
+            state.save(run / "last.safetensors", data)
             report = Progress(state.step, state.elapsed_s, loss, hr_db, lr_db, is_best)
             _log(run / "log.csv", report)
             yield report
@@ -112,26 +111,34 @@ class State:
         """The averaged network, which is what a run is for."""
         return cast(Rescaling, self.averaged.module)
 
-    def save(self, path: Path) -> None:
-        """The whole state in one file; the opposite of `resume`."""
+    def save(self, path: Path, data: str) -> None:
+        """The whole state in one file, with the digest of what it learns from; the opposite of `resume`."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
         for index, moments in self.adam.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{k}": v for k, v in moments.items()}
         facts = {"step": self.step, "elapsed_s": self.elapsed_s, "best_db": self.best_db}
-        header = {"run": json.dumps({"recipe": self.recipe.model_dump(mode="json"), **facts})}
+        header = {"run": json.dumps({"recipe": self.recipe.model_dump(mode="json"), "data": data, **facts})}
         copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         publish(path, safetensors.torch.save(copies, header), overwrite=True)
 
-    def resume(self, path: Path) -> None:
-        """Go on from a saved state, if there is one. Raises: InputError where it belongs to another recipe."""
+    def resume(self, path: Path, data: str) -> None:
+        """Go on from a saved state, if there is one.
+
+        Raises: InputError where it is damaged, or belongs to another recipe or other pictures.
+        """
         if not path.exists():
             return
-        with safetensors.safe_open(path, "pt") as file:
-            facts = json.loads(file.metadata()["run"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-        if facts.pop("recipe") != self.recipe.model_dump(mode="json"):
-            raise InputError(f"{path} was begun with another recipe; give another folder or that recipe")
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                facts = json.loads(file.metadata()["run"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
+            same = {"recipe": facts["recipe"] == self.recipe.model_dump(mode="json"), "data": facts["data"] == data}
+        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+            raise InputError(f"{path} is no state of a run, or a damaged one; give another folder") from error
+        for what, is_same in same.items():
+            if not is_same:
+                raise InputError(f"{path} was begun with another {what}; give another folder or that {what}")
         self.model.load_state_dict(_under(tensors, "model."))
         self.averaged.load_state_dict(_under(tensors, "averaged."))
         moments: dict[int, dict[str, Tensor]] = {}

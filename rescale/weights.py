@@ -19,11 +19,12 @@ import safetensors.torch
 import torch
 from pydantic import TypeAdapter
 
-from rescale.errors import InputError, RescaleError, UsageError, WeightsError
-from rescale.images import publish
-from rescale.models import MODELS, Bicubic, BicubicConfig, Rescaling
+from rescale.errors import RescaleError, UsageError, WeightsError
+from rescale.images import publish, read_bytes
+from rescale.models import MODELS, Bicubic, BicubicConfig, Rescaling, build
 
 _KEY = "rescale"
+_MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def load(name: str | Path) -> Weights:
     if not entry and path.suffix != ".safetensors":
         known = ", ".join(manifest())
         raise UsageError(f"expected a model id ({known}) or a .safetensors file, got {str(name)!r}")
-    data = _bytes(path)
+    data = read_bytes(path, max_bytes=_MOST_BYTES)
     sha256 = hashlib.sha256(data).hexdigest()
     if entry and sha256 != entry.sha256:
         raise WeightsError(f"{path.name}: expected SHA-256 {entry.sha256[:16]}…, got {sha256[:16]}…; reinstall rescale")
@@ -98,13 +99,6 @@ def _bicubic(name: str) -> Weights:
     return Weights(name, hashlib.sha256(name.encode()).hexdigest(), Bicubic(BicubicConfig(int(name[-1]))), {})
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-
-
 def _parse(data: bytes, name: str) -> tuple[dict[str, Any], Rescaling]:
     """The header and the network that it describes, holding the file's tensors; strict in every respect."""
     try:
@@ -116,8 +110,7 @@ def _parse(data: bytes, name: str) -> tuple[dict[str, Any], Rescaling]:
     try:
         if header["format"] != 1:
             raise WeightsError(f"{name}: expected weight format 1, got {header['format']}; update rescale")
-        cls = MODELS[header["model"]]
-        model = cls(TypeAdapter(cls.Config).validate_python(header["config"]))
+        model = build(header["model"], header["config"])
         model.load_state_dict(tensors)
     except (KeyError, ValueError, TypeError, RuntimeError, RescaleError) as error:
         reason = str(error).splitlines()[0] if str(error) else "nothing more is known"

@@ -122,7 +122,7 @@ def test_up_of_many_restores_what_it_can(call):
 
 
 def test_enlarging_has_a_name_of_its_own(call):
-    """WAITS FOR ESPCN WEIGHTS: fails until they are in the package."""
+    """"""
     call("down", "photo.png")
     code, out, err = call("up", "photo.x4.png", "--scale", 2)
     assert (code, out) == (0, "photo.x4.upscaled.png\n")
@@ -180,7 +180,7 @@ def test_templates(call):
 )
 def test_what_is_no_template(call, output):
     code, _, err = call("down", "photo.png", "-o", output)
-    assert code == 2 and is_one_sentence(err) and "{stem}, {scale}, {model}" in err
+    assert code == 2 and is_one_sentence(err) and "{stem}, {suffix}, {folder}, {scale}, {model}" in err
 
 
 def test_up_knows_no_scale_before_it_has_read_the_record(call):

@@ -121,6 +121,41 @@ def test_another_recipe_does_not_go_on(pictures, tmp_path):
         run(pictures, tmp_path, steps=20)
 
 
+def test_other_pictures_or_a_damaged_state_do_not_go_on(pictures, tmp_path):
+    run(pictures, tmp_path / "run", steps=10)
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in images.find(pictures)[:4]:
+        (other / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(InputError, match="another data"):
+        run(other, tmp_path / "run", steps=10)
+    last = tmp_path / "run" / "last.safetensors"
+    for data in (last.read_bytes()[:500], (tmp_path / "run" / "best.safetensors").read_bytes(), b""):
+        last.write_bytes(data)
+        with pytest.raises(InputError, match="no state of a run"):
+            run(pictures, tmp_path / "run", steps=10)
+
+
+@pytest.mark.parametrize(
+    "config", [{"blocks": [0]}, {"growth": -4}, {"depth": 0}, {"latents": -1}, {"scale": 4}, {"breadth": 1}]
+)
+def test_networks_that_cannot_be_are_refused(config):
+    with pytest.raises(UsageError):
+        Recipe(**(TINY | {"config": TINY["config"] | config})).build()
+
+
+@pytest.mark.parametrize("loss", [{}, {"restored": 1.0}])
+def test_losses_that_the_model_has_not_are_refused(loss):
+    with pytest.raises(UsageError, match="loss: expected some of restore, guide, latent, range"):
+        Recipe(**(TINY | {"loss": loss})).build()
+
+
+@pytest.mark.parametrize("minutes", [0, -3])
+def test_no_time_is_refused(pictures, tmp_path, minutes):
+    with pytest.raises(UsageError, match="more than 0 minutes"):
+        list(train(Recipe(**TINY), [pictures], tmp_path, minutes=minutes))
+
+
 @pytest.mark.parametrize("name", recipes())
 def test_shipped_recipes_build_what_they_say(name):
     recipe = Recipe.read(recipes()[name])

@@ -1,5 +1,11 @@
 """The networks, by the name that a weight file gives them."""
 
+from collections.abc import Mapping
+from dataclasses import fields
+
+from pydantic import TypeAdapter, ValidationError
+
+from rescale.errors import UsageError
 from rescale.models.base import Rescaling
 from rescale.models.bicubic import Bicubic, BicubicConfig
 from rescale.models.espcn import ESPCN, ESPCNConfig
@@ -7,4 +13,21 @@ from rescale.models.irn import IRN, IRNConfig
 
 MODELS: dict[str, type[Rescaling]] = {"bicubic": Bicubic, "espcn": ESPCN, "irn": IRN}
 
-__all__ = ["ESPCN", "IRN", "MODELS", "Bicubic", "BicubicConfig", "ESPCNConfig", "IRNConfig", "Rescaling"]
+__all__ = ["ESPCN", "IRN", "MODELS", "Bicubic", "BicubicConfig", "ESPCNConfig", "IRNConfig", "Rescaling", "build"]
+
+
+def build(name: str, config: Mapping[str, object]) -> Rescaling:
+    """An untrained network from what a recipe or a weight file says. Raises: UsageError that names the key."""
+    if name not in MODELS:
+        raise UsageError(f"model: expected one of {', '.join(sorted(MODELS))}, got {name!r}")
+    cls = MODELS[name]
+    known = [field.name for field in fields(cls.Config)]
+    for key in config:
+        if key not in known:
+            raise UsageError(f"config: expected some of {', '.join(known)}, got {key!r}")
+    try:
+        return cls(TypeAdapter(cls.Config).validate_python(config))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise UsageError(f"config.{key}: {problem['msg']}, got {problem['input']!r}") from error

@@ -19,8 +19,8 @@ class Rescaling(nn.Module):
     """HR side / LR side."""
     multiple: int
     """HR sides must be multiples of this; whoever calls pads."""
-    keeps_grey: bool = True
-    """Whether the small picture of a grey one is grey; a network that hides detail between the channels needs all."""
+    hides_detail: bool = False
+    """Whether the small picture holds detail in its low bits and between its channels, so that none may be touched."""
     halo: int
     """LR pixels around a tile beyond which nothing inside it can depend on them."""
 
