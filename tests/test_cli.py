@@ -234,7 +234,48 @@ def test_a_dry_run_writes_nothing_and_fails_where_the_run_would(call):
     assert call("down", "photo.png", "-n") == (0, "photo.x4.png\n", "")
     code, out, _ = call("down", "photo.png", "none.png", "-n")
     assert (code, out) == (3, "photo.x4.png\n")
+    assert call("down", "photo.png", "-o", "small.bmp", "-n")[0] == 4
     assert names() == ["photo.png"]
+
+
+def test_a_quality_that_no_format_takes_is_refused(call):
+    code, _, err = call("down", "photo.png", "--quality", "80")
+    assert code == 2 and is_one_sentence(err) and "PNG is written without loss" in err
+    assert names() == ["photo.png"]
+
+
+def test_a_folder_can_be_done_again(call):
+    """Results of an earlier run are no sources, and a new picture beside them is done."""
+    assert call("down", ".")[0] == 0
+    code, out, err = call("down", ".", "--overwrite")
+    assert (code, out) == (0, "photo.x4.png\n") and "1 files left out" in err
+    Path("new.png").write_bytes(Path("photo.png").read_bytes())
+    code, out, err = call("down", ".")
+    assert code == 3 and out == "new.x4.png\n" and "photo.x4.png exists" in err
+
+
+def test_suffix_and_folder_tell_pictures_apart(call):
+    Path("deep").mkdir()
+    for name in ("deep/photo.png", "photo.webp"):
+        images.write(Path(name), images.read(Path("photo.png")))
+    code, _, err = call("down", ".", "-o", "{stem}.small.png")
+    assert code == 2 and "{suffix}" in err and "{folder}" in err
+    code, out, _ = call("down", "deep", "photo.webp", "photo.png", "-o", "{folder}-{stem}-{suffix}.small.png")
+    assert code == 0 and "deep-photo-png.small.png" in out and "photo-webp.small.png" in out
+
+
+def test_a_bad_picture_does_not_cost_the_table(call):
+    Path("bad.png").write_bytes(b"no picture")
+    code, out, err = call("evaluate", ".", "-m", "bicubic-x2")
+    assert code == 3 and "| bicubic-x2 |" in out and "bad.png" in err and "1 of 2" in err
+
+
+def test_weight_files_of_the_same_name_are_told_apart(call):
+    for folder, name in (("a", "espcn-x2"), ("b", "espcn-x3")):
+        Path(folder).mkdir()
+        (Path(folder) / "best.safetensors").write_bytes((weights.folder() / f"{name}.safetensors").read_bytes())
+    _, out, _ = call("evaluate", "photo.png", "-m", "a/best.safetensors", "-m", "b/best.safetensors")
+    assert "| a/best.safetensors |" in out and "| b/best.safetensors |" in out
 
 
 @pytest.mark.parametrize(

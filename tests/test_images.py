@@ -597,6 +597,13 @@ def test_a_jpeg_of_endless_scans_is_refused():
         images.decode(data[:at] + data[at:-2] * 200 + data[-2:], "x")
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_video_behind_a_photograph_is_no_scan(progressive):
+    """Motion photographs of telephones: whatever follows the picture's end is not counted."""
+    data = saved(Image.open(PHOTO), "JPEG", progressive=progressive)
+    assert images.decode(data + b"\xff\xda" * 5000, "x").size == (400, 600)
+
+
 def test_no_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
