@@ -1,6 +1,7 @@
 """ESPCN: bicubic down, and a few convolutions at low resolution with a sub-pixel convolution at the end to go up."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,6 @@ class ESPCN(Rescaling):
         if config.gain:
             self._sharpen(config.gain)
         if config.residual:
-            self.up.conv.weight.data.mul_(0.1)
             self.halo = max(self.halo, 3)  # two pixels of bicubic support, and the half pixel between the grids
 
     def forward(self, y: Tensor) -> Tensor:
@@ -68,17 +68,22 @@ class ESPCN(Rescaling):
         return made + resample(y, (made.shape[-2], made.shape[-1])) if self.config.residual else made
 
     def _sharpen(self, gain: float) -> None:
-        """Begin with first kernels that sum to zero and have this norm.
+        """Begin with first kernels that sum to zero and have this norm, with every tanh at work, and near silence.
 
         Detail is faint beside brightness. With ordinary weights it stays in the straight middle of tanh, and for
         thousands of steps the network is no better than the best linear filter. Ours; in 1,200 steps at x3 it
         brings 26.8 dB on held-out pictures instead of 26.4.
         """
-        first = self.body[0]
-        assert isinstance(first, nn.Conv2d)
+        first, *others = (layer for layer in self.body if isinstance(layer, nn.Conv2d))
         nn.init.normal_(first.weight)
         first.weight.data -= first.weight.data.mean(dim=(1, 2, 3), keepdim=True)
         first.weight.data *= gain / first.weight.data.flatten(1).norm(dim=1)[:, None, None, None]
+        for layer in others:
+            nn.init.xavier_normal_(layer.weight, gain=nn.init.calculate_gain("tanh"))
+        nn.init.xavier_normal_(self.up.conv.weight, gain=0.01)
+        for bias in (layer.bias for layer in (*others, self.up.conv)):
+            nn.init.zeros_(cast(Tensor, bias))
+        nn.init.uniform_(cast(Tensor, first.bias), -0.5, 0.5)
 
     def downscale(self, hr: Tensor) -> Tensor:
         return resample(hr, (hr.shape[-2] // self.scale, hr.shape[-1] // self.scale))
