@@ -219,7 +219,9 @@ def test_shipped_scores_hold(name):
     from rescale.evaluate import evaluate, means
 
     (mean,) = means(evaluate(rescale.load(name, device="cpu"), shared("data/test/Set5")))
-    assert weights.manifest()[name].scores["Set5"].startswith(f"{mean.psnr_y:.2f} / {mean.ssim_y:.4f}")
+    psnr_y, ssim_y = weights.manifest()[name].scores["Set5"].partition(",")[0].split(" / ")
+    assert mean.psnr_y == pytest.approx(float(psnr_y), abs=0.011)  # another processor rounds another way
+    assert mean.ssim_y == pytest.approx(float(ssim_y), abs=2e-4)
 
 
 def test_unknown_devices_are_named():
