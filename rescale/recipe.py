@@ -75,6 +75,8 @@ class Recipe(BaseModel):
         model = build(self.model, self.config)
         if self.crop % model.multiple:
             raise UsageError(f"crop: expected a multiple of {model.multiple}, got {self.crop}")
+        if not model.parameter_count:
+            raise UsageError(f"model: {self.model} has nothing to learn")
         side = 2 * model.multiple
         terms = model.terms(torch.zeros(1, 3, side, side), torch.zeros(1, 3, side // model.scale, side // model.scale))
         if not self.loss or not self.loss.keys() <= terms.keys():

@@ -150,6 +150,11 @@ def test_losses_that_the_model_has_not_are_refused(loss):
         Recipe(**(TINY | {"loss": loss})).build()
 
 
+def test_a_model_without_parameters_is_refused():
+    with pytest.raises(UsageError, match="bicubic has nothing to learn"):
+        Recipe(**(TINY | {"model": "bicubic", "config": {"scale": 2}})).build()
+
+
 @pytest.mark.parametrize("minutes", [0, -3])
 def test_no_time_is_refused(pictures, tmp_path, minutes):
     with pytest.raises(UsageError, match="more than 0 minutes"):
