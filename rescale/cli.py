@@ -1,24 +1,21 @@
 """The command line: each verb parses, calls the package, prints. Results on stdout, all else on stderr."""
 
 import json
-import os
-import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rescale import __version__
+from rescale.console import fail, progress, run, told, understood
 from rescale.errors import EnvironmentFault, InputError, RescaleError, UsageError
 
 if TYPE_CHECKING:
     from rescale.batch import Plan
     from rescale.evaluate import Scores
-    from rescale.files import Done
     from rescale.rescaler import Rescaler
 
 app = typer.Typer(
@@ -28,7 +25,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 DEFAULT_MODEL = "irn-x4-small"
-_NO_MEMORY = re.compile("out of memory|n.t allocate memory|not enough memory")
 
 Inputs = Annotated[list[str], typer.Argument(help="Picture files, folders or globs.", show_default=False)]
 Output = Annotated[
@@ -93,7 +89,7 @@ def down(
         files.carrier(target)
     how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
     work = partial(files.downscale_file, rescaler, overwrite=overwrite, **how)
-    _run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
+    run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -122,7 +118,7 @@ def up(
     plan = _planned(batch.plan(inputs, output, lambda f: files.large_name(f, is_restored=scale is None), **known))
     how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
     work = partial(files.upscale_file, model=model, scale=scale, device=device, force=force, overwrite=overwrite, **how)
-    _run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
+    run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -153,12 +149,12 @@ def evaluate(
     jobs = [(rescaler, folder, file) for folder in folders for rescaler in rescalers for file in images.find(folder)]
     rows: list[Scores] = []
     failures = 0
-    for rescaler, folder, file in _progress(jobs, "evaluating"):
+    for rescaler, folder, file in progress(jobs, "evaluating"):
         try:
             rows.append(score(rescaler, images.read(file), _set_name(folder, folders), file.stem, **how))
         except RescaleError as error:
             failures += 1
-            typer.echo(f"error: {_told(str(file), str(error))}", err=True)
+            typer.echo(f"error: {told(str(file), str(error))}", err=True)
     if not jobs:
         raise InputError(f"expected folders with pictures, found none in {', '.join(map(str, folders))}")
     said = protocol(round_luma=round_luma)
@@ -296,80 +292,13 @@ def _planned(plan: "tuple[Plan, list[Path]]") -> "Plan":
     return pairs
 
 
-def _run(plan: "Plan", work: "Callable[[Path, Path], Done]", *, overwrite: bool, dry_run: bool, as_json: bool) -> None:
-    """One picture after the other; a failed one is reported and the rest go on."""
-    from rescale.batch import check
-
-    failures: list[RescaleError] = []
-    for source, target in plan if dry_run else _progress(plan, "rescaling"):
-        try:
-            check(source, target, overwrite=overwrite)
-            done = {"source": source, "target": target} if dry_run else vars(work(source, target))
-            facts = {key: str(value) if isinstance(value, Path) else value for key, value in done.items()}
-        except Exception as error:
-            failures.append(_understood(error))
-            facts = {"source": str(source), "error": str(failures[-1]), "exit_code": failures[-1].exit_code}
-        _report(facts, as_json=as_json)
-    if failures:
-        if len(plan) > 1:
-            typer.echo(f"{len(failures)} of {len(plan)} pictures failed", err=True)
-        raise typer.Exit(failures[0].exit_code if len(plan) == 1 else 3)
-
-
-def _understood(error: Exception) -> RescaleError:
-    """An error as one sentence with its exit code. Raises: the error itself, where it is a mistake of ours."""
-    if isinstance(error, RescaleError):
-        return error
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
-        return EnvironmentFault("not enough memory")
-    if isinstance(error, OSError):
-        return EnvironmentFault(f"{error.filename or ''} {error.strerror or error}".strip())
-    if hasattr(error, "format_message"):  # typer's own complaints about options
-        return UsageError(f"{error.format_message()} (see --help)" if error.format_message() else "")
-    raise error
-
-
-def _report(facts: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(facts))
-    elif "error" in facts:
-        typer.echo(f"error: {_told(facts['source'], facts['error'])}", err=True)
-    else:
-        typer.echo(os.fsencode(facts["target"]))  # as bytes, since a file's name need not be UTF-8
-        for note in facts.get("notes", []):
-            typer.echo(f"note: {_told(facts['source'], note)}", err=True)
-
-
-def _told(source: str, sentence: str) -> str:
-    """The sentence with its file named once."""
-    return sentence if Path(source).name in sentence else f"{source}: {sentence}"
-
-
-def _progress(items: Iterable[Any], label: str) -> Iterator[Any]:
-    """Each item, with a bar on stderr where somebody watches and there is more than one."""
-    items = list(items)
-    if len(items) < 2 or not sys.stderr.isatty():
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(items, label, console=Console(stderr=True), transient=True)
-
-
 def main() -> None:
     """The entry point: every error is one sentence and its exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(app(standalone_mode=False))
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", 130)
+        fail("interrupted", 130)
     except Exception as error:
-        understood = _understood(error)
-        _fail(str(understood), understood.exit_code)
-
-
-def _fail(sentence: str, code: int) -> NoReturn:
-    if sentence:
-        typer.echo(f"error: {sentence}", err=True)
-    sys.exit(code)
+        fault = understood(error)
+        fail(str(fault), fault.exit_code)

@@ -14,7 +14,7 @@ from conftest import PHOTO
 from PIL import Image
 
 import rescale
-from rescale import cli, images, load, weights
+from rescale import cli, console, images, load, weights
 from rescale.errors import EnvironmentFault, InputError
 
 RECIPE = """
@@ -412,12 +412,12 @@ def test_what_the_machine_lacks_is_one_sentence(call, monkeypatch):
     }
     for sentence, errors in said.items():
         for error in errors:
-            assert sentence in str(cli._understood(error))
-            assert cli._understood(error).exit_code == EnvironmentFault.exit_code == 5
+            assert sentence in str(console.understood(error))
+            assert console.understood(error).exit_code == EnvironmentFault.exit_code == 5
     with pytest.raises(KeyError):
-        cli._understood(KeyError("ours"))
-    assert cli._understood(InputError("x")).exit_code == 3
-    assert cli._understood(typer.BadParameter("x")).exit_code == 2
+        console.understood(KeyError("ours"))
+    assert console.understood(InputError("x")).exit_code == 3
+    assert console.understood(typer.BadParameter("x")).exit_code == 2
 
 
 def test_the_limit_stands_in_one_place_in_effect():

@@ -13,7 +13,7 @@ READING_ORDER = [
     "layers", "metrics", "perceptual",
     "models.base", "models.bicubic", "models.espcn", "models.irn", "models",
     "weights", "tiles", "kinds", "rescaler", "files", "batch", "evaluate", "release", "data", "recipe", "train",
-    "cli", "__main__", "",
+    "console", "cli", "__main__", "",
 ]  # fmt: skip
 HEAVY = {"gradio", "av", "ray", "lpips", "torchvision", "kornia"}
 

@@ -1,0 +1,88 @@
+"""What the command line says: results on stdout, progress and one sentence an error on stderr, and exit codes."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from rescale.errors import EnvironmentFault, RescaleError, UsageError
+
+if TYPE_CHECKING:
+    from rescale.batch import Plan
+    from rescale.files import Done
+
+_NO_MEMORY = re.compile("out of memory|n.t allocate memory|not enough memory")
+
+
+def run(plan: "Plan", work: "Callable[[Path, Path], Done]", *, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+    """One picture after the other; a failed one is reported and the rest go on."""
+    from rescale.batch import check
+
+    failures: list[RescaleError] = []
+    for source, target in plan if dry_run else progress(plan, "rescaling"):
+        try:
+            check(source, target, overwrite=overwrite)
+            done = {"source": source, "target": target} if dry_run else vars(work(source, target))
+            facts = {key: str(value) if isinstance(value, Path) else value for key, value in done.items()}
+        except Exception as error:
+            failures.append(understood(error))
+            facts = {"source": str(source), "error": str(failures[-1]), "exit_code": failures[-1].exit_code}
+        report(facts, as_json=as_json)
+    if failures:
+        if len(plan) > 1:
+            typer.echo(f"{len(failures)} of {len(plan)} pictures failed", err=True)
+        raise typer.Exit(failures[0].exit_code if len(plan) == 1 else 3)
+
+
+def understood(error: Exception) -> RescaleError:
+    """An error as one sentence with its exit code. Raises: the error itself, where it is a mistake of ours."""
+    if isinstance(error, RescaleError):
+        return error
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+        return EnvironmentFault("not enough memory")
+    if isinstance(error, OSError):
+        return EnvironmentFault(f"{error.filename or ''} {error.strerror or error}".strip())
+    if hasattr(error, "format_message"):  # typer's own complaints about options
+        return UsageError(f"{error.format_message()} (see --help)" if error.format_message() else "")
+    raise error
+
+
+def report(facts: dict[str, Any], *, as_json: bool) -> None:
+    """What became of one picture."""
+    if as_json:
+        typer.echo(json.dumps(facts))
+    elif "error" in facts:
+        typer.echo(f"error: {told(facts['source'], facts['error'])}", err=True)
+    else:
+        typer.echo(os.fsencode(facts["target"]))  # as bytes, since a file's name need not be UTF-8
+        for note in facts.get("notes", []):
+            typer.echo(f"note: {told(facts['source'], note)}", err=True)
+
+
+def told(source: str, sentence: str) -> str:
+    """The sentence with its file named once."""
+    return sentence if Path(source).name in sentence else f"{source}: {sentence}"
+
+
+def progress(items: Iterable[Any], label: str) -> Iterator[Any]:
+    """Each item, with a bar on stderr where somebody watches and there is more than one."""
+    items = list(items)
+    if len(items) < 2 or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(items, label, console=Console(stderr=True), transient=True)
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """Say why, and leave."""
+    if sentence:
+        typer.echo(f"error: {sentence}", err=True)
+    sys.exit(code)
