@@ -1,0 +1,219 @@
+"""A checkpoint of PyTorch -> its tensors, without running it: a pickle is a program, and this is no machine for it.
+
+The opcodes are walked with the standard library's disassembler. Names of classes and functions stay text; what a
+dictionary of tensors needs is understood, and everything else is refused by its name.
+"""
+
+import io
+import math
+import pickletools
+import zipfile
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rescale.errors import InputError
+from rescale.images import read_bytes
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_MOST_BYTES = 2**30
+_DTYPES = {
+    "torch FloatStorage": torch.float32,
+    "torch DoubleStorage": torch.float64,
+    "torch HalfStorage": torch.float16,
+    "torch BFloat16Storage": torch.bfloat16,
+    "torch LongStorage": torch.int64,
+    "torch IntStorage": torch.int32,
+}
+_DAMAGE = (
+    ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError, EOFError,
+    zipfile.BadZipFile,
+)  # fmt: skip
+_TENSOR, _PARAMETER, _ORDERED = (
+    "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_parameter",
+    "collections OrderedDict",
+)
+
+
+_CONSTANTS: dict[str, Any] = {
+    "NEWTRUE": True, "NEWFALSE": False, "NONE": None, "EMPTY_TUPLE": (), "EMPTY_LIST": [], "EMPTY_DICT": {},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A class or function that a pickle asks for; only ever compared."""
+
+    text: Any
+
+
+@dataclass(frozen=True)
+class _Storage:
+    key: str
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class _View:
+    """A tensor whose numbers are still in the file."""
+
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.pth` file by name; of the zipped kind and of the older one.
+
+    Raises: InputError where it is no such file, is damaged, or holds more than a dictionary of tensors.
+    """
+    data = read_bytes(path, max_bytes=_MOST_BYTES)
+    try:
+        views, storage = _zipped(data) if data[:2] == b"PK" else _legacy(data)
+        return {name: _tensor(view, storage(view.storage)) for name, view in views.items()}
+    except _UnknownError as error:
+        raise InputError(f"{path.name}: expected a dictionary of tensors, got {error}") from error
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path.name}: expected a checkpoint of PyTorch, got something else or a damaged one"
+        ) from error
+
+
+class _UnknownError(Exception):
+    """What stands in the pickle beside tensors."""
+
+
+Fetch = Callable[[_Storage], bytes]
+
+
+def _zipped(data: bytes) -> tuple[dict[str, _View], Fetch]:
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise ValueError("compressed")  # PyTorch never does; so no file is larger than it looks
+    (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+    root = pickled.removesuffix("data.pkl")
+    if root + "byteorder" in archive.namelist() and archive.read(root + "byteorder") != b"little":
+        raise _UnknownError("numbers of another byte order")
+    return _views(_walk(io.BytesIO(archive.read(pickled)))), lambda s: archive.read(f"{root}data/{s.key}")
+
+
+def _legacy(data: bytes) -> tuple[dict[str, _View], Fetch]:
+    """Five pickles in a row: magic number, version, system, content, keys; then each storage behind its length."""
+    stream = io.BytesIO(data)
+    magic, _version, system, content, keys = (_walk(stream) for _ in range(5))
+    if magic != _MAGIC or not system["little_endian"]:
+        raise ValueError("not the magic number")
+    views = _views(content)
+    widths = {view.storage.key: view.storage.dtype.itemsize for view in views.values()}
+    found: dict[str, bytes] = {}
+    for key in keys:
+        length = int.from_bytes(stream.read(8), "little")
+        found[key] = stream.read(length * widths[key])
+    return views, lambda s: found[s.key]
+
+
+def _views(content: object) -> dict[str, _View]:
+    if not isinstance(content, dict):
+        raise _UnknownError(f"{type(content).__name__}")
+    for name, view in content.items():
+        if not isinstance(name, str) or not isinstance(view, _View):
+            raise _UnknownError(f"{type(view).__name__.strip('_')} under {name!r}")
+    return content
+
+
+def _tensor(view: _View, data: bytes) -> Tensor:
+    last = view.offset + sum((n - 1) * s for n, s in zip(view.size, view.stride, strict=True))
+    if min((view.offset, *view.size, *view.stride)) < 0 or (last + 1) * view.storage.dtype.itemsize > len(data):
+        raise ValueError("a tensor beyond its storage")
+    if not math.prod(view.size):
+        raise _UnknownError("an empty tensor")
+    flat = torch.frombuffer(bytearray(data), dtype=view.storage.dtype)
+    return flat.as_strided(view.size, view.stride, view.offset).clone()
+
+
+def _walk(stream: io.BytesIO) -> Any:
+    """What one pickle stands for, with names left as text."""
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[Any, Any] = {}
+
+    def since_mark() -> list[Any]:
+        at = marks.pop()
+        items = stack[at:]
+        del stack[at:]
+        return items
+
+    for opcode, argument, _ in pickletools.genops(stream):
+        match opcode.name:
+            case "PROTO" | "FRAME":
+                pass
+            case "STOP":
+                return stack.pop()
+            case "MARK":
+                marks.append(len(stack))
+            case "BINPUT" | "LONG_BINPUT":
+                memo[argument] = stack[-1]
+            case "MEMOIZE":
+                memo[len(memo)] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "BINUNICODE" | "SHORT_BINUNICODE" | "BININT" | "BININT1" | "BININT2" | "LONG1":
+                stack.append(argument)
+            case name if name in _CONSTANTS:
+                stack.append(copy(_CONSTANTS[name]))
+            case "TUPLE":
+                stack.append(tuple(since_mark()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                count = int(opcode.name[-1])
+                stack[-count:] = [tuple(stack[-count:])]
+            case "GLOBAL":
+                stack.append(_Name(argument))
+            case "BINPERSID":
+                stack.append(_storage(stack.pop()))
+            case "REDUCE":
+                arguments = stack.pop()
+                stack.append(_call(stack.pop(), arguments))
+            case "APPEND":
+                item = stack.pop()
+                stack[-1].append(item)
+            case "APPENDS":
+                items = since_mark()
+                stack[-1].extend(items)
+            case "SETITEM":
+                value, key = stack.pop(), stack.pop()
+                stack[-1][key] = value
+            case "SETITEMS":
+                pairs = since_mark()
+                stack[-1].update(zip(pairs[::2], pairs[1::2], strict=True))
+            case "BUILD":
+                stack.pop()  # the versions of layers that a state dictionary carries along
+                if not isinstance(stack[-1], dict):
+                    raise _UnknownError("an object with a state of its own")
+            case name:
+                raise _UnknownError(f"the opcode {name}")
+    raise ValueError("no end")
+
+
+def _storage(words: Any) -> _Storage:
+    kind, name, key, *_ = words
+    if kind != "storage" or name.text not in _DTYPES:
+        raise _UnknownError(f"{kind} {name.text}")
+    return _Storage(key, _DTYPES[name.text])
+
+
+def _call(name: _Name, arguments: tuple[Any, ...]) -> Any:
+    if name.text == _ORDERED and not arguments:
+        return {}
+    if name.text == _TENSOR:
+        storage, offset, size, stride, *_ = arguments
+        return _View(storage, offset, size, stride)
+    if name.text == _PARAMETER:
+        return arguments[0]
+    raise _UnknownError(f"a call of {name.text.replace(' ', '.')}")
