@@ -34,6 +34,8 @@ class Recipe(BaseModel):
     milestones: tuple[int, ...] = ()
     warmup: int = Field(100, ge=0)
     """Steps in which the learning rate rises from zero."""
+    optimiser: Literal["adam", "muon"] = "adam"
+    """"muon" takes orthogonal steps; see `muon`. It has betas and no weight decay of its own."""
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
     """Adam's coupled L2 penalty."""
@@ -50,6 +52,8 @@ class Recipe(BaseModel):
     def _milestones_go_with_halving(self) -> "Recipe":
         if bool(self.milestones) != (self.schedule == "halving"):
             raise ValueError("milestones belong to the schedule 'halving', and it needs them")
+        if self.optimiser == "muon" and {"betas", "weight_decay"} & self.model_fields_set:
+            raise ValueError("betas and weight_decay belong to the optimiser 'adam'")
         return self
 
     @classmethod

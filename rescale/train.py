@@ -21,6 +21,7 @@ from rescale.errors import InputError, RescaleError, UsageError
 from rescale.images import publish
 from rescale.metrics import psnr
 from rescale.models import Rescaling
+from rescale.muon import Muon
 from rescale.ops import from_bytes, luma, quantize
 from rescale.recipe import Recipe
 
@@ -92,7 +93,7 @@ class State:
     recipe: Recipe
     model: Rescaling
     averaged: AveragedModel
-    adam: torch.optim.Adam
+    optimiser: torch.optim.Optimizer
     step: int = 0
     elapsed_s: float = 0.0
     best_db: float = field(default=-math.inf)
@@ -102,9 +103,7 @@ class State:
         torch.manual_seed(recipe.seed)
         model = recipe.build().to(device)
         averaged = AveragedModel(model, multi_avg_fn=partial(_average, recipe.ema))
-        decay = recipe.weight_decay
-        adam = torch.optim.Adam(model.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=decay)
-        return cls(recipe, model, averaged, adam)
+        return cls(recipe, model, averaged, _optimiser(recipe, model))
 
     @property
     def network(self) -> Rescaling:
@@ -115,8 +114,8 @@ class State:
         """The whole state in one file, with the digest of what it learns from; the opposite of `resume`."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
-        for index, moments in self.adam.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{k}": v for k, v in moments.items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"moments.{index}.{k}": v for k, v in moments.items()}
         facts = {"step": self.step, "elapsed_s": self.elapsed_s, "best_db": self.best_db}
         header = {"run": json.dumps({"recipe": self.recipe.model_dump(mode="json"), "data": data, **facts})}
         copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
@@ -142,10 +141,10 @@ class State:
         self.model.load_state_dict(_under(tensors, "model."))
         self.averaged.load_state_dict(_under(tensors, "averaged."))
         moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under(tensors, "adam.").items():
+        for key, value in _under(tensors, "moments.").items():
             index, _, name = key.partition(".")
             moments.setdefault(int(index), {})[name] = value
-        self.adam.load_state_dict({"state": moments, "param_groups": self.adam.state_dict()["param_groups"]})
+        self.optimiser.load_state_dict({"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]})
         self.step, self.elapsed_s, self.best_db = facts["step"], facts["elapsed_s"], facts["best_db"]
 
 
@@ -171,20 +170,27 @@ def _step(state: State, learn: Pictures, done: float) -> float:
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + state.step)
     hr, bicubic = (x.to(device) for x in learn.batch(recipe.batch, recipe.crop, generator))
     torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-    for group in state.adam.param_groups:
+    for group in state.optimiser.param_groups:
         group["lr"] = recipe.rate(state.step, done)
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
         terms = model.terms(hr.contiguous(memory_format=torch.channels_last), bicubic)
         loss = sum((weight * terms[name] for name, weight in recipe.loss.items()), start=hr.new_zeros(()))
     if not torch.isfinite(loss):
         raise RescaleError(f"the loss is {loss.item()} at step {state.step}; the state of the last validation is kept")
-    state.adam.zero_grad()
+    state.optimiser.zero_grad()
     (loss * hr[0].numel() if recipe.reduction == "sum" else loss).backward()
     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-    state.adam.step()
+    state.optimiser.step()
     state.averaged.update_parameters(model)
     state.step += 1
     return loss.item()
+
+
+def _optimiser(recipe: Recipe, model: Rescaling) -> torch.optim.Optimizer:
+    if recipe.optimiser == "muon":
+        return Muon(model.parameters(), recipe.lr)
+    decay = recipe.weight_decay
+    return torch.optim.Adam(model.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=decay)
 
 
 def _average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:

@@ -11,8 +11,8 @@ PACKAGE = ROOT / "rescale"
 READING_ORDER = [
     "errors", "ops", "resample", "chunks", "picture", "deep", "decoding", "encoding", "images", "record", "alpha",
     "layers", "metrics", "perceptual",
-    "models.base", "models.bicubic", "models.espcn", "models.irn", "models",
-    "weights", "tiles", "kinds", "rescaler", "files", "batch", "evaluate", "release", "data", "recipe", "train",
+    "models.base", "models.bicubic", "models.espcn", "models.irn", "models", "pickles", "official",
+    "weights", "tiles", "kinds", "rescaler", "files", "batch", "evaluate", "release", "data", "recipe", "muon", "train",
     "console", "cli", "__main__", "",
 ]  # fmt: skip
 HEAVY = {"gradio", "av", "ray", "lpips", "torchvision", "kornia"}
