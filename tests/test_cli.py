@@ -15,6 +15,7 @@ from PIL import Image
 
 import rescale
 from rescale import cli, console, images, load, weights
+from rescale.cli import options
 from rescale.errors import EnvironmentFault, InputError
 
 RECIPE = """
@@ -422,4 +423,4 @@ def test_what_the_machine_lacks_is_one_sentence(call, monkeypatch):
 
 def test_the_limit_stands_in_one_place_in_effect():
     """The command line repeats it, as asking the package would cost --help an import of torch."""
-    assert images.MAX_PIXELS == cli.PIXELS
+    assert images.MAX_PIXELS == options.PIXELS

@@ -13,7 +13,7 @@ READING_ORDER = [
     "layers", "metrics", "perceptual",
     "models.base", "models.bicubic", "models.espcn", "models.irn", "models", "pickles", "official",
     "weights", "tiles", "kinds", "rescaler", "files", "batch", "evaluate", "release", "data", "recipe", "muon", "train",
-    "console", "cli", "__main__", "",
+    "console", "cli.options", "cli.pictures", "cli.scores", "cli.training", "cli", "__main__", "",
 ]  # fmt: skip
 HEAVY = {"gradio", "av", "ray", "lpips", "torchvision", "kornia"}
 

@@ -1,0 +1,43 @@
+"""The command line: each verb parses, calls the package, prints. Results on stdout, all else on stderr."""
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from rescale import __version__
+from rescale.cli.pictures import down, up
+from rescale.cli.scores import evaluate, models
+from rescale.cli.training import release, train
+from rescale.console import fail, understood
+
+app = typer.Typer(
+    help="Make pictures small so that they restore themselves, and enlarge ordinary ones.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for verb in (down, up, evaluate, train, models):
+    app.command()(verb)
+app.command(hidden=True)(release)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Answer --version; every verb has its own help."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The entry point: every error is one sentence and its exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(app(standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):
+        fail("interrupted", 130)
+    except Exception as error:
+        fault = understood(error)
+        fail(str(fault), fault.exit_code)

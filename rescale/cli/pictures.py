@@ -1,0 +1,99 @@
+"""`down` and `up`: pictures to small ones and back."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rescale.cli.options import (
+    PIXELS,
+    Device,
+    DryRun,
+    Inputs,
+    Json,
+    MaxPixels,
+    Model,
+    Output,
+    Overwrite,
+    Quality,
+    Threads,
+    use_threads,
+)
+from rescale.console import run
+from rescale.errors import UsageError
+
+if TYPE_CHECKING:
+    from rescale.batch import Plan
+
+
+def down(
+    inputs: Inputs,
+    output: Output = None,
+    model: Model = None,
+    scale: Annotated[
+        int | None, typer.Option("-s", "--scale", help="2 or 4; 4 if not given.", show_default=False)
+    ] = None,
+    device: Device = None,
+    threads: Threads = None,
+    quality: Quality = None,
+    max_pixels: MaxPixels = PIXELS,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Make pictures small; each small one says how to restore it."""
+    from rescale import batch, files, load
+
+    rescaler = load(model or _downscaler(scale), device=device)
+    use_threads(threads)
+    if scale is not None and scale != rescaler.scale:
+        raise UsageError(f"{rescaler.name} works at x{rescaler.scale}, got --scale {scale}")
+    words = {"scale": rescaler.scale, "model": rescaler.name}
+    plan = _planned(batch.plan(inputs, output, lambda f: files.small_name(f, rescaler.scale), **words))
+    for _, target in plan:
+        files.carrier(target)
+    how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
+    work = partial(files.downscale_file, rescaler, overwrite=overwrite, **how)
+    run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
+
+
+def up(
+    inputs: Inputs,
+    output: Output = None,
+    model: Model = None,
+    scale: Annotated[
+        int | None, typer.Option("-s", "--scale", help="Enlarge ordinary pictures by 2, 3 or 4.", show_default=False)
+    ] = None,
+    device: Device = None,
+    threads: Threads = None,
+    force: Annotated[bool, typer.Option("--force", help="Restore even where the record does not fit.")] = False,
+    quality: Quality = None,
+    max_pixels: MaxPixels = PIXELS,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Restore small pictures by their own record; with --scale, enlarge ordinary ones."""
+    from rescale import batch, files
+
+    use_threads(threads)
+    words = {"scale": scale, "model": model and Path(model).name.removesuffix(".safetensors")}
+    known = {key: value for key, value in words.items() if value is not None}
+    plan = _planned(batch.plan(inputs, output, lambda f: files.large_name(f, is_restored=scale is None), **known))
+    how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
+    work = partial(files.upscale_file, model=model, scale=scale, device=device, force=force, overwrite=overwrite, **how)
+    run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
+
+
+def _downscaler(scale: int | None) -> str:
+    if scale not in (None, 2, 4):
+        raise UsageError(f"expected --scale 2 or 4, got {scale}")
+    return f"irn-x{scale or 4}-small"
+
+
+def _planned(plan: "tuple[Plan, list[Path]]") -> "Plan":
+    pairs, left_out = plan
+    if left_out:
+        typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {left_out[0]} ...", err=True)
+    return pairs

@@ -1,0 +1,63 @@
+"""`train`, `import` and `release`: where weights come from."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rescale.cli.options import Json, Threads, use_threads
+from rescale.errors import UsageError
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or TOML file.", show_default=False)],
+    data: Annotated[
+        list[Path], typer.Option("-d", "--data", help="Folder of pictures; may be repeated.", show_default=False)
+    ],
+    run: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of the run.", show_default="runs/RECIPE")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Fit the schedule into so much time.", show_default=False)
+    ] = None,
+    threads: Threads = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Learn weights from folders of pictures; goes on where an earlier run stopped."""
+    from dataclasses import asdict
+
+    from rescale.recipe import Recipe, recipes
+    from rescale.train import train as learn
+
+    path = recipes().get(recipe) or Path(recipe)
+    if not path.is_file():
+        raise UsageError(f"expected a recipe of {', '.join(recipes())} or a TOML file, got {recipe!r}")
+    folder = run or Path("runs") / path.stem
+    use_threads(threads)
+    for report in learn(Recipe.read(path), data, folder, minutes=minutes, device=device):
+        if as_json:
+            typer.echo(json.dumps(asdict(report)))
+        else:
+            mark = " *" if report.is_best else ""
+            typer.echo(
+                f"step {report.step}  {report.elapsed_s / 60:.1f} min  loss {report.loss:.5f}  "
+                f"validation {report.hr_db:.3f} dB, LR {report.lr_db:.2f} dB{mark}"
+            )
+    typer.echo(f"{folder / 'best.safetensors'}", err=True)
+
+
+def release(
+    name: Annotated[str, typer.Argument(help="Model id.")],
+    file: Annotated[Path, typer.Argument(help="What `rescale train` kept as the best.")],
+    sets: Annotated[list[Path], typer.Argument(help="Folders of test pictures.")],
+    summary: Annotated[str, typer.Option(help="A few words for `rescale models`.")],
+    threads: Threads = None,
+) -> None:
+    """Take a trained network into the manifest of a checkout, with its scores; for maintainers."""
+    from rescale.release import release as take_in
+
+    use_threads(threads)
+    for key, score in take_in(name, file, sets, summary).scores.items():
+        typer.echo(f"{key}: {score}")
