@@ -3,7 +3,7 @@
 import hashlib
 from bisect import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -43,14 +43,23 @@ class Pictures:
         bicubic = [resample(from_bytes(x), (x.shape[1] // scale, x.shape[2] // scale)).half() for x in hr]
         return cls(scale, hr, bicubic, digest(files))
 
-    def batch(self, size: int, crop: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`size` random crops of `crop` HR pixels a side, flipped and transposed -> hr, bicubic in [0, 1]."""
-        pairs = [self._crop(crop, generator) for _ in range(size)]
+    def to(self, device: str) -> "Pictures":
+        """The same with pixels in another memory, where crops are then cut."""
+        return replace(self, hr=[x.to(device) for x in self.hr], bicubic=[x.to(device) for x in self.bicubic])
+
+    def batch(
+        self, size: int, crop: int, generator: torch.Generator, share: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
+        """`size` random crops of `crop` HR pixels a side, flipped and transposed -> hr, bicubic in [0, 1].
+
+        Only those of `share` are cut; which ones they are depends on the generator alone.
+        """
+        draws = [torch.rand(6, generator=generator).tolist() for _ in range(size)]
+        pairs = [self._crop(crop, draw) for draw in draws[share]]
         hr, bicubic = zip(*pairs, strict=True)
         return torch.stack(hr), torch.stack(bicubic)
 
-    def _crop(self, crop: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        draw = torch.rand(6, generator=generator).tolist()
+    def _crop(self, crop: int, draw: Sequence[float]) -> tuple[Tensor, Tensor]:
         index = bisect(self._areas, draw[0] * self._areas[-1])
         hr, bicubic, small = self.hr[index], self.bicubic[index], crop // self.scale
         top = int(draw[1] * (bicubic.shape[1] - small + 1))

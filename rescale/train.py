@@ -1,29 +1,25 @@
 """Training: one loop on one screen. A recipe says what; any run can stop at any time and go on."""
 
 import csv
-import json
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import cast
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
-from rescale import weights
+from rescale import curve, weights
 from rescale.data import Pictures, load
-from rescale.errors import InputError, RescaleError, UsageError
-from rescale.images import publish
+from rescale.errors import RescaleError, UsageError
 from rescale.metrics import psnr
 from rescale.models import Rescaling
-from rescale.muon import Muon
 from rescale.ops import from_bytes, luma, quantize
+from rescale.parallel import Team, team
 from rescale.recipe import Recipe
+from rescale.state import State
 
 
 @dataclass(frozen=True)
@@ -45,107 +41,106 @@ def train(
     *,
     minutes: float | None = None,
     device: str = "cpu",
+    start: str | None = None,
+    compiled: bool = False,
 ) -> Iterator[Progress]:
     """Learn a recipe from folders of pictures; yields at each validation.
 
     Goes on from `run/last.safetensors` where there is one. `run/best.safetensors` is the averaged network
-    that did best on the held-out pictures, ready for `rescale.load`.
+    that did best on the held-out pictures, ready for `rescale.load`; `run/log.csv` and `run/curve.png` tell
+    how it went. Under torchrun the processes share every batch, and the first of them writes and yields.
 
     Args:
         recipe: what to learn.
         folders: of pictures; about one picture in fifty is held out.
         run: folder of this run, made if missing.
         minutes: squeeze the schedule into so much wall-clock time, over all sessions of this run.
-        device: where to learn.
+        device: where to learn, and where the pictures lie meanwhile.
+        start: a model id or weight file to begin from; random weights without.
+        compiled: let torch.compile fuse the step: pays on CUDA, not on a CPU.
     Raises: UsageError, InputError; RescaleError where the loss is not finite (the last good state is kept).
     """
     if minutes is not None and minutes <= 0:
         raise UsageError(f"expected more than 0 minutes, got {minutes:g}")
-    state = State.begin(recipe, device)
-    learn, held = load(folders, state.model.scale, least=recipe.crop)
-    run.mkdir(parents=True, exist_ok=True)
-    data = f"{learn.digest} {held.digest}"
-    state.resume(run / "last.safetensors", data)
-    began = time.monotonic() - state.elapsed_s
-    budget = 60 * minutes if minutes else math.inf
-    while state.step < recipe.steps and state.elapsed_s < budget:
-        loss = _step(state, learn, done=max(state.step / recipe.steps, state.elapsed_s / budget))
-        state.elapsed_s = time.monotonic() - began
-        is_last = state.step == recipe.steps or state.elapsed_s >= budget
-        if state.step % recipe.validate_every == 0 or is_last:
-            hr_db, lr_db = validate(state.network, held)
-            is_best = hr_db > state.best_db
-            if is_best:
-                state.best_db = hr_db
-                scores = {"validation": f"{hr_db:.3f} dB, LR {lr_db:.2f} dB"}
-                facts = {"recipe": recipe.model_dump(), "steps": state.step, "data": learn.digest, "scores": scores}
-                weights.save(run / "best.safetensors", state.network, **facts)
-            state.save(run / "last.safetensors", data)
-            report = Progress(state.step, state.elapsed_s, loss, hr_db, lr_db, is_best)
-            _log(run / "log.csv", report)
-            yield report
+    with team(device) as us:
+        state = State.begin(recipe, device, start)
+        share = us.share(recipe.batch)
+        learn, held = load(folders, state.model.scale, least=recipe.crop)
+        run.mkdir(parents=True, exist_ok=True)
+        data = f"{learn.digest} {held.digest}"
+        state.resume(run / "last.safetensors", data)
+        learn, learner = learn.to(device), us.together(Loss(state.model, recipe))
+        step = partial(_step, state, torch.compile(learner) if compiled else learner)
+        began = time.monotonic() - state.elapsed_s
+        budget = 60 * minutes if minutes else math.inf
+        while state.step < recipe.steps and state.elapsed_s < budget:
+            done = max(state.step / recipe.steps, state.elapsed_s / budget)
+            loss = step(learn.batch(recipe.batch, recipe.crop, _draws(state), share), done, us)
+            state.elapsed_s = us.agreed(time.monotonic() - began)
+            is_last = state.step == recipe.steps or state.elapsed_s >= budget
+            if us.is_lead and (state.step % recipe.validate_every == 0 or is_last):
+                yield _check(state, held, run, data, loss)
 
 
-@dataclass
-class State:
-    """All that a run is in the midst of."""
+class Loss(nn.Module):
+    """A network with what its recipe minds: hr, bicubic -> the restored pictures, the loss in units of means."""
 
-    recipe: Recipe
-    model: Rescaling
-    averaged: AveragedModel
-    optimiser: torch.optim.Optimizer
-    step: int = 0
-    elapsed_s: float = 0.0
-    best_db: float = field(default=-math.inf)
+    def __init__(self, model: Rescaling, recipe: Recipe) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
 
-    @classmethod
-    def begin(cls, recipe: Recipe, device: str = "cpu") -> "State":
-        torch.manual_seed(recipe.seed)
-        model = recipe.build().to(device)
-        averaged = AveragedModel(model, multi_avg_fn=partial(_average, recipe.ema))
-        return cls(recipe, model, averaged, _optimiser(recipe, model))
+    def forward(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(hr.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+            restored, terms = self.model.terms(hr, bicubic)
+            parts = [weight * terms[name] for name, weight in self.recipe.loss.items()]
+        return restored, torch.stack(parts).sum()
 
-    @property
-    def network(self) -> Rescaling:
-        """The averaged network, which is what a run is for."""
-        return cast(Rescaling, self.averaged.module)
 
-    def save(self, path: Path, data: str) -> None:
-        """The whole state in one file, with the digest of what it learns from; the opposite of `resume`."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"moments.{index}.{k}": v for k, v in moments.items()}
-        facts = {"step": self.step, "elapsed_s": self.elapsed_s, "best_db": self.best_db}
-        header = {"run": json.dumps({"recipe": self.recipe.model_dump(mode="json"), "data": data, **facts})}
-        copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        publish(path, safetensors.torch.save(copies, header), overwrite=True)
+def _draws(state: State) -> torch.Generator:
+    """Chance depends on the seed and the step alone, so that a resumed run sees the same batches."""
+    return torch.Generator().manual_seed(state.recipe.seed * 1_000_003 + state.step)
 
-    def resume(self, path: Path, data: str) -> None:
-        """Go on from a saved state, if there is one.
 
-        Raises: InputError where it is damaged, or belongs to another recipe or other pictures.
-        """
-        if not path.exists():
-            return
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                facts = json.loads(file.metadata()["run"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}
-            same = {"recipe": facts["recipe"] == self.recipe.model_dump(mode="json"), "data": facts["data"] == data}
-        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-            raise InputError(f"{path} is no state of a run, or a damaged one; give another folder") from error
-        for what, is_same in same.items():
-            if not is_same:
-                raise InputError(f"{path} was begun with another {what}; give another folder or that {what}")
-        self.model.load_state_dict(_under(tensors, "model."))
-        self.averaged.load_state_dict(_under(tensors, "averaged."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in _under(tensors, "moments.").items():
-            index, _, name = key.partition(".")
-            moments.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict({"state": moments, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        self.step, self.elapsed_s, self.best_db = facts["step"], facts["elapsed_s"], facts["best_db"]
+def _step(
+    state: State, learner: Callable[..., tuple[Tensor, Tensor]], batch: tuple[Tensor, Tensor], done: float, us: Team
+) -> float:
+    """One step of descent."""
+    recipe = state.recipe
+    torch.manual_seed((recipe.seed * 1_000_003 + state.step) * us.size + us.rank)
+    for group in state.optimiser.param_groups:
+        group["lr"] = recipe.rate(state.step, done)
+    hr = batch[0].contiguous(memory_format=torch.channels_last)
+    restored, loss = learner(hr, batch[1])
+    reported = us.mean(loss.item())
+    if not math.isfinite(reported):
+        raise RescaleError(f"the loss is {reported} at step {state.step}; the state of the last validation is kept")
+    total = loss * hr[0].numel() if recipe.reduction == "sum" else loss
+    state.step += 1
+    if state.adversary and recipe.adversary:
+        terms = state.adversary.terms(restored, hr)
+        total = total + recipe.adversary.features * terms["features"] + recipe.adversary.weight * terms["adversary"]
+    if not recipe.adversary or state.step > recipe.adversary.alone:
+        state.descend(total)
+    if state.adversary:
+        state.adversary.learn(restored.detach(), hr)
+    return reported
+
+
+def _check(state: State, held: Pictures, run: Path, data: str, loss: float) -> Progress:
+    """Validate, keep the best network and the state, and write down how it went."""
+    hr_db, lr_db = validate(state.network, held)
+    is_best = hr_db > state.best_db
+    if is_best:
+        state.best_db = hr_db
+        scores = {"validation": f"{hr_db:.3f} dB, LR {lr_db:.2f} dB"}
+        facts = {"recipe": state.recipe.model_dump(), "steps": state.step, "data": data.split()[0], "scores": scores}
+        weights.save(run / "best.safetensors", state.network, **facts, origin=state.origin)
+    state.save(run / "last.safetensors", data)
+    report = Progress(state.step, state.elapsed_s, loss, hr_db, lr_db, is_best)
+    _log(run / "log.csv", report)
+    curve.draw(run / "log.csv", run / "curve.png", title=f"{run.name}: {state.model.parameter_count:,} parameters")
+    return report
 
 
 def validate(model: Rescaling, held: Pictures, side: int = 256) -> tuple[float, float]:
@@ -163,42 +158,6 @@ def validate(model: Rescaling, held: Pictures, side: int = 256) -> tuple[float, 
     return hr_db, lr_db
 
 
-def _step(state: State, learn: Pictures, done: float) -> float:
-    """One step of descent; the batch depends on the seed and the step alone, so that a resumed run sees the same."""
-    recipe, model = state.recipe, state.model
-    device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + state.step)
-    hr, bicubic = (x.to(device) for x in learn.batch(recipe.batch, recipe.crop, generator))
-    torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-    for group in state.optimiser.param_groups:
-        group["lr"] = recipe.rate(state.step, done)
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
-        terms = model.terms(hr.contiguous(memory_format=torch.channels_last), bicubic)
-        loss = sum((weight * terms[name] for name, weight in recipe.loss.items()), start=hr.new_zeros(()))
-    if not torch.isfinite(loss):
-        raise RescaleError(f"the loss is {loss.item()} at step {state.step}; the state of the last validation is kept")
-    state.optimiser.zero_grad()
-    (loss * hr[0].numel() if recipe.reduction == "sum" else loss).backward()
-    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-    state.optimiser.step()
-    state.averaged.update_parameters(model)
-    state.step += 1
-    return loss.item()
-
-
-def _optimiser(recipe: Recipe, model: Rescaling) -> torch.optim.Optimizer:
-    if recipe.optimiser == "muon":
-        return Muon(model.parameters(), recipe.lr)
-    decay = recipe.weight_decay
-    return torch.optim.Adam(model.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=decay)
-
-
-def _average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-    """Exponential moving average that forgets its untrained beginning."""
-    keep = min(decay, (1 + int(count)) / (10 + int(count)))
-    torch._foreach_lerp_(list(averaged), list(current), 1 - keep)
-
-
 def _middles(hr: Tensor, bicubic: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """About `side` HR pixels a side from the middle, and the same of the target."""
     scale = hr.shape[-1] // bicubic.shape[-1]
@@ -207,10 +166,6 @@ def _middles(hr: Tensor, bicubic: Tensor, side: int) -> tuple[Tensor, Tensor]:
     bicubic = bicubic[..., top : top + small, left : left + small]
     hr = hr[..., top * scale : (top + small) * scale, left * scale : (left + small) * scale]
     return hr, bicubic
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _log(path: Path, report: Progress) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,24 +82,39 @@ def test_a_resumed_run_ends_at_the_same_weights(pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_kill_dash_nine_loses_nothing_of_the_last_checkpoint(pictures, tmp_path):
-    recipe = tmp_path / "tiny.toml"
-    recipe.write_text(
-        'model = "irn"\nsteps = 100000\nbatch = 2\ncrop = 32\nvalidate_every = 5\n'
-        "[config]\nscale = 2\nblocks = [1]\ngrowth = 4\ndepth = 2\n[loss]\nrestore = 1.0\n"
-    )
-    command = [sys.executable, "-m", "rescale", "train", str(recipe), "-d", str(pictures), "-o", str(tmp_path / "run")]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-    last = tmp_path / "run" / "last.safetensors"
+def test_a_run_killed_at_half_way_ends_at_the_same_weights(pictures, tmp_path):
+    """200 steps, against 100, kill -9 in the midst of the rest, and the rest again; with both optimisers."""
+    for optimiser in ("adam", "muon"):
+        recipe = tmp_path / f"{optimiser}.toml"
+        recipe.write_text(
+            f'model = "irn"\noptimiser = "{optimiser}"\nsteps = 200\nbatch = 2\ncrop = 32\nvalidate_every = 100\n'
+            "[config]\nscale = 2\nblocks = [1]\ngrowth = 4\ndepth = 2\nup_std = 1.0\n[loss]\nrestore = 1.0\n"
+        )
+        ends = []
+        for name in ("whole", "killed"):
+            run = tmp_path / optimiser / name
+            words = [sys.executable, "-m", "rescale", "train", str(recipe), "-d", str(pictures), "-o", str(run)]
+            process = subprocess.Popen(
+                words, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            if name == "killed":
+                wait_for(run / "curve.png")
+                process.send_signal(signal.SIGKILL)
+                assert process.wait() == -signal.SIGKILL
+                subprocess.run(words, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
+            assert process.wait() in (0, -signal.SIGKILL)
+            steps = [row["step"] for row in csv.DictReader((run / "log.csv").read_text().splitlines())]
+            assert steps == ["100", "200"]
+            ends.append(safetensors.torch.load_file(run / "last.safetensors"))
+        assert ends[0].keys() == ends[1].keys()
+        assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
+
+
+def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 60
-    while not last.exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    resumed = train(Recipe.read(recipe), [pictures], tmp_path / "run")
-    first = next(resumed)
-    resumed.close()
-    assert first.step > 5
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} never came"
+        time.sleep(0.01)
 
 
 def test_time_is_a_budget(pictures, tmp_path):
@@ -106,6 +122,42 @@ def test_time_is_a_budget(pictures, tmp_path):
     reports = list(train(Recipe(**(TINY | {"steps": 10**6})), [pictures], tmp_path, minutes=1 / 60))
     assert time.monotonic() - began < 10
     assert reports[-1].step < 10**6
+
+
+def test_the_curve_is_a_picture(pictures, tmp_path):
+    run(pictures, tmp_path)
+    curve = images.read(tmp_path / "curve.png")
+    assert min(curve.size) > 300 and len(set(map(tuple, curve.pixels.reshape(-1, 3)[::7].tolist()))) > 10
+
+
+def test_a_run_begins_from_given_weights(pictures, tmp_path):
+    run(pictures, tmp_path / "first")
+    start = str(tmp_path / "first" / "best.safetensors")
+    recipe = Recipe(**(TINY | {"lr": 1e-12, "ema": 0.0, "steps": 1}))
+    list(train(recipe, [pictures], tmp_path / "second", start=start))
+    first, second = (tensors(tmp_path / name / "best.safetensors") for name in ("first", "second"))
+    assert all(torch.allclose(first[key], second[key], atol=1e-9) for key in first)
+    origin = weights.load(tmp_path / "second" / "best.safetensors").header["origin"]
+    given = weights.load(start)
+    assert origin == {"name": "best", "sha256": given.sha256, "steps": given.header["steps"]}
+
+
+@pytest.mark.parametrize(("start", "reason"), [("espcn-x2", "weights of IRN .* got ESPCN"), ("irn-x2-small", "shape")])
+def test_weights_of_another_network_are_no_start(pictures, tmp_path, start, reason):
+    with pytest.raises(UsageError, match=reason):
+        list(train(Recipe(**TINY), [pictures], tmp_path, start=start))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # which compiling itself still brings
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_step_learns_the_same(pictures, tmp_path):
+    recipe = Recipe(**(TINY | {"steps": 5, "validate_every": 1}))
+    plain, compiled = (
+        [report.loss for report in train(recipe, [pictures], tmp_path / str(flag), compiled=flag)]
+        for flag in (False, True)
+    )
+    assert compiled == pytest.approx(plain, rel=1e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(pictures, tmp_path):
@@ -167,7 +219,7 @@ def test_shipped_recipes_build_what_they_say(name):
     model = recipe.build()
     side = 4 * model.scale
     hr = torch.rand(1, 3, side, side)
-    terms = model.terms(hr, resample(hr, (4, 4)))
+    _, terms = model.terms(hr, resample(hr, (4, 4)))
     assert recipe.loss.keys() <= terms.keys()
     assert f"x{model.scale}" in name
     if name.endswith("-small"):
@@ -251,3 +303,14 @@ def test_folders_without_enough_pictures_are_named(pictures, tmp_path):
         load([tmp_path], 2)
     with pytest.raises(UsageError, match="at least 100x100, found 0"):
         load([pictures], 2, least=100)
+
+
+def test_single_keys_can_be_changed(tmp_path):
+    path = tmp_path / "some.toml"
+    path.write_text('model = "irn"\nsteps = 5\n[config]\nscale = 2\nblocks = [1]\n[loss]\nrestore = 1.0\n')
+    changed = Recipe.read(path, ["steps=7", "config.blocks=[3]", "loss.guide=0.25", "seed=3"])
+    assert (changed.steps, changed.seed) == (7, 3)
+    assert changed.config == {"scale": 2, "blocks": [3]} and changed.loss == {"restore": 1.0, "guide": 0.25}
+    for change in ("steps=many", "step=3", "steps", "steps=[1]", "betas=[0.5, 0.9]\noptimiser='muon'"):
+        with pytest.raises(UsageError, match=r"some\.toml: "):
+            Recipe.read(path, [change])

@@ -21,8 +21,16 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="Fit the schedule into so much time.", show_default=False)
     ] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", help="Model id or weight file to begin from.", show_default=False)
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: loss.guide=0.25.", show_default=False),
+    ] = None,
     threads: Threads = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    compiled: Annotated[bool, typer.Option("--compile", help="Fuse the step; pays on CUDA.")] = False,
     as_json: Json = False,
 ) -> None:
     """Learn weights from folders of pictures; goes on where an earlier run stopped."""
@@ -36,7 +44,8 @@ def train(
         raise UsageError(f"expected a recipe of {', '.join(recipes())} or a TOML file, got {recipe!r}")
     folder = run or Path("runs") / path.stem
     use_threads(threads)
-    for report in learn(Recipe.read(path), data, folder, minutes=minutes, device=device):
+    asked = Recipe.read(path, changes or ())
+    for report in learn(asked, data, folder, minutes=minutes, device=device, start=start, compiled=compiled):
         if as_json:
             typer.echo(json.dumps(asdict(report)))
         else:

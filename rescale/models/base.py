@@ -32,8 +32,8 @@ class Rescaling(nn.Module):
         """(N, 3, h, w) RGB in [0, 1], as read from a file -> (N, 3, h·scale, w·scale), not clamped."""
         raise NotImplementedError
 
-    def terms(self, hr: Tensor, bicubic: Tensor) -> dict[str, Tensor]:
-        """The terms of the training loss, each a mean over all elements; a recipe weighs them by name.
+    def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The restored pictures and the terms of the training loss: means over all elements, weighed by a recipe.
 
         Args:
             hr: (N, 3, H, W) in [0, 1].

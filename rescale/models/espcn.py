@@ -93,6 +93,7 @@ class ESPCN(Rescaling):
         size = (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
         return from_ycbcr(torch.cat([self(ycc[:, :1]), resample(ycc[:, 1:], size)], dim=1))
 
-    def terms(self, hr: Tensor, bicubic: Tensor) -> dict[str, Tensor]:
+    def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """restore: mean squared error of the luma."""
-        return {"restore": ((self(luma(quantize(bicubic))) - luma(hr)) ** 2).mean()}
+        restored = self(luma(quantize(bicubic)))
+        return restored, {"restore": ((restored - luma(hr)) ** 2).mean()}

@@ -95,7 +95,7 @@ class IRN(Rescaling):
     def upscale(self, lr: Tensor) -> Tensor:
         return self.inverse(lr)[0]
 
-    def terms(self, hr: Tensor, bicubic: Tensor) -> dict[str, Tensor]:
+    def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """restore: Charbonnier of the restored picture. guide: squared error of the LR. latent: its mean square.
 
         range: mean square of what leaves [0, 1] in the LR, where the file would cut it off (ours).
@@ -104,7 +104,7 @@ class IRN(Rescaling):
         lr, up = self(hr, down)
         sample = torch.randn_like(up) * self.config.up_std if self.config.up_std else None
         restored, _ = self.inverse(quantize(lr), sample)
-        return {
+        return restored, {
             "restore": ((restored - hr) ** 2 + 1e-6).sqrt().mean(),
             "guide": ((lr - bicubic) ** 2).mean(),
             "latent": (up**2).mean(),

@@ -1,0 +1,76 @@
+"""Several processes that learn as one: those that torchrun starts; without it, a team of one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rescale.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Team:
+    """One process among `size`, each of which keeps the same weights and learns from its share of every batch."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_lead(self) -> bool:
+        """Whether this is the process that validates, writes and reports."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> slice:
+        """Which of the pictures of a batch are this process's. Raises: UsageError where they cannot be dealt out."""
+        if batch % self.size:
+            raise UsageError(f"batch: expected a multiple of the {self.size} processes, got {batch}")
+        return slice(self.rank * batch // self.size, (self.rank + 1) * batch // self.size)
+
+    def together(self, module: nn.Module) -> nn.Module:
+        """The module, with gradients that are means over all processes."""
+        if self.size == 1:
+            return module
+        for buffer in module.buffers():  # 1x1 kernels in channels_last have strides that cannot be sent
+            buffer.data = buffer.data.clone(memory_format=torch.contiguous_format)
+        return DistributedDataParallel(module)
+
+    def agreed(self, value: float) -> float:
+        """What the lead says, in every process."""
+        return self._reduced(value if self.is_lead else 0.0)
+
+    def mean(self, value: float) -> float:
+        """The mean over all processes, in every process."""
+        return self._reduced(value / self.size)
+
+    def _reduced(self, value: float) -> float:
+        if self.size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=_device())
+        dist.all_reduce(total)
+        return float(total)
+
+
+@contextmanager
+def team(device: str) -> Iterator[Team]:
+    """The place of this process; over NCCL where `device` is CUDA, else over gloo. torchrun says who is who."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Team()
+        return
+    is_cuda = device.startswith("cuda")
+    if is_cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if is_cuda else "gloo")
+    try:
+        yield Team(dist.get_rank(), dist.get_world_size())
+        dist.barrier()  # the lead may still be writing
+    finally:
+        dist.destroy_process_group()
+
+
+def _device() -> str:
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"
