@@ -66,33 +66,36 @@ def protocol(*, round_luma: bool = False) -> str:
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One picture that went through one model."""
+
+    model: str
+    scale: int
+    picture: Picture
+    """The original, cropped to a multiple of the scale."""
+    small: Picture
+    restored: Picture
+    elapsed_s: float
+
+
 def evaluate(
     rescaler: Rescaler, folder: Path, *, round_luma: bool = False, lpips: Mapping[str, Distance] | None = None
 ) -> Iterator[Scores]:
     """Score every picture of a folder, in the order of names; arguments as of `score`."""
     for file in images.find(folder):
-        yield score(rescaler, images.read(file), folder.name, file.stem, round_luma=round_luma, lpips=lpips)
+        trial = try_out(rescaler, images.read(file), file.stem)
+        yield score(trial, folder.name, file.stem, round_luma=round_luma, lpips=lpips)
 
 
-def score(
-    rescaler: Rescaler,
-    picture: Picture,
-    set_name: str,
-    name: str,
-    *,
-    round_luma: bool = False,
-    lpips: Mapping[str, Distance] | None = None,
-) -> Scores:
-    """Down, to bytes, up, to bytes, compare: what a user gets through files, without the files.
+def try_out(rescaler: Rescaler, picture: Picture, name: str) -> Trial:
+    """Down, to bytes, up, to bytes: what a user gets through files, without the files.
 
     Args:
         rescaler: the model.
         picture: its alpha is left out, and 16 bits are rounded to 8.
-        set_name: for the row.
-        name: for the row.
-        round_luma: round Y to 8 bits, as in the older rows of the papers.
-        lpips: distances of `perceptual.lpips` by trunk, for RGB without the border.
-    Raises: InputError for sides that the cut borders would use up.
+        name: for the error.
+    Raises: InputError for sides that the protocol's cut borders would use up.
     """
     scale = rescaler.scale
     height, width = (length // scale * scale for length in picture.size)
@@ -101,17 +104,38 @@ def score(
     picture = Picture(_as_bytes(picture.pixels[:height, :width]))
     began = time.perf_counter()
     small = rescaler.downscale_picture(picture)
-    large = rescaler.upscale_picture(small, is_grey=picture.is_grey)
-    elapsed = time.perf_counter() - began
+    restored = rescaler.upscale_picture(small, is_grey=picture.is_grey)
+    return Trial(rescaler.name, scale, picture, small, restored, time.perf_counter() - began)
+
+
+def score(
+    trial: Trial,
+    set_name: str,
+    name: str,
+    *,
+    round_luma: bool = False,
+    lpips: Mapping[str, Distance] | None = None,
+) -> Scores:
+    """Compare what went in with what came out.
+
+    Args:
+        trial: of `try_out`.
+        set_name: for the row.
+        name: for the row.
+        round_luma: round Y to 8 bits, as in the older rows of the papers.
+        lpips: distances of `perceptual.lpips` by trunk, for RGB without the border.
+    """
+    picture, small, scale = trial.picture, trial.small, trial.scale
 
     def y(x: Tensor) -> Tensor:
         plane = (luma(x) * 255 - 16) / 219 if picture.is_grey else luma(x)  # full range: of grey, grey itself
         return quantize(plane) if round_luma else plane
 
-    lr, hr, restored = small.rgb, shave(picture.rgb, scale), shave(large.rgb, scale)
+    lr, hr, restored = small.rgb, shave(picture.rgb, scale), shave(trial.restored.rgb, scale)
     bicubic = quantize(resample(picture.rgb, small.size))
+    pixels = picture.size[0] * picture.size[1]
     return Scores(
-        model=rescaler.name,
+        model=trial.model,
         set=set_name,
         picture=name,
         psnr_y=psnr(y(restored), y(hr)).item(),
@@ -121,8 +145,8 @@ def score(
         lr_psnr_y=psnr(y(lr), y(bicubic)).item(),
         lr_ssim_y=ssim(y(lr), y(bicubic)).item(),
         lr_psnr_rgb=psnr(lr, bicubic).item(),
-        bits_per_pixel=8 * len(images.encode("PNG", small)[0]) / (height * width),
-        seconds_per_megapixel=elapsed / (height * width / 1e6),
+        bits_per_pixel=8 * len(images.encode("PNG", small)[0]) / pixels,
+        seconds_per_megapixel=trial.elapsed_s / (pixels / 1e6),
         **{f"lpips_{trunk}": distance(restored, hr).item() for trunk, distance in (lpips or {}).items()},
     )
 
@@ -152,7 +176,7 @@ def markdown(rows: Sequence[Scores]) -> str:
         "model", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "LPIPS alex / vgg", "LR Y PSNR / SSIM",
         "LR RGB PSNR", "LR bits / pixel", "s / MP",
     ]  # fmt: skip
-    return "\n".join([_line(columns), _line(["---"] * len(columns)), *(_line(_cells(row)) for row in rows)])
+    return "\n".join([line(columns), line(["---"] * len(columns)), *(line(_cells(row)) for row in rows)])
 
 
 def table(rows: Sequence[Scores]) -> str:
@@ -179,7 +203,8 @@ def _cells(r: Scores) -> list[str]:
     ]
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 

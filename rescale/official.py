@@ -1,18 +1,35 @@
 """IRN's published checkpoints -> our network: the same numbers under our names."""
 
+import hashlib
 import re
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rescale import pickles
-from rescale.errors import InputError
+from rescale import pickles, weights
+from rescale.errors import InputError, RefusedError, UsageError
+from rescale.images import read_bytes
 from rescale.layers import Haar
 from rescale.models.irn import IRN, IRNConfig
 
 # ours <- theirs: F is the sub-network of the low band, H makes the scale and G the shift of the detail.
 _NETS = {"to_low": "F", "to_detail.0": "H", "to_detail.1": "G"}
+
+
+def take_over(path: Path, target: Path, *, overwrite: bool = False) -> IRN:
+    """Write the network of a `.pth` file as weights of ours, whose header names the file and its digest.
+
+    Raises: InputError as `read`; UsageError and RefusedError for a target that cannot or must not be written.
+    """
+    if target.suffix != ".safetensors":
+        raise UsageError(f"expected a .safetensors file to write, got {target}")
+    if target.exists() and not overwrite:
+        raise RefusedError(f"{target} exists; pass --overwrite to replace it")
+    model = read(path)
+    digest = hashlib.sha256(read_bytes(path, max_bytes=pickles.MOST_BYTES)).hexdigest()
+    weights.save(target, model, origin={"name": path.name, "sha256": digest}, scores={})
+    return model
 
 
 def read(path: Path) -> IRN:

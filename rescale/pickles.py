@@ -21,7 +21,7 @@ from rescale.errors import InputError
 from rescale.images import read_bytes
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-_MOST_BYTES = 2**30
+MOST_BYTES = 2**30
 _DTYPES = {
     "torch FloatStorage": torch.float32,
     "torch DoubleStorage": torch.float64,
@@ -74,7 +74,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
     Raises: InputError where it is no such file, is damaged, or holds more than a dictionary of tensors.
     """
-    data = read_bytes(path, max_bytes=_MOST_BYTES)
+    data = read_bytes(path, max_bytes=MOST_BYTES)
     try:
         views, storage = _zipped(data) if data[:2] == b"PK" else _legacy(data)
         return {name: _tensor(view, storage(view.storage)) for name, view in views.items()}

@@ -85,12 +85,14 @@ def train(
 class Loss(nn.Module):
     """A network with what its recipe minds: hr, bicubic -> the restored pictures, the loss in units of means."""
 
-    def __init__(self, model: Rescaling, recipe: Recipe) -> None:
+    def __init__(self, model: Rescaling, recipe: Recipe, *, layout: torch.memory_format = torch.channels_last) -> None:
         super().__init__()
-        self.model = model
+        self.model = model.to(memory_format=layout)  # type: ignore[call-overload]
         self.recipe = recipe
+        self.layout = layout
 
     def forward(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, Tensor]:
+        hr = hr.contiguous(memory_format=self.layout)
         with torch.autocast(hr.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
             restored, terms = self.model.terms(hr, bicubic)
             parts = [weight * terms[name] for name, weight in self.recipe.loss.items()]
@@ -110,8 +112,8 @@ def _step(
     torch.manual_seed((recipe.seed * 1_000_003 + state.step) * us.size + us.rank)
     for group in state.optimiser.param_groups:
         group["lr"] = recipe.rate(state.step, done)
-    hr = batch[0].contiguous(memory_format=torch.channels_last)
-    restored, loss = learner(hr, batch[1])
+    hr, bicubic = batch
+    restored, loss = learner(hr, bicubic)
     reported = us.mean(loss.item())
     if not math.isfinite(reported):
         raise RescaleError(f"the loss is {reported} at step {state.step}; the state of the last validation is kept")

@@ -1,5 +1,6 @@
 """The command line as a user meets it: names of results, one sentence for each error, exit codes, nothing lost."""
 
+import hashlib
 import json
 import os
 import signal
@@ -9,9 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from conftest import PHOTO
 from PIL import Image
+from test_official import checkpoint
 
 import rescale
 from rescale import cli, console, images, load, weights
@@ -347,6 +350,56 @@ def test_evaluate_speaks_of_its_protocol(call, folder):
     assert json.loads(out)["rows"][0]["picture"] == "mean" and out.count("\n") == 1
     Path("none").mkdir()
     assert call("evaluate", "none")[0] == 3
+
+
+def test_evaluate_prints_the_papers_table(call):
+    Path("Set5").mkdir()
+    picture("Set5/a.png")
+    code, out, _ = call("evaluate", "Set5", "-m", "bicubic-x2", "-m", "irn-x4-small", "--paper")
+    rows = [line for line in out.splitlines() if line.startswith("| x")]
+    assert code == 0 and [row.split(" |")[0] for row in rows] == sorted(row.split(" |")[0] for row in rows)
+    assert "| x2 | `bicubic-x2` | - | " in out and "| x4 | `irn-x4-small` | " in out
+    assert "| x2 | IRN, published | 1,667,952 | 43.99/.9871 | not stated |" in out
+    assert "Published rows: IRN repository" in out and "BT.601" in out
+
+
+def test_all_means_every_model(call):
+    Path("set").mkdir()
+    picture("set/a.png")
+    _, out, _ = call("evaluate", "set", "-m", "all", "--json")
+    asked = [row["model"] for row in json.loads(out)["rows"]]
+    assert set(asked) == {*weights.manifest(), "bicubic-x2", "bicubic-x3", "bicubic-x4"}
+
+
+def test_evaluate_lays_details_side_by_side(call):
+    Path("set").mkdir()
+    for name in "ab":
+        picture(f"set/{name}.png", size=(150, 120))
+    words = ("evaluate", "set", "-m", "bicubic-x2", "-m", "bicubic-x4", "--grid", "grid.png")
+    assert call(*words)[0] == 0
+    assert images.read(Path("grid.png")).size == (2 * (2 * 96 + 34), 3 * (2 * 96 + 4))
+    code, out, err = call(*words)
+    assert code == 4 and not out and "grid.png exists" in err
+    assert call(*words, "--overwrite")[0] == 0
+    assert call("evaluate", "set", "--grid", "set/a.png", "--overwrite")[0] == 4
+
+
+def test_a_published_checkpoint_becomes_weights(call):
+    torch.save(checkpoint(1, 2, growth=4), "IRN_x2.pth")
+    code, out, err = call("import", "IRN_x2.pth")
+    assert code == 0 and out == "IRN_x2.safetensors\n" and "IRN x2" in err
+    header = weights.load("IRN_x2.safetensors").header
+    digest = hashlib.sha256(Path("IRN_x2.pth").read_bytes()).hexdigest()
+    assert header["origin"] == {"name": "IRN_x2.pth", "sha256": digest}
+    code, out, _ = call("down", "photo.png", "-m", "IRN_x2.safetensors")
+    assert code == 0 and images.read(Path(out.strip())).size == (11, 17)
+    assert call("import", "IRN_x2.pth")[0] == 4
+    assert call("import", "IRN_x2.pth", "-o", "IRN_x2.pth", "--overwrite")[0] == 2
+    Path("bad.pth").write_bytes(b"PK nothing")
+    code, _, err = call("import", "bad.pth")
+    assert (
+        code == 3 and err.startswith("error: bad.pth: expected a checkpoint") and not Path("bad.safetensors").exists()
+    )
 
 
 def test_train_makes_weights_that_load(call):

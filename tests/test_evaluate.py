@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio
 import rescale
 from rescale import images
 from rescale.errors import InputError
-from rescale.evaluate import NUMBERS, evaluate, markdown, means, protocol, records, score, table
+from rescale.evaluate import NUMBERS, Scores, evaluate, markdown, means, protocol, records, score, table, try_out
 from rescale.images import Picture
 from rescale.metrics import psnr
 
@@ -23,6 +23,11 @@ BICUBIC = {
     ("Set14", 2): 30.24, ("Set14", 3): 27.54, ("Set14", 4): 26.00,
     ("B100", 2): 29.56, ("B100", 3): 27.21, ("B100", 4): 25.96,
 }  # fmt: skip
+
+
+def scored(rescaler: rescale.Rescaler, picture: Picture, set_name: str, name: str, **how: object) -> Scores:
+    """Down, up, compare."""
+    return score(try_out(rescaler, picture, name), set_name, name, **how)
 
 
 @pytest.mark.parametrize(("name", "scale"), BICUBIC)
@@ -43,7 +48,7 @@ def test_a_row_is_what_the_files_hold(tmp_path):
     rescaler = rescale.load("irn-x4-small", device="cpu")
     photo = images.read(PHOTO)
     photo = Picture(photo.pixels[:256, :320])
-    row = score(rescaler, photo, "set", "photo")
+    row = scored(rescaler, photo, "set", "photo")
     source, small, large = (tmp_path / name for name in ("photo.png", "photo.x4.png", "restored.png"))
     images.write(source, photo)
     rescale.downscale_file(rescaler, source, small)
@@ -56,14 +61,14 @@ def test_a_row_is_what_the_files_hold(tmp_path):
 
 
 def test_bicubic_down_is_exact_and_written_so():
-    row = score(rescale.load("bicubic-x2"), Picture(images.read(PHOTO).pixels[:64, :64]), "set", "photo")
+    row = scored(rescale.load("bicubic-x2"), Picture(images.read(PHOTO).pixels[:64, :64]), "set", "photo")
     assert row.lr_psnr_y == math.inf and row.lr_ssim_y == pytest.approx(1)
     assert "exact" in markdown([row])
     assert json.loads(json.dumps(records([row]), allow_nan=False))[0]["lr_psnr_y"] is None
 
 
 def test_means_are_means_of_each_pictures_value(noise):
-    rows = [score(rescale.load("bicubic-x2"), Picture(noise(40, 40, 3)), "set", str(n)) for n in range(3)]
+    rows = [scored(rescale.load("bicubic-x2"), Picture(noise(40, 40, 3)), "set", str(n)) for n in range(3)]
     (mean,) = means(rows)
     asked = [key for key in NUMBERS if "lpips" not in key]
     assert all(math.isclose(getattr(mean, key), sum(getattr(r, key) for r in rows) / 3) for key in asked)
@@ -72,7 +77,7 @@ def test_means_are_means_of_each_pictures_value(noise):
 
 
 def test_the_table_as_csv(noise):
-    row = score(rescale.load("bicubic-x2"), Picture(noise(40, 40, 3)), "set", "a, b", lpips={"vgg": psnr})
+    row = scored(rescale.load("bicubic-x2"), Picture(noise(40, 40, 3)), "set", "a, b", lpips={"vgg": psnr})
     (read,) = csv.DictReader(table([row]).splitlines())
     assert read["picture"] == "a, b" and read["lr_psnr_y"] == "" and read["lpips_alex"] == ""
     assert float(read["psnr_y"]) == row.psnr_y
@@ -83,18 +88,18 @@ def test_bits_are_those_of_the_png(tmp_path, noise):
     rescaler, picture = rescale.load("bicubic-x2"), Picture(noise(40, 44, 3))
     path = tmp_path / "small.png"
     images.write(path, rescaler.downscale_picture(picture))
-    assert score(rescaler, picture, "set", "n").bits_per_pixel == 8 * path.stat().st_size / (40 * 44)
+    assert scored(rescaler, picture, "set", "n").bits_per_pixel == 8 * path.stat().st_size / (40 * 44)
 
 
 def test_grey_is_its_own_luma(noise):
     grey = Picture(noise(40, 40, 1))
-    row = score(rescale.load("bicubic-x2"), grey, "set", "grey")
+    row = scored(rescale.load("bicubic-x2"), grey, "set", "grey")
     assert row.psnr_y == pytest.approx(row.psnr_rgb)
 
 
 def test_too_small_a_picture_is_named(noise):
     with pytest.raises(InputError, match="tiny: expected sides above 8"):
-        score(rescale.load("bicubic-x4"), Picture(noise(8, 40, 3)), "set", "tiny")
+        scored(rescale.load("bicubic-x4"), Picture(noise(8, 40, 3)), "set", "tiny")
 
 
 def test_the_protocol_says_how_luma_was_rounded():
@@ -106,5 +111,5 @@ def test_evaluation_does_not_depend_on_threads():
     rows = []
     for count in (1, 2):
         torch.set_num_threads(count)
-        rows.append(score(rescale.load("irn-x2-small", device="cpu"), picture, "set", "photo"))
+        rows.append(scored(rescale.load("irn-x2-small", device="cpu"), picture, "set", "photo"))
     assert rows[0].psnr_y == pytest.approx(rows[1].psnr_y, abs=1e-3)

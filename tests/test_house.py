@@ -11,10 +11,12 @@ PACKAGE = ROOT / "rescale"
 READING_ORDER = [
     "errors", "ops", "resample", "chunks", "picture", "deep", "decoding", "encoding", "images", "record", "alpha",
     "layers", "metrics", "perceptual",
-    "models.base", "models.bicubic", "models.espcn", "models.irn", "models", "pickles", "official",
-    "weights", "tiles", "kinds", "rescaler", "files", "batch", "evaluate", "release", "data", "recipe",
-    "muon", "adversary", "parallel", "state", "curve", "train",
-    "console", "cli.options", "cli.pictures", "cli.scores", "cli.training", "cli", "__main__", "",
+    "models.base", "models.bicubic", "models.espcn", "models.irn", "models",
+    "weights", "pickles", "official", "tiles", "kinds", "rescaler", "files", "batch",
+    "evaluate", "paper", "grid", "release", "data", "recipe",
+    "muon", "adversary", "parallel", "state", "curve", "train", "bench",
+    "console", "cli.options", "cli.pictures", "cli.scores", "cli.training", "cli.measuring",
+    "cli", "__main__", "",
 ]  # fmt: skip
 HEAVY = {"gradio", "av", "ray", "lpips", "torchvision", "kornia", "matplotlib"}
 
@@ -63,7 +65,7 @@ def test_only_these_rooms_open_files():
         and node.attr in {"open", "read_bytes", "read_text", "write_bytes", "write_text"}
         if not (isinstance(node.value, ast.Name) and node.value.id == "Image")
     }
-    assert openers <= {"images", "weights", "release", "data", "recipe", "train", "curve"}
+    assert openers <= {"images", "weights", "release", "data", "recipe", "train", "curve", "paper"}
 
 
 def test_only_the_command_line_prints():

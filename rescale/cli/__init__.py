@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from rescale import __version__
+from rescale.cli.measuring import bench
 from rescale.cli.pictures import down, up
 from rescale.cli.scores import evaluate, models
-from rescale.cli.training import release, train
+from rescale.cli.training import import_, release, train
 from rescale.console import fail, understood
 
 app = typer.Typer(
@@ -20,6 +21,8 @@ app = typer.Typer(
 )
 for verb in (down, up, evaluate, train, models):
     app.command()(verb)
+app.command("import")(import_)
+app.add_typer(bench, name="bench")
 app.command(hidden=True)(release)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.options import Device, Json, Threads, use_threads
+from rescale.cli.options import Device, Json, Overwrite, Threads, use_threads
 from rescale.console import progress, told
 from rescale.errors import EnvironmentFault, InputError, RescaleError, UsageError
 
@@ -21,7 +21,7 @@ def evaluate(
     folders: Annotated[list[Path], typer.Argument(help="Folders of pictures.", show_default=False)],
     model: Annotated[
         list[str] | None,
-        typer.Option("-m", "--model", help="Model id or weight file; may be repeated.", show_default=False),
+        typer.Option("-m", "--model", help="Model id or weight file; may be repeated; or all.", show_default=False),
     ] = None,
     device: Device = None,
     threads: Threads = None,
@@ -30,34 +30,48 @@ def evaluate(
         list[str] | None, typer.Option("--lpips", help="alex or vgg; may be repeated.", show_default=False)
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Every picture's own row as well.")] = False,
+    paper: Annotated[bool, typer.Option("--paper", help="The papers' table, with published rows among ours.")] = False,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", help="Picture file to write details side by side to.", show_default=False)
+    ] = None,
+    overwrite: Overwrite = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
     as_json: Json = False,
 ) -> None:
     """Score models on folders of pictures by the papers' protocol."""
     from rescale import images, load
-    from rescale.evaluate import markdown, means, protocol, records, score, table
+    from rescale.evaluate import Scores, means, protocol, score, try_out
+    from rescale.files import check_target
+    from rescale.grid import Grid
 
     use_threads(threads)
-    names = model or [DEFAULT_MODEL, "bicubic-x4"]
+    names = _all_models() if model == ["all"] else model or [DEFAULT_MODEL, "bicubic-x4"]
     rescalers = _told_apart([load(name, device=device) for name in names], names)
     how: dict[str, Any] = {"round_luma": round_luma, "lpips": _distances(lpips or [], rescalers[0].device)}
     jobs = [(rescaler, folder, file) for folder in folders for rescaler in rescalers for file in images.find(folder)]
+    if not jobs:
+        raise InputError(f"expected folders with pictures, found none in {', '.join(map(str, folders))}")
+    for _, _, file in jobs:
+        if grid:
+            check_target(file, grid, overwrite=overwrite)
     rows: list[Scores] = []
+    sheet = Grid()
     failures = 0
     for rescaler, folder, file in progress(jobs, "evaluating"):
         try:
-            rows.append(score(rescaler, images.read(file), _set_name(folder, folders), file.stem, **how))
+            trial = try_out(rescaler, images.read(file), file.stem)
+            rows.append(score(trial, _set_name(folder, folders), file.stem, **how))
         except RescaleError as error:
             failures += 1
             typer.echo(f"error: {told(str(file), str(error))}", err=True)
-    if not jobs:
-        raise InputError(f"expected folders with pictures, found none in {', '.join(map(str, folders))}")
-    said = protocol(round_luma=round_luma)
+            continue
+        if grid:
+            sheet.add(file.stem, trial)
+    if grid and rows:
+        images.write(grid, sheet.picture(), overwrite=overwrite)
     shown = (rows if each else []) + means(rows)
-    if as_json:
-        typer.echo(json.dumps({"protocol": said, "rows": records(shown)}))
-    else:
-        typer.echo(table(shown) if as_csv else f"{markdown(shown)}\n\n{said}")
+    said = protocol(round_luma=round_luma)
+    typer.echo(_shown(shown, said, rescalers, paper=paper, as_csv=as_csv, as_json=as_json))
     if failures:
         typer.echo(f"{failures} of {len(jobs)} could not be scored", err=True)
         raise typer.Exit(InputError.exit_code)
@@ -77,6 +91,32 @@ def models(as_json: Json = False) -> None:
     for name, entry in rows.items():
         typer.echo(f"{name:<16} x{entry.scale}  {entry.parameters:>9,} parameters  {entry.summary}")
         typer.echo("".join(f"{'':<16} {key}: {value}\n" for key, value in entry.scores.items()), nl=False)
+
+
+def _shown(
+    rows: "list[Scores]", said: str, rescalers: "list[Rescaler]", *, paper: bool, as_csv: bool, as_json: bool
+) -> str:
+    """The table in the form that was asked for."""
+    from rescale.evaluate import markdown, records, table
+    from rescale.paper import markdown as paper_markdown
+    from rescale.paper import measured
+
+    if as_json:
+        return json.dumps({"protocol": said, "rows": records(rows)})
+    if as_csv:
+        return table(rows)
+    if not paper:
+        return f"{markdown(rows)}\n\n{said}"
+    sizes = {rescaler.name: (rescaler.scale, rescaler.model.parameter_count) for rescaler in rescalers}
+    return f"{paper_markdown(measured([row for row in rows if row.picture == 'mean'], sizes))}\n\n{said}"
+
+
+def _all_models() -> list[str]:
+    """Every shipped one, and the baseline of each scale."""
+    from rescale.weights import manifest
+
+    scales = sorted({entry.scale for entry in manifest().values()})
+    return [*(f"bicubic-x{scale}" for scale in scales), *manifest()]
 
 
 def _told_apart(rescalers: "list[Rescaler]", given: list[str]) -> "list[Rescaler]":

@@ -1,17 +1,28 @@
 """`train`, `import` and `release`: where weights come from."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.options import Json, Threads, use_threads
+from rescale.cli.options import Json, Overwrite, Threads, use_threads
 from rescale.errors import UsageError
+
+if TYPE_CHECKING:
+    from rescale.recipe import Recipe
+
+
+RecipeName = Annotated[str, typer.Argument(help="A recipe's name or TOML file.", show_default=False)]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: loss.guide=0.25.", show_default=False),
+]
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or TOML file.", show_default=False)],
+    recipe: RecipeName,
     data: Annotated[
         list[Path], typer.Option("-d", "--data", help="Folder of pictures; may be repeated.", show_default=False)
     ],
@@ -24,10 +35,7 @@ def train(
     start: Annotated[
         str | None, typer.Option("--start", help="Model id or weight file to begin from.", show_default=False)
     ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: loss.guide=0.25.", show_default=False),
-    ] = None,
+    changes: Changes = None,
     threads: Threads = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     compiled: Annotated[bool, typer.Option("--compile", help="Fuse the step; pays on CUDA.")] = False,
@@ -36,16 +44,13 @@ def train(
     """Learn weights from folders of pictures; goes on where an earlier run stopped."""
     from dataclasses import asdict
 
-    from rescale.recipe import Recipe, recipes
     from rescale.train import train as learn
 
-    path = recipes().get(recipe) or Path(recipe)
-    if not path.is_file():
-        raise UsageError(f"expected a recipe of {', '.join(recipes())} or a TOML file, got {recipe!r}")
-    folder = run or Path("runs") / path.stem
+    folder = run or Path("runs") / Path(recipe).stem
     use_threads(threads)
-    asked = Recipe.read(path, changes or ())
-    for report in learn(asked, data, folder, minutes=minutes, device=device, start=start, compiled=compiled):
+    for report in learn(
+        recipe_of(recipe, changes), data, folder, minutes=minutes, device=device, start=start, compiled=compiled
+    ):
         if as_json:
             typer.echo(json.dumps(asdict(report)))
         else:
@@ -55,6 +60,32 @@ def train(
                 f"validation {report.hr_db:.3f} dB, LR {report.lr_db:.2f} dB{mark}"
             )
     typer.echo(f"{folder / 'best.safetensors'}", err=True)
+
+
+def recipe_of(name: str, changes: Sequence[str] | None) -> "Recipe":
+    """A recipe by its name or file, with some keys changed."""
+    from rescale.recipe import Recipe, recipes
+
+    path = recipes().get(name) or Path(name)
+    if not path.is_file():
+        raise UsageError(f"expected a recipe of {', '.join(recipes())} or a TOML file, got {name!r}")
+    return Recipe.read(path, changes or ())
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A .pth file of the IRN repository.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Weight file to write.", show_default="NAME.safetensors")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Take over a published IRN checkpoint, without running the code in it."""
+    from rescale import official
+
+    target = output or Path(f"{file.stem}.safetensors")
+    model = official.take_over(file, target, overwrite=overwrite)
+    typer.echo(str(target))
+    typer.echo(f"IRN x{model.scale}, {model.parameter_count:,} parameters", err=True)
 
 
 def release(

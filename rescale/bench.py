@@ -1,0 +1,69 @@
+"""Speed as a ratio: a contender and its named baseline take turns in one run, so that a busy machine slows both."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from rescale.recipe import Recipe
+from rescale.state import State
+from rescale.train import Loss
+
+
+@dataclass(frozen=True)
+class Race:
+    """How many times faster the contender was, turn by turn."""
+
+    contender: str
+    baseline: str
+    contender_s: float
+    baseline_s: float
+    ratio: float
+    """Median over the turns, as are the seconds."""
+    least: float
+    most: float
+
+
+def race(
+    contender: tuple[str, Callable[[], object]], baseline: tuple[str, Callable[[], object]], *, turns: int = 5
+) -> Race:
+    """Let both run in turns, after one turn each that does not count."""
+    for _, work in (contender, baseline):
+        work()
+    times = [(_seconds(contender[1]), _seconds(baseline[1])) for _ in range(turns)]
+    ratios = [slow / fast for fast, slow in times]
+    fast, slow = (statistics.median(column) for column in zip(*times, strict=True))
+    return Race(contender[0], baseline[0], fast, slow, statistics.median(ratios), min(ratios), max(ratios))
+
+
+def training(recipe: Recipe, *, turns: int = 5, device: str = "cpu") -> Race:
+    """Steps of training as the recipe has them, against the same network in contiguous float32."""
+    plain = recipe.model_copy(update={"bfloat16": False})
+    precision = "bfloat16 convolutions" if recipe.bfloat16 else "float32"
+    contender = f"{precision}, channels_last", _stepping(recipe, torch.channels_last, device)
+    return race(contender, ("float32, contiguous", _stepping(plain, torch.contiguous_format, device)), turns=turns)
+
+
+def _stepping(recipe: Recipe, layout: torch.memory_format, device: str) -> Callable[[], None]:
+    state = State.begin(recipe, device)
+    learner = Loss(state.model, recipe, layout=layout)
+    small = recipe.crop // state.model.scale
+    hr = torch.rand(recipe.batch, 3, recipe.crop, recipe.crop, device=device)
+    bicubic = torch.rand(recipe.batch, 3, small, small, device=device)
+    return lambda: state.descend(learner(hr, bicubic)[1])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    _wait()
+    began = time.perf_counter()
+    work()
+    _wait()
+    return time.perf_counter() - began
+
+
+def _wait() -> None:
+    """The clock is read when the device is done, not when it was asked."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,66 @@
+"""Pictures beside what models make of them: the same detail of each, enlarged, with its PSNR below."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+
+from rescale.evaluate import Trial, decibels
+from rescale.metrics import psnr
+from rescale.picture import Picture
+
+SIDE, ZOOM, LABEL = 96, 2, 34  # pixels of a detail, how often each is repeated, and of the line below
+_STEP = 8
+_MARGIN = 9  # what the largest scale may crop
+
+
+@dataclass
+class Grid:
+    """Fills row by row: a row for each picture, the original first, then each model's result."""
+
+    most: int = 12
+    """Rows; later pictures are left out."""
+    rows: dict[str, dict[str, Image.Image]] = field(default_factory=dict)
+
+    def add(self, name: str, trial: Trial) -> None:
+        """One model's result on the picture of that name."""
+        if name not in self.rows and len(self.rows) >= self.most:
+            return
+        top, left = busiest(trial.picture)
+        window = (slice(top, top + SIDE), slice(left, left + SIDE))
+        row = self.rows.setdefault(name, {"": _cell(trial.picture, window, name)})
+        score = decibels(psnr(trial.restored.rgb, trial.picture.rgb).item())
+        row[trial.model] = _cell(trial.restored, window, f"{trial.model}\n{score} dB")
+
+    def picture(self) -> Picture:
+        """The whole as one picture."""
+        columns = list(dict.fromkeys(name for row in self.rows.values() for name in row))
+        width, height = SIDE * ZOOM + 4, SIDE * ZOOM + LABEL
+        sheet = Image.new("RGB", (width * len(columns), height * len(self.rows)), "white")
+        for y, row in enumerate(self.rows.values()):
+            for x, name in enumerate(columns):
+                if name in row:
+                    sheet.paste(row[name], (x * width, y * height))
+        return Picture(np.asarray(sheet))
+
+
+def busiest(picture: Picture) -> tuple[int, int]:
+    """Top left of the window with the most detail, in steps of a few pixels; it depends on the original alone."""
+    grey = picture.rgb[0].mean(dim=0)
+    energy = (grey[1:, 1:] - grey[:-1, 1:]).abs() + (grey[1:, 1:] - grey[1:, :-1]).abs()
+    energy = energy[: max(len(energy) - _MARGIN, 1), : max(energy.shape[1] - _MARGIN, 1)]
+    window = [min(SIDE, length) for length in energy.shape]
+    sums = F.avg_pool2d(energy[None, None], window, stride=_STEP)[0, 0]
+    row, column = divmod(int(sums.argmax()), sums.shape[1])
+    return row * _STEP, column * _STEP
+
+
+def _cell(picture: Picture, window: Sequence[slice], label: str) -> Image.Image:
+    detail = (picture.rgb[0].permute(1, 2, 0)[tuple(window)] * 255).round().byte().numpy()
+    large = Image.fromarray(detail).resize((detail.shape[1] * ZOOM, detail.shape[0] * ZOOM), Image.Resampling.NEAREST)
+    cell = Image.new("RGB", (SIDE * ZOOM, SIDE * ZOOM + LABEL), "white")
+    cell.paste(large)
+    ImageDraw.Draw(cell).text((2, SIDE * ZOOM + 3), label, fill="black", font=ImageFont.load_default(13))
+    return cell

@@ -1,0 +1,86 @@
+"""The papers' table: a row for each method, a column for each set, other people's published rows among ours."""
+
+import math
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from rescale.evaluate import Scores, decibels, line
+
+_SAME = {"BSD100": "B100", "DIV2K_valid_HR": "DIV2K"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row: what a method reaches on each set."""
+
+    name: str
+    scale: int
+    parameters: int
+    scores: dict[str, str]
+    """By set: PSNR in dB / SSIM on Y."""
+    lr: dict[str, str]
+    """By set: PSNR in dB of the LR against bicubic; empty where a paper does not state it."""
+    cite: str = ""
+
+
+class _Row(BaseModel):
+    method: str
+    scale: int
+    parameters: int
+    scores: dict[str, str]
+
+
+class _Source(BaseModel):
+    cite: str
+    row: list[_Row]
+
+
+def published() -> list[Method]:
+    """The rows of `published.toml`."""
+    content = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))
+    return [
+        Method(row.method, row.scale, row.parameters, row.scores, {}, source.cite)
+        for source in map(_Source.model_validate, content["source"])
+        for row in source.row
+    ]
+
+
+def measured(means: Iterable[Scores], sizes: dict[str, tuple[int, int]]) -> list[Method]:
+    """Our means as rows; `sizes` gives scale and parameters of each model by its name."""
+    rows: dict[str, Method] = {}
+    for mean in means:
+        row = rows.setdefault(mean.model, Method(mean.model, *sizes[mean.model], {}, {}))
+        row.scores[mean.set] = f"{decibels(mean.psnr_y)} / {mean.ssim_y:.4f}"
+        row.lr[mean.set] = decibels(mean.lr_psnr_y)
+    return list(rows.values())
+
+
+def markdown(ours: Sequence[Method]) -> str:
+    """Our rows and the published ones of their scales and sets, by scale and by what they reach on the first set."""
+    sets = list(dict.fromkeys(name for row in ours for name in row.scores))
+    theirs = [row for row in published() if row.scale in {own.scale for own in ours} and _on(row, sets[0])]
+    rows = sorted([*ours, *theirs], key=lambda row: (row.scale, _first_number(_on(row, sets[0]))))
+    columns = ["scale", "model", "parameters", *sets, f"small picture against bicubic, {' / '.join(sets)}"]
+    body = [line(_cells(row, sets)) for row in rows]
+    cites = sorted({f"Published rows: {row.cite}." for row in theirs})
+    return "\n".join([line(columns), line(["---"] * len(columns)), *body, *(["", *cites] if cites else [])])
+
+
+def _cells(row: Method, sets: Sequence[str]) -> list[str]:
+    name = f"{row.name}, published" if row.cite else f"`{row.name}`"
+    small = " / ".join(row.lr.get(name, "-") for name in sets) if row.lr else "not stated"
+    count = f"{row.parameters:,}" if row.parameters else "-"
+    return [f"x{row.scale}", name, count, *(_on(row, name) or "-" for name in sets), small]
+
+
+def _on(row: Method, name: str) -> str:
+    return row.scores.get(name, row.scores.get(_SAME.get(name, ""), ""))
+
+
+def _first_number(score: str) -> float:
+    text = score.split("/")[0]
+    return float(text) if text and text.strip() != "exact" else math.inf

@@ -1,0 +1,29 @@
+"""Ratios are ratios: what is known to take longer is found to, by about as much."""
+
+import time
+
+import pytest
+
+from rescale.bench import race, training
+from rescale.recipe import Recipe, recipes
+
+
+def test_a_race_measures_how_many_times_faster():
+    result = race(("quick", lambda: time.sleep(0.01)), ("slow", lambda: time.sleep(0.05)), turns=3)
+    assert (result.contender, result.baseline) == ("quick", "slow")
+    assert 3 < result.least <= result.ratio <= result.most < 5.5
+    assert result.baseline_s > result.contender_s > 0.009
+
+
+def test_every_turn_runs_both_and_the_first_does_not_count():
+    calls = []
+    race(("a", lambda: calls.append("a")), ("b", lambda: calls.append("b")), turns=2)
+    assert "".join(calls) == "ababab"
+
+
+@pytest.mark.parametrize("name", ["irn-x4-tiny", "espcn-x2"])
+def test_training_is_raced_against_contiguous_float32(name):
+    recipe = Recipe.read(recipes()[name], ["batch=1", "crop=32"])
+    result = training(recipe, turns=1)
+    assert result.baseline == "float32, contiguous" and "channels_last" in result.contender
+    assert result.ratio == result.least == result.most > 0

@@ -1,0 +1,41 @@
+"""The papers' table: published rows are quoted as they stand, and ours stand among them in order."""
+
+import pytest
+
+from rescale.evaluate import NUMBERS, Scores
+from rescale.paper import markdown, measured, published
+
+
+def mean(model: str, set_name: str, psnr: float) -> Scores:
+    return Scores(model, set_name, "mean", **dict.fromkeys(NUMBERS, 0.5) | {"psnr_y": psnr, "lr_psnr_y": 44.0})
+
+
+def test_rows_stand_in_order_beside_those_of_their_scale():
+    ours = measured([mean("a", "Set5", 39.0), mean("b", "Set5", 33.0), mean("a", "BSD100", 38.0)], SIZES)
+    lines = markdown(ours).splitlines()
+    assert [line.split(" | ")[1] for line in lines[2:8]] == [
+        "`b`",
+        *(f"{name}, published" for name in ("bicubic & EDSR", "bicubic & RCAN", "CAR & EDSR")),
+        "`a`",
+        "IRN, published",
+    ]
+    assert "| x2 | `a` | 7 | 39.00 / 0.5000 | 38.00 / 0.5000 | 44.00 / 44.00 |" in lines
+    assert "| x2 | `b` | - | 33.00 / 0.5000 | - | 44.00 / - |" in lines
+    assert "| x2 | IRN, published | 1,667,952 | 43.99/.9871 | 41.32/.9876 | not stated |" in lines
+    assert lines[-1].startswith("Published rows: IRN repository")
+
+
+SIZES = {"a": (2, 7), "b": (2, 0), "c": (3, 5)}
+
+
+def test_without_published_rows_nothing_is_cited():
+    text = markdown(measured([mean("c", "Set5", 30.0)], SIZES))
+    assert "ublished" not in text and text.count("\n") == 2
+
+
+@pytest.mark.parametrize("row", published(), ids=lambda row: f"{row.name} x{row.scale}")
+def test_published_rows_are_whole(row):
+    assert row.cite and row.parameters > 10**6 and {"Set5", "Set14", "B100"} <= row.scores.keys()
+    for score in row.scores.values():
+        psnr, ssim = map(float, score.split("/"))
+        assert 20 < psnr < 50 and 0.5 < ssim < 1
