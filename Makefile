@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: try test check setup clean
+.PHONY: try test setup pack clean
 
 try: .venv/ready  ## down to a quarter of each side, back up, measured beside bicubic
 	$(BIN)/python demo/try.py
@@ -15,10 +15,19 @@ test: .venv/ready  ## lint, types, tests
 
 setup: .venv/ready
 
+pack: runs/pack.tar  ## code and training pictures (DATA="FOLDER ...") as one archive, see weights/away.sh
+
+runs/pack.tar:
+	@test -n "$(DATA)" || { echo 'expected DATA="FOLDER ..." of training pictures' >&2; exit 2; }
+	mkdir -p runs
+	git archive -o $@ HEAD pyproject.toml rescale weights
+	for folder in $(DATA); do \
+	  tar -rf $@ --transform "s,^,pictures/," -C "$$(dirname $$folder)" "$$(basename $$folder)"; done
+
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:
-	rm -rf .venv demo/out
+	rm -rf .venv demo/out runs/pack.tar
