@@ -26,7 +26,7 @@ def release(name: str, file: Path, sets: Sequence[Path], summary: str) -> Entry:
     rows = means(row for folder in sets for row in evaluate(Rescaler(trained), folder))
     scores = {r.set: f"{r.psnr_y:.2f} / {r.ssim_y:.4f}, LR {decibels(r.lr_psnr_y)}" for r in rows}
     target = weights.folder() / f"{name}.safetensors"
-    facts = {key: trained.header[key] for key in ("recipe", "steps", "data")}
+    facts = {key: trained.header[key] for key in ("recipe", "steps", "data", "origin") if key in trained.header}
     weights.save(target, trained.model, **facts, scores=trained.header["scores"] | scores)
     data = target.read_bytes()
     entry = Entry(

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Train on another machine, such as one with a GPU, from what `make pack` made; needs Python with torch, and no network.
+# Train on another machine, such as one with a GPU, from what `make pack` made; needs the packages that pyproject.toml
+# names, and no network.
 #   tar xf pack.tar && weights/away.sh RECIPE MINUTES OUT [more options of `rescale train`]
 # OUT gets the log, the curve and the weights, cut into parts under 16 MiB: cat best.safetensors.* > best.safetensors
 set -euo pipefail
