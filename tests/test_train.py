@@ -198,7 +198,7 @@ def test_networks_that_cannot_be_are_refused(config):
 
 @pytest.mark.parametrize("loss", [{}, {"restored": 1.0}])
 def test_losses_that_the_model_has_not_are_refused(loss):
-    with pytest.raises(UsageError, match="loss: expected some of restore, guide, latent, range"):
+    with pytest.raises(UsageError, match="loss: expected some of restore, luma, guide, latent, range"):
         Recipe(**(TINY | {"loss": loss})).build()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from rescale.errors import UsageError
 from rescale.layers import Chain, Coupling, Haar
 from rescale.models.base import Rescaling
-from rescale.ops import quantize
+from rescale.ops import luma, quantize
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,21 @@ class IRN(Rescaling):
     def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """restore: Charbonnier of the restored picture. guide: squared error of the LR. latent: its mean square.
 
-        range: mean square of what leaves [0, 1] in the LR, where the file would cut it off (ours).
+        Ours: luma, Charbonnier of the restored picture's Y, where eyes and papers look first; range, mean square of
+        what leaves [0, 1] in the LR, where the file would cut it off.
         """
         down = self.config.down_std * hr.new_empty(hr.shape[0], self.config.latents, *hr.shape[-2:]).normal_()
         lr, up = self(hr, down)
         sample = torch.randn_like(up) * self.config.up_std if self.config.up_std else None
         restored, _ = self.inverse(quantize(lr), sample)
         return restored, {
-            "restore": ((restored - hr) ** 2 + 1e-6).sqrt().mean(),
+            "restore": _charbonnier(restored - hr),
+            "luma": _charbonnier(luma(restored) - luma(hr)),
             "guide": ((lr - bicubic) ** 2).mean(),
             "latent": (up**2).mean(),
             "range": ((lr - lr.clamp(0, 1)) ** 2).mean(),
         }
+
+
+def _charbonnier(error: Tensor) -> Tensor:
+    return (error**2 + 1e-6).sqrt().mean()
