@@ -11,17 +11,14 @@ import zipfile
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rescale.errors import InputError
-from rescale.images import read_bytes
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-MOST_BYTES = 2**30
 _DTYPES = {
     "torch FloatStorage": torch.float32,
     "torch DoubleStorage": torch.float64,
@@ -69,21 +66,24 @@ class _View:
     stride: tuple[int, ...]
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def parse(data: bytes, name: str) -> dict[str, Tensor]:
     """The tensors of a `.pth` file by name; of the zipped kind and of the older one.
 
+    Args:
+        data: what the file holds.
+        name: of the file, for the error.
     Raises: InputError where it is no such file, is damaged, or holds more than a dictionary of tensors.
     """
-    data = read_bytes(path, max_bytes=MOST_BYTES)
     try:
         views, storage = _zipped(data) if data[:2] == b"PK" else _legacy(data)
-        return {name: _tensor(view, storage(view.storage)) for name, view in views.items()}
+        if sum(math.prod(view.size) * view.storage.dtype.itemsize for view in views.values()) > 2 * len(data):
+            raise ValueError("tensors that share so much would not fit into memory")
+        flat = {view.storage: _flat(view.storage, storage(view.storage)) for view in views.values()}
+        return {key: _tensor(view, flat[view.storage]) for key, view in views.items()}
     except _UnknownError as error:
-        raise InputError(f"{path.name}: expected a dictionary of tensors, got {error}") from error
+        raise InputError(f"{name}: expected a dictionary of tensors, got {error}") from error
     except _DAMAGE as error:
-        raise InputError(
-            f"{path.name}: expected a checkpoint of PyTorch, got something else or a damaged one"
-        ) from error
+        raise InputError(f"{name}: expected a checkpoint of PyTorch, got something else or a damaged one") from error
 
 
 class _UnknownError(Exception):
@@ -123,18 +123,21 @@ def _views(content: object) -> dict[str, _View]:
     if not isinstance(content, dict):
         raise _UnknownError(f"{type(content).__name__}")
     for name, view in content.items():
-        if not isinstance(name, str) or not isinstance(view, _View):
-            raise _UnknownError(f"{type(view).__name__.strip('_')} under {name!r}")
+        if not isinstance(view, _View):
+            raise _UnknownError(f"{type(view).__name__.strip('_')} under {name[:80]!r}")
     return content
 
 
-def _tensor(view: _View, data: bytes) -> Tensor:
+def _flat(storage: _Storage, data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=storage.dtype)
+
+
+def _tensor(view: _View, flat: Tensor) -> Tensor:
     last = view.offset + sum((n - 1) * s for n, s in zip(view.size, view.stride, strict=True))
-    if min((view.offset, *view.size, *view.stride)) < 0 or (last + 1) * view.storage.dtype.itemsize > len(data):
+    if min((view.offset, *view.size, *view.stride)) < 0 or last >= len(flat) or math.prod(view.size) > len(flat):
         raise ValueError("a tensor beyond its storage")
     if not math.prod(view.size):
         raise _UnknownError("an empty tensor")
-    flat = torch.frombuffer(bytearray(data), dtype=view.storage.dtype)
     return flat.as_strided(view.size, view.stride, view.offset).clone()
 
 
@@ -188,10 +191,10 @@ def _walk(stream: io.BytesIO) -> Any:
                 stack[-1].extend(items)
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
-                stack[-1][key] = value
+                stack[-1][_text(key)] = value
             case "SETITEMS":
                 pairs = since_mark()
-                stack[-1].update(zip(pairs[::2], pairs[1::2], strict=True))
+                stack[-1].update(zip(map(_text, pairs[::2]), pairs[1::2], strict=True))
             case "BUILD":
                 stack.pop()  # the versions of layers that a state dictionary carries along
                 if not isinstance(stack[-1], dict):
@@ -203,9 +206,16 @@ def _walk(stream: io.BytesIO) -> Any:
 
 def _storage(words: Any) -> _Storage:
     kind, name, key, *_ = words
-    if kind != "storage" or name.text not in _DTYPES:
-        raise _UnknownError(f"{kind} {name.text}")
-    return _Storage(key, _DTYPES[name.text])
+    if _text(kind) != "storage" or name.text not in _DTYPES:
+        raise _UnknownError(f"a storage of {name.text[:80]}")
+    return _Storage(_text(key), _DTYPES[name.text])
+
+
+def _text(key: Any) -> str:
+    """Nothing else may be a key: nested tuples could be so deep or so many that hashing them never ends."""
+    if not isinstance(key, str):
+        raise _UnknownError(f"a key of type {type(key).__name__.strip('_')}")
+    return key
 
 
 def _call(name: _Name, arguments: tuple[Any, ...]) -> Any:
@@ -216,4 +226,4 @@ def _call(name: _Name, arguments: tuple[Any, ...]) -> Any:
         return _View(storage, offset, size, stride)
     if name.text == _PARAMETER:
         return arguments[0]
-    raise _UnknownError(f"a call of {name.text.replace(' ', '.')}")
+    raise _UnknownError(f"a call of {name.text[:80].replace(' ', '.')}")
