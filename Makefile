@@ -15,14 +15,13 @@ test: .venv/ready  ## lint, types, tests
 
 setup: .venv/ready
 
-pack: runs/pack.tar  ## code and training pictures (DATA="FOLDER ...") as one archive, see weights/away.sh
-
-runs/pack.tar:
+pack:  ## code and training pictures (DATA="FOLDER ...") as one archive, see weights/away.sh
 	@test -n "$(DATA)" || { echo 'expected DATA="FOLDER ..." of training pictures' >&2; exit 2; }
 	mkdir -p runs
-	git archive -o $@ HEAD pyproject.toml rescale weights
+	git archive -o runs/pack.tmp HEAD pyproject.toml rescale weights
 	for folder in $(DATA); do \
-	  tar -rf $@ --transform "s,^,pictures/," -C "$$(dirname $$folder)" "$$(basename $$folder)"; done
+	  tar -rf runs/pack.tmp --transform "s,^,pictures/," -C "$$(dirname $$folder)" "$$(basename $$folder)" || exit 1; done
+	mv runs/pack.tmp runs/pack.tar
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

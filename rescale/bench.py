@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from rescale.ops import usable
 from rescale.recipe import Recipe
 from rescale.state import State
 from rescale.train import Loss
@@ -39,7 +40,8 @@ def race(
 
 
 def training(recipe: Recipe, *, turns: int = 5, device: str = "cpu") -> Race:
-    """Steps of training as the recipe has them, against the same network in contiguous float32."""
+    """Steps of training as the recipe has them, without a critic, against the same network in contiguous float32."""
+    recipe = recipe.model_copy(update={"adversary": None})
     plain = recipe.model_copy(update={"bfloat16": False})
     precision = "bfloat16 convolutions" if recipe.bfloat16 else "float32"
     contender = f"{precision}, channels_last", _stepping(recipe, torch.channels_last, device)
@@ -47,7 +49,8 @@ def training(recipe: Recipe, *, turns: int = 5, device: str = "cpu") -> Race:
 
 
 def _stepping(recipe: Recipe, layout: torch.memory_format, device: str) -> Callable[[], None]:
-    state = State.begin(recipe, device)
+    usable(device)
+    state = State.begin(recipe, device, layout=layout)
     learner = Loss(state.model, recipe, layout=layout)
     small = recipe.crop // state.model.scale
     hr = torch.rand(recipe.batch, 3, recipe.crop, recipe.crop, device=device)

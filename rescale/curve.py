@@ -1,9 +1,10 @@
-"""The log of a training run -> its learning curve, as a picture to look at."""
+"""What a training run reported -> its learning curve, as a picture to look at."""
 
-import csv
 import importlib.util
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from rescale.images import publish
 
@@ -13,21 +14,19 @@ def is_available() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def draw(log: Path, target: Path, *, title: str) -> None:
-    """PSNR of held-out pictures and of their small ones over the steps of a `log.csv`; nothing without matplotlib."""
+def draw(rows: Sequence[Mapping[str, Any]], target: Path, *, title: str) -> None:
+    """PSNR of held-out pictures and of their small ones over the steps; nothing without matplotlib."""
     if not is_available():
         return
     from matplotlib.figure import Figure  # no pyplot: it would keep every figure
 
-    with log.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    steps = [int(row["step"]) for row in rows]
+    steps = [row["step"] for row in rows]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     left = figure.add_subplot(title=title, xlabel="steps", ylabel="restored, dB")
     right = left.twinx()
     right.set_ylabel("small picture against bicubic, dB")
-    left.plot(steps, [float(row["hr_db"]) for row in rows], color="C0", label="restored")
-    right.plot(steps, [float(row["lr_db"]) for row in rows], color="C1", label="small picture")
+    left.plot(steps, [row["hr_db"] for row in rows], color="C0", label="restored")
+    right.plot(steps, [row["lr_db"] for row in rows], color="C1", label="small picture")
     left.grid(visible=True, alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2)
     out = BytesIO()

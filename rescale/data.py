@@ -77,8 +77,12 @@ def load(folders: Sequence[Path], scale: int, *, least: int = 1) -> tuple[Pictur
         folders: read with all that is under them.
         scale: HR sides are cropped to a multiple of it.
         least: pictures with a side under this are left out.
-    Raises: UsageError where fewer than two different pictures remain; InputError for one that cannot be read.
+    Raises: UsageError where a folder is missing or fewer than two different pictures remain; InputError for one that
+        cannot be read.
     """
+    for folder in folders:
+        if not folder.exists():
+            raise UsageError(f"{folder}: expected a folder of pictures, found nothing there")
     files = [file for folder in folders for file in find(folder)]
     hr = {file: _read(file, scale) for file in dict.fromkeys(files)}
     fit = [file for file in files if min(hr[file].shape[1:]) >= least]

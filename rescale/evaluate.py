@@ -31,7 +31,8 @@ from rescale.rescaler import Rescaler
 PROTOCOL = (
     "PSNR in dB / SSIM on Y (BT.601, studio range, {rounding}; grey is its own Y); HR cropped to a multiple of the "
     "scale, restored picture rounded to 8 bits, border of `scale` pixels cut; LR rounded to 8 bits against 8-bit "
-    "bicubic (a = -0.5, antialiased, symmetric), no border cut; mean of the pictures' own values"
+    "bicubic (a = -0.5, antialiased, symmetric), no border cut; LPIPS on RGB "
+    "without that border; bits of the LR as PNG and seconds down and up, by HR pixels; mean of the pictures' own values"
 )
 
 

@@ -1,6 +1,6 @@
 """Pictures beside what models make of them: the same detail of each, enlarged, with its PSNR below."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,17 +22,19 @@ class Grid:
 
     most: int = 12
     """Rows; later pictures are left out."""
-    rows: dict[str, dict[str, Image.Image]] = field(default_factory=dict)
+    rows: dict[Hashable, dict[str, Image.Image]] = field(default_factory=dict)
+    places: dict[Hashable, tuple[slice, slice]] = field(default_factory=dict)
 
-    def add(self, name: str, trial: Trial) -> None:
-        """One model's result on the picture of that name."""
-        if name not in self.rows and len(self.rows) >= self.most:
-            return
-        top, left = busiest(trial.picture)
-        window = (slice(top, top + SIDE), slice(left, left + SIDE))
-        row = self.rows.setdefault(name, {"": _cell(trial.picture, window, name)})
+    def add(self, key: Hashable, name: str, original: Picture, trial: Trial) -> None:
+        """One model's result on a picture: `key` tells pictures apart, `name` is shown."""
+        if key not in self.rows:
+            if len(self.rows) >= self.most:
+                return
+            top, left = busiest(original)
+            self.places[key] = slice(top, top + SIDE), slice(left, left + SIDE)
+            self.rows[key] = {"": _cell(original, self.places[key], name)}
         score = decibels(psnr(trial.restored.rgb, trial.picture.rgb).item())
-        row[trial.model] = _cell(trial.restored, window, f"{trial.model}\n{score} dB")
+        self.rows[key][trial.model] = _cell(trial.restored, self.places[key], f"{trial.model}\n{score} dB")
 
     def picture(self) -> Picture:
         """The whole as one picture."""
@@ -47,7 +49,7 @@ class Grid:
 
 
 def busiest(picture: Picture) -> tuple[int, int]:
-    """Top left of the window with the most detail, in steps of a few pixels; it depends on the original alone."""
+    """Top left of the window with the most detail, in steps of a few pixels; clear of what a scale may crop."""
     grey = picture.rgb[0].mean(dim=0)
     energy = (grey[1:, 1:] - grey[:-1, 1:]).abs() + (grey[1:, 1:] - grey[1:, :-1]).abs()
     energy = energy[: max(len(energy) - _MARGIN, 1), : max(energy.shape[1] - _MARGIN, 1)]
@@ -57,8 +59,8 @@ def busiest(picture: Picture) -> tuple[int, int]:
     return row * _STEP, column * _STEP
 
 
-def _cell(picture: Picture, window: Sequence[slice], label: str) -> Image.Image:
-    detail = (picture.rgb[0].permute(1, 2, 0)[tuple(window)] * 255).round().byte().numpy()
+def _cell(picture: Picture, window: tuple[slice, slice], label: str) -> Image.Image:
+    detail = (picture.rgb[0].permute(1, 2, 0)[window] * 255).round().byte().numpy()
     large = Image.fromarray(detail).resize((detail.shape[1] * ZOOM, detail.shape[0] * ZOOM), Image.Resampling.NEAREST)
     cell = Image.new("RGB", (SIDE * ZOOM, SIDE * ZOOM + LABEL), "white")
     cell.paste(large)

@@ -69,17 +69,19 @@ class Muon(torch.optim.Optimizer):
             kernel.sub_(update.reshape(kernel.shape), alpha=group["lr"] * size)
 
     def _momentum(self, kernel: Parameter, momentum: float) -> Tensor:
-        state = self.state[kernel]
-        mean = state.setdefault("mean", torch.zeros_like(kernel))
-        gradient = kernel.grad
+        state, gradient = self.state[kernel], kernel.grad
         assert gradient is not None
+        if not state:
+            state["mean"] = torch.zeros_like(kernel)
+        mean: Tensor = state["mean"]
         mean.lerp_(gradient, 1 - momentum)
         return torch.lerp(gradient, mean, momentum)
 
     def _adam(self, parameter: Parameter, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
-            state |= {"step": torch.tensor(0.0), "mean": torch.zeros_like(parameter), "square": parameter * 0}
+            empty = torch.zeros_like(parameter)
+            state |= {"step": torch.tensor(0.0), "mean": empty, "square": empty.clone()}
         assert parameter.grad is not None
         state["step"] += 1
         first, second = group["betas"]

@@ -6,9 +6,21 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from rescale.errors import UsageError
+
 # ITU-R BT.601 in studio range, as MATLAB's rgb2ycbcr: rows give Y, Cb, Cr of RGB in [0, 1], in units of 1/255.
 _YCBCR = ((65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214))
 _YCBCR_OFFSET = (16.0, 128.0, 128.0)
+
+
+def usable(device: str | torch.device | None) -> torch.device:
+    """The device, or CUDA if there is one and none is named, else the CPU. Raises: UsageError for one that is not."""
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"expected a device that this machine has, got {device!r}") from error
+    return where
 
 
 def quantize(x: Tensor) -> Tensor:

@@ -60,10 +60,12 @@ def measured(means: Iterable[Scores], sizes: dict[str, tuple[int, int]]) -> list
 
 
 def markdown(ours: Sequence[Method]) -> str:
-    """Our rows and the published ones of their scales and sets, by scale and by what they reach on the first set."""
+    """Our rows and the published ones of their scales and sets, by scale and by what they reach on one of them."""
     sets = list(dict.fromkeys(name for row in ours for name in row.scores))
-    theirs = [row for row in published() if row.scale in {own.scale for own in ours} and _on(row, sets[0])]
-    rows = sorted([*ours, *theirs], key=lambda row: (row.scale, _first_number(_on(row, sets[0]))))
+    scales = {row.scale for row in ours}
+    theirs = [row for row in published() if row.scale in scales and any(_on(row, name) for name in sets)]
+    leading = next((name for name in sets if any(_on(row, name) for row in theirs)), sets[0])
+    rows = sorted([*ours, *theirs], key=lambda row: (row.scale, _first_number(_on(row, leading))))
     columns = ["scale", "model", "parameters", *sets, f"small picture against bicubic, {' / '.join(sets)}"]
     body = [line(_cells(row, sets)) for row in rows]
     cites = sorted({f"Published rows: {row.cite}." for row in theirs})

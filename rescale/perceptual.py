@@ -1,6 +1,7 @@
 """LPIPS by the package of that name: how different two pictures look to a network that was taught by people."""
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -10,11 +11,14 @@ from torch import Tensor
 
 from rescale.errors import EnvironmentFault
 
+_LEAST = 32
 Trunk = Literal["alex", "vgg"]
 
 
 def lpips(trunk: Trunk, *, device: str | torch.device = "cpu") -> Callable[[Tensor, Tensor], Tensor]:
     """The distance, ready to use: two batches (N, 3, H, W) of RGB in [0, 1] -> (N,), 0 for equal pictures.
+
+    Not a number for sides under 32 pixels, of which the trunks see nothing.
 
     The linear layers come with the package. The trunk, learned on ImageNet, is fetched once into torch's hub folder
     (`TORCH_HOME`), with a progress bar; a file that already lies there is taken as it is.
@@ -28,6 +32,8 @@ def lpips(trunk: Trunk, *, device: str | torch.device = "cpu") -> Callable[[Tens
     network = _load(trunk).to(device)
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
+        if min(a.shape[-2:]) < _LEAST:
+            return torch.full((len(a),), math.nan)
         with torch.inference_mode():
             return network(a.to(device), b.to(device), normalize=True).flatten().cpu()
 

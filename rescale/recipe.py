@@ -4,7 +4,7 @@ import math
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rescale.errors import UsageError
 from rescale.models import Rescaling, build
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class AdversaryRecipe(BaseModel):
     """The perceptual half of IRN+; weights are of sums over a crop, beside a reduction of "sum"."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     features: float = Field(ge=0)
     """Weight of the distance of VGG's features."""
@@ -31,11 +33,11 @@ class AdversaryRecipe(BaseModel):
 class Recipe(BaseModel):
     """What to learn and how; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     model: str
     config: dict[str, Any]
-    loss: dict[str, float]
+    loss: dict[str, Annotated[float, Field(ge=0)]]
     """Weight of each of the model's terms, by name, in units of mean errors."""
     reduction: Literal["mean", "sum"] = "mean"
     """"sum" is over a crop and mean over the batch, as in IRN's code: the same loss, times the samples of a crop."""
@@ -43,16 +45,16 @@ class Recipe(BaseModel):
     batch: int = Field(8, gt=0)
     crop: int = Field(96, gt=0)
     """Side of an HR crop in pixels; a multiple of the scale."""
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(1e-3, gt=0, le=1e4)
     """Peak learning rate."""
     schedule: Literal["cosine", "halving"] = "cosine"
     """From the peak along a cosine to zero, or halved at each milestone."""
-    milestones: tuple[int, ...] = ()
+    milestones: Annotated[tuple[int, ...], Field(strict=False)] = ()
     warmup: int = Field(100, ge=0)
     """Steps in which the learning rate rises from zero."""
     optimiser: Literal["adam", "muon"] = "adam"
     """"muon" takes orthogonal steps; see `muon`. It has betas and no weight decay of its own."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
     """Adam's coupled L2 penalty."""
     clip: float = Field(1.0, gt=0)
@@ -64,7 +66,7 @@ class Recipe(BaseModel):
     adversary: AdversaryRecipe | None = None
     """What makes restored pictures look real, if anything does."""
     validate_every: int = Field(500, gt=0)
-    seed: int = 10
+    seed: int = Field(10, ge=0, lt=2**31)
 
     @model_validator(mode="after")
     def _milestones_go_with_halving(self) -> "Recipe":
@@ -74,6 +76,12 @@ class Recipe(BaseModel):
             raise ValueError("betas and weight_decay belong to the optimiser 'adam'")
         return self
 
+    @model_validator(mode="after")
+    def _a_critic_sees_several_large_crops(self) -> "Recipe":
+        if self.adversary and (self.model != "irn" or self.crop < 32 or self.batch < 2):
+            raise ValueError("adversary: expected the model irn, crops of at least 32 and a batch of at least 2")
+        return self
+
     @classmethod
     def read(cls, path: Path, changes: Sequence[str] = ()) -> "Recipe":
         """A recipe from its file.
@@ -81,17 +89,25 @@ class Recipe(BaseModel):
         Args:
             path: the TOML file.
             changes: lines of TOML that replace single keys, such as "steps=3000" or "loss.guide=0.25".
-        Raises: UsageError that names the file and the key.
+        Raises: UsageError that names the file, or the change, and the key.
         """
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
-            for change in changes:
+        except (OSError, ValueError, RecursionError) as error:
+            raise UsageError(f"{path}: not a recipe: {error}") from error
+        for change in changes:
+            try:
                 _replace(content, tomllib.loads(change))
-            return cls.model_validate(content)
+            except (ValueError, RecursionError) as error:
+                raise UsageError(f"--set {change}: expected KEY=VALUE as in TOML: {error}") from error
+        try:
+            recipe = cls.model_validate(content)
+            recipe.build()
         except ValidationError as error:
             raise UsageError(f"{path}: {_first(error)}") from error
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path}: not a recipe: {error}") from error
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
+        return recipe
 
     def rate(self, step: int, done: float) -> float:
         """The learning rate of a step, `done` (0 to 1) being the share of the run that lies behind it."""
@@ -114,7 +130,7 @@ class Recipe(BaseModel):
         )
         if not self.loss or not self.loss.keys() <= terms.keys():
             raise UsageError(f"loss: expected some of {', '.join(terms)}, got {', '.join(self.loss) or 'none'}")
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
 
 
 def recipes() -> dict[str, Path]:
@@ -134,4 +150,6 @@ def _first(error: ValidationError) -> str:
     """The first of several complaints, with the key that it is about."""
     problem = error.errors()[0]
     key = ".".join(map(str, problem["loc"]))
-    return f"{key}: {problem['msg']}, got {problem['input']!r}" if key else problem["msg"]
+    if not key or problem["type"] == "missing":
+        return f"{key}: {problem['msg']}" if key else problem["msg"]
+    return f"{key}: {problem['msg']}, got {problem['input']!r:.80}"

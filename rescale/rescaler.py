@@ -33,11 +33,7 @@ def load(model: str | Path = "irn-x4-small", *, device: str | torch.device | Non
         device: where to run; a CUDA device if there is one, else the CPU.
     Raises: UsageError for an unknown id; WeightsError where the file is not what it should be.
     """
-    try:
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"expected a device that this machine has, got {device!r}") from error
+    where = ops.usable(device)
     return Rescaler(weights.load(model), device=where)
 
 

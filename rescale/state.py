@@ -16,11 +16,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from rescale import weights
 from rescale.adversary import Adversary
-from rescale.errors import InputError, UsageError
+from rescale.errors import InputError, RescaleError, UsageError
 from rescale.images import publish
 from rescale.models import Rescaling
 from rescale.muon import Muon
 from rescale.recipe import Recipe
+
+KEPT = "the state of the last validation is kept"
 
 
 @dataclass
@@ -35,23 +37,32 @@ class State:
     step: int = 0
     elapsed_s: float = 0.0
     best_db: float = field(default=-math.inf)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """What was reported at each validation."""
     origin: dict[str, Any] | None = None
     """Name, digest and steps of the weights that the run began from; None where it began from random ones."""
 
     @classmethod
-    def begin(cls, recipe: Recipe, device: str = "cpu", start: str | None = None) -> "State":
+    def begin(
+        cls,
+        recipe: Recipe,
+        device: str = "cpu",
+        start: str | None = None,
+        layout: torch.memory_format = torch.channels_last,
+    ) -> "State":
         """Before the first step.
 
         Args:
             recipe: what to learn.
             device: where to learn.
             start: a model id or weight file to begin from, of the recipe's own shape; random weights without.
+            layout: of the weights.
         Raises: UsageError where `start` is another network.
         """
         torch.manual_seed(recipe.seed)
         model = recipe.build()
         origin = _begin_from(model, start) if start else None
-        model = model.to(device)
+        model = model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
         averaged = AveragedModel(model, multi_avg_fn=partial(_average, recipe.ema))
         rival = Adversary(recipe.crop, recipe.adversary.lr, device) if recipe.adversary else None
         return cls(recipe, model, averaged, _optimiser(recipe, model), rival, origin=origin)
@@ -62,10 +73,12 @@ class State:
         return cast(Rescaling, self.averaged.module)
 
     def descend(self, loss: Tensor) -> None:
-        """One step down the gradient of the loss."""
+        """One step down the gradient of the loss. Raises: RescaleError where that is not finite, with nothing moved."""
         self.optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        if not norm.isfinite():
+            raise RescaleError(f"the gradient is {norm.item()} at step {self.step}; {KEPT}")
         self.optimiser.step()
         self.averaged.update_parameters(self.model)
 
@@ -75,7 +88,13 @@ class State:
         for part, optimiser in self._optimisers().items():
             for index, moments in optimiser.state_dict()["state"].items():
                 tensors |= {f"{part}.{index}.{k}": v for k, v in moments.items()}
-        facts = {"step": self.step, "elapsed_s": self.elapsed_s, "best_db": self.best_db, "origin": self.origin}
+        facts: dict[str, Any] = {
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "best_db": self.best_db,
+            "origin": self.origin,
+        }
+        facts["history"] = self.history
         header = {"run": json.dumps({"recipe": self.recipe.model_dump(mode="json"), "data": data, **facts})}
         copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         publish(path, safetensors.torch.save(copies, header), overwrite=True)
@@ -91,19 +110,27 @@ class State:
             with safetensors.safe_open(path, "pt") as file:
                 facts = json.loads(file.metadata()["run"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}
-            same = {"recipe": facts["recipe"] == self.recipe.model_dump(mode="json"), "data": facts["data"] == data}
+            begun_with = facts["recipe"], facts["data"], facts["origin"]
         except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-            raise InputError(f"{path} is no state of a run, or a damaged one; give another folder") from error
-        for what, is_same in same.items():
-            if not is_same:
+            raise InputError(_damaged(path)) from error
+        now = self.recipe.model_dump(mode="json"), data, self.origin or facts["origin"]
+        for what, then, this in zip(("recipe", "data", "start"), begun_with, now, strict=True):
+            if then != this:
                 raise InputError(f"{path} was begun with another {what}; give another folder or that {what}")
+        try:
+            self._take(facts, tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(_damaged(path)) from error
+
+    def _take(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         for part, module in self._modules().items():
             module.load_state_dict(_under(tensors, f"{part}."))
         for part, optimiser in self._optimisers().items():
             groups = optimiser.state_dict()["param_groups"]
-            optimiser.load_state_dict({"state": _moments(_under(tensors, f"{part}.")), "param_groups": groups})
+            moments = _moments(_under(tensors, f"{part}."), optimiser.param_groups[0]["params"])
+            optimiser.load_state_dict({"state": moments, "param_groups": groups})
         self.step, self.elapsed_s, self.best_db = facts["step"], facts["elapsed_s"], facts["best_db"]
-        self.origin = facts["origin"]
+        self.history, self.origin = facts["history"], facts["origin"]
 
     def _modules(self) -> dict[str, nn.Module]:
         own: dict[str, nn.Module] = {"model": self.model, "averaged": self.averaged}
@@ -142,9 +169,16 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def _moments(tensors: dict[str, Tensor], parameters: list[Tensor]) -> dict[int, dict[str, Tensor]]:
+    """By the parameter's index, each laid out in memory like its parameter."""
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")
-        moments.setdefault(int(index), {})[name] = value
+        like = parameters[int(index)]
+        laid_out = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
+        moments.setdefault(int(index), {})[name] = laid_out
     return moments
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is no state of a run, or a damaged one; give another folder"

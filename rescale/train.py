@@ -3,9 +3,10 @@
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -14,12 +15,13 @@ from torch import Tensor, nn
 from rescale import curve, weights
 from rescale.data import Pictures, load
 from rescale.errors import RescaleError, UsageError
+from rescale.images import publish
 from rescale.metrics import psnr
 from rescale.models import Rescaling
-from rescale.ops import from_bytes, luma, quantize
+from rescale.ops import from_bytes, luma, quantize, usable
 from rescale.parallel import Team, team
 from rescale.recipe import Recipe
-from rescale.state import State
+from rescale.state import KEPT, State
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def train(
 
     Goes on from `run/last.safetensors` where there is one. `run/best.safetensors` is the averaged network
     that did best on the held-out pictures, ready for `rescale.load`; `run/log.csv` and `run/curve.png` tell
-    how it went. Under torchrun the processes share every batch, and the first of them writes and yields.
+    how it went. Under torchrun the processes share every batch, and the first of them writes and yields; where
+    the loss draws latents, each draws its own, so that these runs are not those of one process.
 
     Args:
         recipe: what to learn.
@@ -60,10 +63,16 @@ def train(
         compiled: let torch.compile fuse the step: pays on CUDA, not on a CPU.
     Raises: UsageError, InputError; RescaleError where the loss is not finite (the last good state is kept).
     """
-    if minutes is not None and minutes <= 0:
+    if minutes is not None and not minutes > 0:
         raise UsageError(f"expected more than 0 minutes, got {minutes:g}")
+    usable(device)
+    for folder in folders:
+        if run.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"{run}: the folder of the run lies in {folder}, whose pictures are learned from")
     with team(device) as us:
         state = State.begin(recipe, device, start)
+        if recipe.adversary and us.size > 1:
+            raise UsageError("adversary: expected one process, as the critic is not shared among several")
         share = us.share(recipe.batch)
         learn, held = load(folders, state.model.scale, least=recipe.crop)
         run.mkdir(parents=True, exist_ok=True)
@@ -87,7 +96,7 @@ class Loss(nn.Module):
 
     def __init__(self, model: Rescaling, recipe: Recipe, *, layout: torch.memory_format = torch.channels_last) -> None:
         super().__init__()
-        self.model = model.to(memory_format=layout)  # type: ignore[call-overload]
+        self.model = model
         self.recipe = recipe
         self.layout = layout
 
@@ -116,7 +125,7 @@ def _step(
     restored, loss = learner(hr, bicubic)
     reported = us.mean(loss.item())
     if not math.isfinite(reported):
-        raise RescaleError(f"the loss is {reported} at step {state.step}; the state of the last validation is kept")
+        raise RescaleError(f"the loss is {reported} at step {state.step}; {KEPT}")
     total = loss * hr[0].numel() if recipe.reduction == "sum" else loss
     state.step += 1
     if state.adversary and recipe.adversary:
@@ -132,21 +141,27 @@ def _step(
 def _check(state: State, held: Pictures, run: Path, data: str, loss: float) -> Progress:
     """Validate, keep the best network and the state, and write down how it went."""
     hr_db, lr_db = validate(state.network, held)
+    if not math.isfinite(hr_db):
+        raise RescaleError(f"the held-out pictures restore at {hr_db} dB at step {state.step}; {KEPT}")
     is_best = hr_db > state.best_db
     if is_best:
         state.best_db = hr_db
         scores = {"validation": f"{hr_db:.3f} dB, LR {lr_db:.2f} dB"}
         facts = {"recipe": state.recipe.model_dump(), "steps": state.step, "data": data.split()[0], "scores": scores}
         weights.save(run / "best.safetensors", state.network, **facts, origin=state.origin)
-    state.save(run / "last.safetensors", data)
     report = Progress(state.step, state.elapsed_s, loss, hr_db, lr_db, is_best)
-    _log(run / "log.csv", report)
-    curve.draw(run / "log.csv", run / "curve.png", title=f"{run.name}: {state.model.parameter_count:,} parameters")
+    state.history.append(asdict(report))
+    state.save(run / "last.safetensors", data)
+    _log(run / "log.csv", state.history)
+    curve.draw(state.history, run / "curve.png", title=f"{run.name}: {state.model.parameter_count:,} parameters")
     return report
 
 
 def validate(model: Rescaling, held: Pictures, side: int = 256) -> tuple[float, float]:
-    """Mean PSNR on Y of restored pictures and of the LR against bicubic, on the middles of held-out pictures."""
+    """Mean PSNR on Y of restored pictures and of the LR against bicubic, on the middles of held-out pictures.
+
+    What is exact counts as 99 dB.
+    """
     device = next(model.parameters()).device
     scores = []
     with torch.inference_mode():
@@ -155,8 +170,8 @@ def validate(model: Rescaling, held: Pictures, side: int = 256) -> tuple[float, 
             hr, bicubic = from_bytes(hr)[None], quantize(bicubic.float())[None]
             lr = quantize(model.downscale(hr))
             restored = quantize(model.upscale(lr))
-            scores.append([psnr(luma(restored), luma(hr)), psnr(luma(lr), luma(bicubic)).clamp(max=99)])
-    hr_db, lr_db = torch.tensor(scores).mean(dim=0).tolist()
+            scores.append([psnr(luma(restored), luma(hr)), psnr(luma(lr), luma(bicubic))])
+    hr_db, lr_db = torch.tensor(scores).clamp(max=99).mean(dim=0).tolist()
     return hr_db, lr_db
 
 
@@ -170,10 +185,9 @@ def _middles(hr: Tensor, bicubic: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return hr, bicubic
 
 
-def _log(path: Path, report: Progress) -> None:
-    is_new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Progress)])
-        if is_new:
-            writer.writeheader()
-        writer.writerow(asdict(report))
+def _log(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    out = StringIO()
+    writer = csv.DictWriter(out, [field.name for field in fields(Progress)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    publish(path, out.getvalue().encode(), overwrite=True)

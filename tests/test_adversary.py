@@ -4,8 +4,10 @@ import csv
 import warnings
 
 import pytest
+import safetensors.torch
 import torch
 from conftest import PHOTO
+from torch.nn.functional import avg_pool2d
 
 from rescale import images, perceptual
 from rescale.adversary import Adversary, Critic
@@ -71,14 +73,14 @@ def test_features_are_those_before_the_last_activation(hub, monkeypatch):
 
 
 def test_the_critic_learns_to_tell_and_the_terms_pull_back():
-    adversary = Adversary(32, 1e-3, "cpu", features=lambda x: x)
     torch.manual_seed(1)
+    adversary = Adversary(32, 3e-4, "cpu", features=lambda x: x)
     losses = []
-    for _ in range(20):
+    for _ in range(16):
         hr = torch.rand(8, 3, 32, 32)
-        blurred = hr.mean(dim=(2, 3), keepdim=True).expand_as(hr).clone().requires_grad_()
+        blurred = avg_pool2d(hr, 3, 1, 1).requires_grad_()
         losses.append(adversary.learn(blurred.detach(), hr))
-    assert losses[-1] < 0.7 * losses[0]
+    assert sum(losses[8:]) < sum(losses[:8])
     terms = adversary.terms(blurred, hr)
     assert terms["adversary"] > adversary.terms(hr, hr)["adversary"], "originals fool it more easily"
     sum(terms.values()).backward()
@@ -97,8 +99,10 @@ def test_a_run_of_irn_plus(hub, monkeypatch, pictures, tmp_path):
     stopped = train(Recipe(**PLUS), [pictures], tmp_path / "parts")
     next(stopped)
     stopped.close()
-    again = list(train(Recipe(**PLUS), [pictures], tmp_path / "parts"))
-    assert again[-1].hr_db == reports[-1].hr_db and again[-1].loss == reports[-1].loss
+    list(train(Recipe(**PLUS), [pictures], tmp_path / "parts"))
+    ends = [safetensors.torch.load_file(tmp_path / name / "last.safetensors") for name in ("whole", "parts")]
+    assert any(key.startswith("critic.") for key in ends[0]) and ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 
 def test_the_shipped_recipe_is_the_papers():

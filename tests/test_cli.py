@@ -382,6 +382,17 @@ def test_evaluate_lays_details_side_by_side(call):
     assert code == 4 and not out and "grid.png exists" in err
     assert call(*words, "--overwrite")[0] == 0
     assert call("evaluate", "set", "--grid", "set/a.png", "--overwrite")[0] == 4
+    code, out, err = call("evaluate", "set", "--grid", "grid.xyz")
+    assert code == 2 and not out and "grid.xyz" in err
+
+
+def test_every_folder_to_evaluate_must_have_pictures(call):
+    for name in ("set", "empty"):
+        Path(name).mkdir()
+    picture("set/a.png")
+    for folder in ("empty", "none"):
+        code, out, err = call("evaluate", "set", folder, "-m", "bicubic-x2", "-m", "bicubic-x3")
+        assert code == 3 and not out and err.count("error:") == 1 and folder in err
 
 
 def test_a_published_checkpoint_becomes_weights(call):

@@ -20,10 +20,10 @@ def test_the_busiest_place_is_found(noise, at):
 
 
 def test_cells_show_what_they_name():
-    photo = Picture(images.read(PHOTO).pixels[:200, :240])
+    photo = Picture(images.read(PHOTO).pixels[:203, :241])
     grid = Grid()
-    for name in ("bicubic-x2", "bicubic-x4"):
-        grid.add("photo", try_out(rescale.load(name), photo, "photo"))
+    for name in ("bicubic-x2", "bicubic-x7"):
+        grid.add("key", "photo", photo, try_out(rescale.load(name), photo, "photo"))
     sheet = grid.picture().pixels
     assert sheet.shape == (SIDE * ZOOM + LABEL, 3 * (SIDE * ZOOM + 4), 3)
     top, left = busiest(photo)
@@ -38,5 +38,6 @@ def test_cells_show_what_they_name():
 def test_small_pictures_and_many_fit(noise):
     grid = Grid(most=2)
     for index in range(3):
-        grid.add(str(index), try_out(rescale.load("bicubic-x2"), Picture(noise(30, 40 + index, 3)), "n"))
-    assert list(grid.rows) == ["0", "1"] and grid.picture().size == (2 * (SIDE * ZOOM + LABEL), 2 * (SIDE * ZOOM + 4))
+        picture = Picture(noise(30, 40 + index, 3))
+        grid.add(index, "same name", picture, try_out(rescale.load("bicubic-x2"), picture, "n"))
+    assert list(grid.rows) == [0, 1] and grid.picture().size == (2 * (SIDE * ZOOM + LABEL), 2 * (SIDE * ZOOM + 4))

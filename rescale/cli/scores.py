@@ -48,30 +48,33 @@ def evaluate(
     names = _all_models() if model == ["all"] else model or [DEFAULT_MODEL, "bicubic-x4"]
     rescalers = _told_apart([load(name, device=device) for name in names], names)
     how: dict[str, Any] = {"round_luma": round_luma, "lpips": _distances(lpips or [], rescalers[0].device)}
-    jobs = [(rescaler, folder, file) for folder in folders for rescaler in rescalers for file in images.find(folder)]
-    if not jobs:
-        raise InputError(f"expected folders with pictures, found none in {', '.join(map(str, folders))}")
-    for _, _, file in jobs:
+    found = {folder: images.find(folder) if folder.exists() else [] for folder in folders}
+    if empty := [str(folder) for folder, files in found.items() if not files]:
+        raise InputError(f"expected folders with pictures, found none in {', '.join(empty)}")
+    for file in (file for files in found.values() for file in files):
         if grid:
+            images.format_of(grid)
             check_target(file, grid, overwrite=overwrite)
+    jobs = [(rescaler, folder, file) for folder, files in found.items() for rescaler in rescalers for file in files]
     rows: list[Scores] = []
     sheet = Grid()
     failures = 0
     for rescaler, folder, file in progress(jobs, "evaluating"):
         try:
-            trial = try_out(rescaler, images.read(file), file.stem)
+            picture = images.read(file)
+            trial = try_out(rescaler, picture, file.stem)
             rows.append(score(trial, _set_name(folder, folders), file.stem, **how))
         except RescaleError as error:
             failures += 1
             typer.echo(f"error: {told(str(file), str(error))}", err=True)
             continue
         if grid:
-            sheet.add(file.stem, trial)
-    if grid and rows:
-        images.write(grid, sheet.picture(), overwrite=overwrite)
+            sheet.add(file, file.stem, picture, trial)
     shown = (rows if each else []) + means(rows)
     said = protocol(round_luma=round_luma)
     typer.echo(_shown(shown, said, rescalers, paper=paper, as_csv=as_csv, as_json=as_json))
+    if grid and rows:
+        images.write(grid, sheet.picture(), overwrite=overwrite)
     if failures:
         typer.echo(f"{failures} of {len(jobs)} could not be scored", err=True)
         raise typer.Exit(InputError.exit_code)

@@ -1,6 +1,7 @@
 """`train`, `import` and `release`: where weights come from."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,6 +49,7 @@ def train(
 
     folder = run or Path("runs") / Path(recipe).stem
     use_threads(threads)
+    reported = False
     for report in learn(
         recipe_of(recipe, changes), data, folder, minutes=minutes, device=device, start=start, compiled=compiled
     ):
@@ -59,7 +61,9 @@ def train(
                 f"step {report.step}  {report.elapsed_s / 60:.1f} min  loss {report.loss:.5f}  "
                 f"validation {report.hr_db:.3f} dB, LR {report.lr_db:.2f} dB{mark}"
             )
-    typer.echo(f"{folder / 'best.safetensors'}", err=True)
+        reported = True
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes the lead alone reports
+        typer.echo(str(folder / "best.safetensors") if reported else "nothing to do: this run is at its end", err=True)
 
 
 def recipe_of(name: str, changes: Sequence[str] | None) -> "Recipe":
