@@ -10,7 +10,7 @@ import numpy as np
 
 import rescale
 from rescale import images
-from rescale.evaluate import score
+from rescale.evaluate import score, try_out
 from rescale.images import Picture
 
 HERE = Path(__file__).parent
@@ -42,7 +42,7 @@ def main() -> None:
     )
     print(f"{'':<16} PSNR (Y)   SSIM (Y)")
     for model in (bicubic, rescaler):
-        row = score(model, original, "demo", args.picture.stem)
+        row = score(try_out(model, original, args.picture.stem), "demo", args.picture.stem)
         print(f"{model.name:<16} {row.psnr_y:>5.2f} dB   {row.ssim_y:.4f}")
     print(f"\nthe small picture  {small}\nthe restored one   {restored}")
     print(f"side by side       {beside}   (original | bicubic | {rescaler.name})")

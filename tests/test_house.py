@@ -12,7 +12,7 @@ READING_ORDER = [
     "errors", "ops", "resample", "chunks", "picture", "deep", "decoding", "encoding", "images", "record", "alpha",
     "layers", "metrics", "perceptual",
     "models.base", "models.bicubic", "models.espcn", "models.irn", "models",
-    "weights", "pickles", "official", "tiles", "kinds", "rescaler", "files", "batch",
+    "weights", "pickles", "official", "tiles", "collaborate", "kinds", "rescaler", "files", "batch",
     "evaluate", "paper", "grid", "release", "data", "recipe",
     "muon", "adversary", "parallel", "state", "curve", "train", "bench",
     "console", "cli.options", "cli.pictures", "cli.scores", "cli.training", "cli.measuring",

@@ -1,0 +1,251 @@
+"""HCD: make this very picture restore better, by gradient descent on it, with the networks frozen.
+
+The receiver's network is known, so the sender can look for the small picture that it restores best: among those that
+the downscaler makes of a slightly changed original (`refine_hr`), and level by level around what came out
+(`refine_lr`). Decoding costs nothing more. Source: "Downscaled Representation Matters" (2211.10643), of which only
+the abstract was at hand: the objective, the optimiser, the tiles and all figures are ours.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rescale.errors import UsageError
+from rescale.models import Rescaling
+from rescale.ops import luma, quantize
+from rescale.resample import resample
+from rescale.tiles import plan
+
+RATE, REACH = 1 / 255, 8 / 255
+"""First step of a sample, and how far it may go in all."""
+FIDELITY = 0.1
+"""Weight of the small picture's distance from bicubic, beside the error of the restored one."""
+SIDE, HALO = 256, 16
+"""LR pixels of a tile a side, and how far a trained network looks at most."""
+_BETAS = 0.8, 0.95
+Window = tuple[slice, slice]
+_ALL = slice(None), slice(None)
+Report = Callable[[float, float], None]
+"""Told after every step: how much of the work is done, 0 to 1; what the tile at hand has gained so far, in dB."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to refine; the first limit that is met ends it."""
+
+    steps: int = 200
+    seconds: float = math.inf
+    gain_db: float = math.inf
+
+    @classmethod
+    def of(cls, asked: "int | str | Effort") -> "Effort":
+        """From 20 or "20" (steps), "30s" or "+1.0dB". Raises: UsageError for anything else."""
+        if isinstance(asked, Effort):
+            return asked
+        text = str(asked).strip()
+        match = re.fullmatch(r"(?P<steps>\d{1,5})|(?P<seconds>\d+(\.\d+)?) ?s|\+?(?P<gain_db>\d+(\.\d+)?) ?dB", text)
+        found = {key: float(value) for key, value in match.groupdict().items() if value} if match else {}
+        if not all(found.values()) or not found:
+            raise UsageError(f"expected refinement as steps (20), seconds (30s) or a gain (+1.0dB), got {asked!r}")
+        steps = int(found.pop("steps", cls.steps))
+        return cls(steps, found.get("seconds", math.inf), found.get("gain_db", math.inf))
+
+    def __str__(self) -> str:
+        """The words that it can be had from."""
+        if self.gain_db < math.inf:
+            return f"+{self.gain_db:g}dB"
+        return f"{self.seconds:g}s" if self.seconds < math.inf else str(self.steps)
+
+
+def refine(
+    model: Rescaling, hr: Tensor, lr: Tensor, effort: Effort, *, levels: int = 256, report: Report | None = None
+) -> Tensor:
+    """A small picture that restores better, and never worse; tile by tile, so that memory stays bounded.
+
+    A tile changes its own LR pixels only and minds all HR pixels that they reach, amid what its neighbours are by
+    then; so the error of the whole picture falls from tile to tile, and no seam can show.
+
+    Args:
+        model: both networks; their weights stay as they are.
+        hr: (N, 1 or 3, H, W) in [0, 1], of any size; grey if it has one channel.
+        lr: (N, 1 or 3, h, w), what the model made of it, on the levels of a file.
+        effort: when to stop; seconds are shared among the tiles.
+        levels: that a sample of the file can have.
+        report: is told how far it is.
+    Returns: as `lr`.
+    """
+    halo, scale = min(model.halo, HALO), model.scale
+    tiles = list(plan((lr.shape[-2], lr.shape[-1]), SIDE, 2 * halo))
+    bicubic = resample(hr, (lr.shape[-2], lr.shape[-1]))
+    end = time.monotonic() + effort.seconds
+    lr = lr.clone()
+    for done, tile in enumerate(tiles):
+        share = max(end - time.monotonic(), 0.0) / (len(tiles) - done)
+        above, before, below, behind = tile.halo
+        rows = slice(tile.top - above, tile.bottom + below)
+        columns = slice(tile.left - before, tile.right + behind)
+        own = slice(above, above + tile.bottom - tile.top), slice(before, before + tile.right - tile.left)
+        # A tile at the border of the picture has less around it there, and minds all of that.
+        minded = tuple(
+            slice(max(near - halo, 0) * scale, (near + side + min(far, halo)) * scale)
+            for near, side, far in (
+                (above, tile.bottom - tile.top, below),
+                (before, tile.right - tile.left, behind),
+            )
+        )
+        lr[..., rows, columns] = refine_lr(
+            model,
+            hr[..., rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale],
+            lr[..., rows, columns],
+            replace(effort, seconds=share),
+            bicubic=bicubic[..., rows, columns],
+            own=own,
+            minded=(minded[0], minded[1]),
+            levels=levels,
+            report=report and _part_of(report, done, len(tiles)),
+        )
+    return lr
+
+
+def refine_lr(
+    model: Rescaling,
+    hr: Tensor,
+    lr: Tensor,
+    effort: Effort,
+    *,
+    bicubic: Tensor | None = None,
+    own: Window = _ALL,
+    minded: Window = _ALL,
+    levels: int = 256,
+    report: Report | None = None,
+) -> Tensor:
+    """Descend on the LR picture, as `refine` does with each tile.
+
+    Args:
+        model: both networks.
+        hr: (N, 1 or 3, H, W) in [0, 1].
+        lr: (N, 1 or 3, h, w), what the model made of it.
+        effort: when to stop.
+        bicubic: what the LR should stay like; made of `hr` without.
+        own: rows and columns of the LR that may change.
+        minded: rows and columns of the HR that are to be restored well.
+        levels: that a sample of the file can have.
+        report: is told how far it is.
+    Returns: as `lr`, each picture at its best.
+    """
+    bicubic = resample(hr, (lr.shape[-2], lr.shape[-1])) if bicubic is None else bicubic
+
+    def see(inner: Tensor) -> tuple[Tensor, Tensor]:
+        whole = lr.clone()
+        whole[..., own[0], own[1]] = inner
+        made = _restored(model, whole, hr)
+        return inner, made[..., minded[0], minded[1]]
+
+    goal = _Goal(hr[..., minded[0], minded[1]], bicubic[..., own[0], own[1]], levels)
+    whole = lr.clone()
+    whole[..., own[0], own[1]] = _descend(lr[..., own[0], own[1]], see, goal, effort, report)
+    return whole
+
+
+def refine_hr(model: Rescaling, hr: Tensor, effort: Effort, *, levels: int = 256) -> Tensor:
+    """The LR of a slightly changed original that restores best to the true one; descends on the HR picture.
+
+    Args:
+        model: both networks.
+        hr: (N, 3, H, W) in [0, 1], sides multiples of the scale; whole, so not for pictures larger than memory.
+        effort: when to stop.
+        levels: that a sample of the file can have.
+    Returns: (N, 3, h, w) on the levels of a file.
+    """
+    bicubic = resample(hr, (hr.shape[-2] // model.scale, hr.shape[-1] // model.scale))
+    goal = _Goal(hr, bicubic, levels)
+
+    def see(changed: Tensor) -> tuple[Tensor, Tensor]:
+        lr = _on_levels(model.downscale(changed), levels)
+        return lr, _restored(model, lr, hr)
+
+    changed = _descend(hr, see, goal, effort, None, keep_levels=False)
+    with torch.no_grad():
+        return see(changed)[0]
+
+
+def _restored(model: Rescaling, lr: Tensor, like: Tensor) -> Tensor:
+    """What the receiver sees, on what is left of a picture whose sides were padded."""
+    made = model.upscale(lr.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))
+    made = made.mean(dim=1, keepdim=True) if like.shape[1] == 1 else made
+    return made[..., : like.shape[-2], : like.shape[-1]]
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """What is sought: the original, restored from levels of a file near to bicubic."""
+
+    hr: Tensor
+    bicubic: Tensor
+    levels: int
+
+    def errors(self, restored: Tensor) -> Tensor:
+        """(N, 2): mean squared errors of all channels and of the luma, either half of what is sought."""
+        apart = restored - self.hr
+        bright = luma(restored) - luma(self.hr) if apart.shape[1] == 3 else apart
+        return torch.stack([apart.square().mean(dim=(1, 2, 3)), bright.square().mean(dim=(1, 2, 3))], dim=1)
+
+    def loss(self, restored: Tensor, lr: Tensor) -> Tensor:
+        distance = (lr - self.bicubic).square().mean(dim=(1, 2, 3))
+        return (self.errors(restored).mean(dim=1) + FIDELITY * distance).sum()
+
+
+def _descend(
+    start: Tensor,
+    see: Callable[[Tensor], tuple[Tensor, Tensor]],
+    goal: _Goal,
+    effort: Effort,
+    report: Report | None,
+    *,
+    keep_levels: bool = True,
+) -> Tensor:
+    """Adam along a cosine; of all iterates the one whose true error, after rounding, is least in all and in luma."""
+    began = time.monotonic()
+    moved, mean, square = (torch.zeros_like(start) for _ in range(3))
+    best, least, first = start, torch.empty(0), torch.empty(0)
+    for step in range(effort.steps + 1):
+        point = (start + moved).requires_grad_()
+        seen = _on_levels(point, goal.levels) if keep_levels else point
+        lr, restored = see(seen)
+        with torch.no_grad():
+            errors = goal.errors(quantize(restored.detach()))
+            if step == 0:
+                first = least = errors
+            better = ((errors <= first).all(dim=1) & (errors.mean(dim=1) < least.mean(dim=1)))[:, None]
+            least = torch.where(better, errors, least)
+            best = torch.where(better[..., None, None], seen.detach(), best)
+        gain = float(10 * torch.log10((first.mean() + 1e-12) / (least.mean() + 1e-12)))
+        spent = time.monotonic() - began
+        is_late = spent + spent / (step + 1) > effort.seconds  # another step would end after the time is up
+        done = 1.0 if is_late else max(step / effort.steps, spent / effort.seconds, gain / effort.gain_db)
+        if report:
+            report(min(done, 1.0), gain)
+        if done >= 1 or not first.any():
+            break
+        (gradient,) = torch.autograd.grad(goal.loss(restored, lr), point)
+        mean = mean.lerp(gradient, 1 - _BETAS[0])
+        square = square.lerp(gradient.square(), 1 - _BETAS[1])
+        direction = mean / (1 - _BETAS[0] ** (step + 1)) / ((square / (1 - _BETAS[1] ** (step + 1))).sqrt() + 1e-12)
+        rate = RATE * (1 + math.cos(math.pi * done)) / 2
+        moved = (moved - rate * direction).clamp(-REACH, REACH)
+    return best
+
+
+def _on_levels(x: Tensor, levels: int) -> Tensor:
+    """Rounded to what a file can hold, with the gradient passing straight through."""
+    rounded = (x.detach().clamp(0, 1) * (levels - 1)).round() / (levels - 1)
+    return x + (rounded - x).detach()
+
+
+def _part_of(report: Report, done: int, among: int) -> Report:
+    return lambda progress, gain: report((done + progress) / among, gain)

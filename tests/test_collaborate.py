@@ -1,0 +1,130 @@
+"""HCD: it gains, it never loses, and what it gains survives the file."""
+
+import pytest
+import torch
+from conftest import PHOTO
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rescale
+from rescale import images
+from rescale.collaborate import Effort, refine, refine_hr, refine_lr
+from rescale.errors import UsageError
+from rescale.metrics import psnr
+from rescale.ops import luma, quantize
+from rescale.resample import resample
+
+MODELS = ["irn-x2-small", "irn-x4-small", "espcn-x3", "bicubic-x2"]
+
+
+def photo(height: int = 96, width: int = 120, top: int = 40) -> torch.Tensor:
+    pixels = images.read(PHOTO).pixels[top : top + height, 60 : 60 + width]
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def network(name: str) -> rescale.Rescaler:
+    return rescale.load(name, device="cpu")
+
+
+def small(model, hr):
+    with torch.no_grad():
+        return quantize(model.downscale(hr))
+
+
+def score(model, lr, hr) -> tuple[float, float]:
+    """PSNR of the restored picture, of RGB and of luma."""
+    with torch.no_grad():
+        restored = quantize(model.upscale(lr))
+    return psnr(restored, hr).mean().item(), psnr(luma(restored), luma(hr)).mean().item()
+
+
+@pytest.mark.parametrize(("name", "gain"), [*zip(MODELS, (0.2, 0.3, 0.1, 0.1), strict=True)])
+def test_it_gains(name, gain):
+    model, hr = network(name).model, photo()
+    lr = small(model, hr)
+    better = refine(model, hr, lr, Effort(15))
+    assert score(model, better, hr)[1] > score(model, lr, hr)[1] + gain
+    assert torch.equal(better, quantize(better)), "on the levels of a file"
+    bicubic = resample(hr, tuple(lr.shape[-2:]))
+    if model.hides_detail:
+        assert psnr(better, bicubic) > psnr(lr, bicubic) - 0.5
+    else:
+        assert psnr(better, bicubic) > 35, "no longer bicubic, but still like it"
+
+
+@pytest.mark.parametrize("name", ["irn-x4-small", "espcn-x3"])
+@given(
+    kind=st.sampled_from(["flat", "noise", "black", "white", "edge"]), size=st.integers(1, 8), seed=st.integers(0, 9)
+)
+def test_never_worse(name, kind, size, seed):
+    model = network(name).model
+    side = size * model.scale
+    hr = {
+        "flat": torch.full((1, 3, side, side), 0.3),
+        "noise": torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(seed)).mul(255).round() / 255,
+        "black": torch.zeros(1, 3, side, side),
+        "white": torch.ones(1, 3, side, side),
+        "edge": (torch.arange(side) > side // 2).float().expand(1, 3, side, side).contiguous(),
+    }[kind]
+    lr = small(model, hr)
+    before, after = (score(model, x, hr) for x in (lr, refine(model, hr, lr, Effort(4))))
+    assert after[0] >= before[0] and after[1] >= before[1]
+
+
+def test_pictures_of_a_batch_do_not_see_each_other():
+    model = network("irn-x2-small").model
+    hr = torch.cat([photo(48, 64), photo(48, 64, top=120)])
+    lr = small(model, hr)
+    together = refine_lr(model, hr, lr, Effort(6))
+    alone = torch.cat([refine_lr(model, hr[i : i + 1], lr[i : i + 1], Effort(6)) for i in range(2)])
+    assert (together != alone).float().mean() < 0.01, "but for the rounding of sums"
+
+
+def test_weights_and_the_given_picture_stay_as_they_are():
+    model, hr = network("irn-x2-small").model, photo(32, 32)
+    state, lr = {k: v.clone() for k, v in model.state_dict().items()}, small(model, hr)
+    kept = lr.clone()
+    refine(model, hr, lr, Effort(3))
+    assert torch.equal(lr, kept) and all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+
+
+def test_tiles_gain_as_much_as_the_whole_and_stay_apart(monkeypatch):
+    model, hr = network("irn-x4-small").model, photo(144, 192, top=0)
+    lr = small(model, hr)
+    whole = score(model, refine(model, hr, lr, Effort(8)), hr)[1]
+    monkeypatch.setattr("rescale.collaborate.SIDE", 20)
+    seen = []
+    tiled = score(model, refine(model, hr, lr, Effort(8), report=lambda done, _: seen.append(done)), hr)[1]
+    plain = score(model, lr, hr)[1]
+    assert tiled - plain > 0.7 * (whole - plain) > 0.2
+    assert seen == sorted(seen) and seen[-1] == 1
+
+
+def test_the_hr_stage_gains_too():
+    model, hr = network("irn-x4-small").model, photo(64, 64)
+    lr = small(model, hr)
+    assert score(model, refine_hr(model, hr, Effort(10)), hr)[1] > score(model, lr, hr)[1] + 0.2
+
+
+def test_time_and_gain_are_limits():
+    model, hr = network("irn-x4-small").model, photo(64, 64)
+    lr = small(model, hr)
+    gains = []
+    refine(model, hr, lr, Effort(gain_db=0.1), report=lambda done, gain: gains.append(gain))
+    assert gains[-1] >= 0.1 > gains[-2] and len(gains) < 30
+    steps = []
+    refine(model, hr, lr, Effort(seconds=1e-6), report=lambda *_: steps.append(1))
+    assert len(steps) == 1, "there is no time for another"
+
+
+@pytest.mark.parametrize("asked", ["20", 20, "30s", "+1dB", "+0.5dB", "1.5 s", Effort(3)])
+def test_efforts_are_understood_and_said_again(asked):
+    effort = Effort.of(asked)
+    assert Effort.of(str(effort)) == effort
+
+
+@pytest.mark.parametrize("asked", ["0", "", "-3", "20 steps", "0s", "1e9", "+0dB", "nan", "infs", -1, 1.5])
+def test_other_efforts_are_refused(asked):
+    with pytest.raises(UsageError, match="expected refinement as steps"):
+        Effort.of(asked)
