@@ -64,7 +64,7 @@ def test_two_processes_learn_what_one_learns(folder):
     assert len(one) == len(two) == len(set(one)) == 50
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-5
     ends = [safetensors.torch.load_file(folder / f"by{n}" / "last.safetensors") for n in (1, 2)]
-    assert all(torch.allclose(ends[0][key], ends[1][key], atol=1e-4) for key in ends[0])
+    assert all(torch.allclose(ends[0][key], ends[1][key], atol=1e-3) for key in ends[0])
 
 
 @pytest.mark.slow
