@@ -19,14 +19,14 @@ from rescale.errors import UsageError
 from rescale.models import Rescaling
 from rescale.ops import luma, quantize
 from rescale.resample import resample
-from rescale.tiles import plan
+from rescale.tiles import HALO, plan
 
 RATE, REACH = 1 / 255, 8 / 255
 """First step of a sample, and how far it may go in all."""
 FIDELITY = 0.1
 """Weight of the small picture's distance from bicubic, beside the error of the restored one."""
-SIDE, HALO = 256, 16
-"""LR pixels of a tile a side, and how far a trained network looks at most."""
+SIDE = 256
+"""LR pixels of a tile a side."""
 _BETAS = 0.8, 0.95
 Window = tuple[slice, slice]
 _ALL = slice(None), slice(None)
@@ -166,7 +166,7 @@ def refine_hr(model: Rescaling, hr: Tensor, effort: Effort, *, levels: int = 256
     goal = _Goal(hr, bicubic, levels)
 
     def see(changed: Tensor) -> tuple[Tensor, Tensor]:
-        lr = _on_levels(model.downscale(changed), levels)
+        lr = quantize(model.downscale(changed), levels)
         return lr, _restored(model, lr, hr)
 
     changed = _descend(hr, see, goal, effort, None, keep_levels=False)
@@ -215,7 +215,7 @@ def _descend(
     best, least, first = start, torch.empty(0), torch.empty(0)
     for step in range(effort.steps + 1):
         point = (start + moved).requires_grad_()
-        seen = _on_levels(point, goal.levels) if keep_levels else point
+        seen = quantize(point, goal.levels) if keep_levels else point
         lr, restored = see(seen)
         with torch.no_grad():
             errors = goal.errors(quantize(restored.detach()))
@@ -239,12 +239,6 @@ def _descend(
         rate = RATE * (1 + math.cos(math.pi * done)) / 2
         moved = (moved - rate * direction).clamp(-REACH, REACH)
     return best
-
-
-def _on_levels(x: Tensor, levels: int) -> Tensor:
-    """Rounded to what a file can hold, with the gradient passing straight through."""
-    rounded = (x.detach().clamp(0, 1) * (levels - 1)).round() / (levels - 1)
-    return x + (rounded - x).detach()
 
 
 def _part_of(report: Report, done: int, among: int) -> Report:

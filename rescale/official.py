@@ -13,8 +13,8 @@ from rescale.errors import InputError, RefusedError, UsageError
 from rescale.images import read_bytes
 from rescale.models.irn import IRN, IRNConfig
 
-# ours <- theirs: F is the sub-network of the low band, H makes the scale and G the shift of the detail.
 _MOST_BYTES = 2**30
+# ours <- theirs: F is the sub-network of the low band, H makes the scale and G the shift of the detail.
 _NETS = {"to_low": "F", "to_detail.0": "H", "to_detail.1": "G"}
 
 

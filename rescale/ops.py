@@ -23,18 +23,20 @@ def usable(device: str | torch.device | None) -> torch.device:
     return where
 
 
-def quantize(x: Tensor) -> Tensor:
-    """Round to the 256 levels that an 8-bit file can hold; gradients pass straight through.
+def quantize(x: Tensor, levels: int = 256) -> Tensor:
+    """Round to the levels that a file can hold, 256 in one of 8 bits; gradients pass straight through.
 
     The only lossy step between downscaling and upscaling. The gradient is the identity through the
     clamp as well, so that a value outside [0, 1] can still be pulled back.
 
     Args:
         x: any shape; values outside [0, 1] are clamped.
+        levels: that a sample can have.
     Source: IRN (2005.05650), section 3.3.
     """
-    levels = (x.detach().clamp(0, 1) * 255).round() / 255
-    return x + (levels - x).detach() if x.requires_grad else levels
+    top = levels - 1
+    rounded = (x.detach().clamp(0, 1) * top).round() / top
+    return x + (rounded - x).detach() if x.requires_grad else rounded
 
 
 def full_precision(x: Tensor) -> torch.autocast:

@@ -15,14 +15,11 @@ from rescale.errors import RecordError, RescaleError, UsageError
 from rescale.images import Picture
 from rescale.kinds import Kind
 from rescale.models import Rescaling
-from rescale.tiles import tiled
+from rescale.tiles import HALO, tiled
 
 Size = tuple[int, int]
 TILE = 1024
 """HR pixels a side: the overlap costs little, and the features of one tile fit any machine."""
-HALO = 16
-"""LR pixels around a tile at most. Trained networks look less far than they could: with 12 already, tiles of 192
-HR pixels differ from the whole picture by one level in three of a million samples; the tests hold each model to it."""
 
 
 def load(model: str | Path = "irn-x4-small", *, device: str | torch.device | None = None) -> "Rescaler":

@@ -93,8 +93,8 @@ class State:
             "elapsed_s": self.elapsed_s,
             "best_db": self.best_db,
             "origin": self.origin,
+            "history": self.history,
         }
-        facts["history"] = self.history
         header = {"run": json.dumps({"recipe": self.recipe.model_dump(mode="json"), "data": data, **facts})}
         copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         publish(path, safetensors.torch.save(copies, header), overwrite=True)

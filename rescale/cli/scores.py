@@ -48,9 +48,7 @@ def evaluate(
     names = _all_models() if model == ["all"] else model or [DEFAULT_MODEL, "bicubic-x4"]
     rescalers = _told_apart([load(name, device=device) for name in names], names)
     how: dict[str, Any] = {"round_luma": round_luma, "lpips": _distances(lpips or [], rescalers[0].device)}
-    found = {folder: images.find(folder) if folder.exists() else [] for folder in folders}
-    if empty := [str(folder) for folder, files in found.items() if not files]:
-        raise InputError(f"expected folders with pictures, found none in {', '.join(empty)}")
+    found = _pictures(folders)
     for file in (file for files in found.values() for file in files):
         if grid:
             images.format_of(grid)
@@ -94,6 +92,16 @@ def models(as_json: Json = False) -> None:
     for name, entry in rows.items():
         typer.echo(f"{name:<16} x{entry.scale}  {entry.parameters:>9,} parameters  {entry.summary}")
         typer.echo("".join(f"{'':<16} {key}: {value}\n" for key, value in entry.scores.items()), nl=False)
+
+
+def _pictures(folders: list[Path]) -> dict[Path, list[Path]]:
+    """The files of each folder, of which none may be empty."""
+    from rescale import images
+
+    found = {folder: images.find(folder) if folder.exists() else [] for folder in folders}
+    if empty := [str(folder) for folder, files in found.items() if not files]:
+        raise InputError(f"expected folders with pictures, found none in {', '.join(empty)}")
+    return found
 
 
 def _shown(

@@ -45,8 +45,11 @@ def train(
     """Learn weights from folders of pictures; goes on where an earlier run stopped."""
     from dataclasses import asdict
 
+    from rescale import curve
     from rescale.train import train as learn
 
+    if not curve.is_available():
+        typer.echo("note: the curve needs one more package: pip install 'rescale[train]'", err=True)
     folder = run or Path("runs") / Path(recipe).stem
     use_threads(threads)
     reported = False
