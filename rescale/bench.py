@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from rescale.cells import MOST
 from rescale.ops import usable
 from rescale.recipe import Recipe
 from rescale.state import State
@@ -52,7 +53,7 @@ def _stepping(recipe: Recipe, layout: torch.memory_format, device: str) -> Calla
     usable(device)
     state = State.begin(recipe, device, layout=layout)
     learner = Loss(state.model, recipe, layout=layout)
-    small = recipe.crop // state.model.scale
+    small = recipe.crop // (state.model.scale or MOST)
     hr = torch.rand(recipe.batch, 3, recipe.crop, recipe.crop, device=device)
     bicubic = torch.rand(recipe.batch, 3, small, small, device=device)
     return lambda: state.descend(learner(hr, bicubic)[1])

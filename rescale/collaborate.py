@@ -79,7 +79,7 @@ def refine(
         report: is told how far it is.
     Returns: as `lr`.
     """
-    halo, scale = min(model.halo, HALO), model.scale
+    halo, scale = min(model.halo, HALO), _scale(model)
     tiles = list(plan((lr.shape[-2], lr.shape[-1]), SIDE, 2 * halo))
     bicubic = resample(hr, (lr.shape[-2], lr.shape[-1]))
     end = time.monotonic() + effort.seconds
@@ -162,7 +162,7 @@ def refine_hr(model: Rescaling, hr: Tensor, effort: Effort, *, levels: int = 256
         levels: that a sample of the file can have.
     Returns: (N, 3, h, w) on the levels of a file.
     """
-    bicubic = resample(hr, (hr.shape[-2] // model.scale, hr.shape[-1] // model.scale))
+    bicubic = resample(hr, (hr.shape[-2] // _scale(model), hr.shape[-1] // _scale(model)))
     goal = _Goal(hr, bicubic, levels)
 
     def see(changed: Tensor) -> tuple[Tensor, Tensor]:
@@ -243,3 +243,9 @@ def _descend(
 
 def _part_of(report: Report, done: int, among: int) -> Report:
     return lambda progress, gain: report((done + progress) / among, gain)
+
+
+def _scale(model: Rescaling) -> int:
+    if model.scale is None:
+        raise UsageError("expected a model with a scale of its own, got one that serves every scale")
+    return model.scale

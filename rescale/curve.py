@@ -1,11 +1,14 @@
-"""What a training run reported -> its learning curve, as a picture to look at."""
+"""Figures as pictures to look at: the curve of a training run, PSNR over the scales."""
 
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from rescale.evaluate import Scores
+from rescale.geometry import Geometry
 from rescale.images import publish
 
 
@@ -29,6 +32,27 @@ def draw(rows: Sequence[Mapping[str, Any]], target: Path, *, title: str) -> None
     right.plot(steps, [row["lr_db"] for row in rows], color="C1", label="small picture")
     left.grid(visible=True, alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2)
+    _publish(figure, target, overwrite=True)
+
+
+def draw_scales(rows: Sequence[Scores], target: Path, *, overwrite: bool = False) -> None:
+    """PSNR of restored pictures over the scale, a line for each model and set."""
+    from matplotlib.figure import Figure
+
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        scales = Geometry.of(row.scale[1:]).scales or (1.0, 1.0)
+        lines.setdefault(f"{row.model}, {row.set}", []).append((math.sqrt(math.prod(scales)), row.psnr_y))
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="scale", ylabel="restored, dB on Y")
+    for name, points in lines.items():
+        axes.plot(*zip(*sorted(points), strict=True), marker=".", label=name)
+    axes.grid(visible=True, alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2)
+    _publish(figure, target, overwrite=overwrite)
+
+
+def _publish(figure: Any, target: Path, *, overwrite: bool) -> None:
     out = BytesIO()
     figure.savefig(out, format="png", dpi=110)
-    publish(target, out.getvalue(), overwrite=True)
+    publish(target, out.getvalue(), overwrite=overwrite)

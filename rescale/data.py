@@ -24,7 +24,8 @@ class Pictures:
     The target is made from whole pictures, so that a crop's target is the crop of the target.
     """
 
-    scale: int
+    scale: int | None
+    """None for pairs of any scale, whose targets are made of each crop."""
     hr: list[Tensor]
     """(3, H, W) uint8, sides multiples of the scale."""
     bicubic: list[Tensor]
@@ -38,8 +39,10 @@ class Pictures:
         return list(accumulate(x.shape[1] * x.shape[2] for x in self.hr))
 
     @classmethod
-    def of(cls, files: Sequence[Path], hr: list[Tensor], scale: int) -> "Pictures":
+    def of(cls, files: Sequence[Path], hr: list[Tensor], scale: int | None) -> "Pictures":
         """The pictures of some files, already read."""
+        if scale is None:
+            return cls(scale, hr, [], digest(files))
         bicubic = [resample(from_bytes(x), (x.shape[1] // scale, x.shape[2] // scale)).half() for x in hr]
         return cls(scale, hr, bicubic, digest(files))
 
@@ -59,7 +62,29 @@ class Pictures:
         hr, bicubic = zip(*pairs, strict=True)
         return torch.stack(hr), torch.stack(bicubic)
 
+    def batch_of(
+        self,
+        size: int,
+        small: int,
+        scales: tuple[float, float],
+        generator: torch.Generator,
+        share: slice = slice(None),
+    ) -> tuple[Tensor, Tensor]:
+        """As `batch`, of any scale along each axis: `small` LR pixels a side, and HR crops of what that takes."""
+        height, width = (round(small * scale) for scale in scales)
+        draws = [torch.rand(6, generator=generator).tolist() for _ in range(size)]
+        hr = torch.stack([self._cut(height, width, draw) for draw in draws[share]])
+        return hr, resample(hr, (small, small))
+
+    def _cut(self, height: int, width: int, draw: Sequence[float]) -> Tensor:
+        hr = self.hr[bisect(self._areas, draw[0] * self._areas[-1])]
+        if draw[5] < 0.5:  # it will be transposed
+            height, width = width, height
+        top, left = int(draw[1] * (hr.shape[1] - height + 1)), int(draw[2] * (hr.shape[2] - width + 1))
+        return _turn(from_bytes(hr[:, top : top + height, left : left + width]), draw[3:])
+
     def _crop(self, crop: int, draw: Sequence[float]) -> tuple[Tensor, Tensor]:
+        assert self.scale is not None
         index = bisect(self._areas, draw[0] * self._areas[-1])
         hr, bicubic, small = self.hr[index], self.bicubic[index], crop // self.scale
         top = int(draw[1] * (bicubic.shape[1] - small + 1))
@@ -70,12 +95,12 @@ class Pictures:
         return _turn(hr, draw[3:]), _turn(bicubic, draw[3:])
 
 
-def load(folders: Sequence[Path], scale: int, *, least: int = 1) -> tuple[Pictures, Pictures]:
+def load(folders: Sequence[Path], scale: int | None, *, least: int = 1) -> tuple[Pictures, Pictures]:
     """All pictures of some folders as (training, validation); a folder given twice counts twice.
 
     Args:
         folders: read with all that is under them.
-        scale: HR sides are cropped to a multiple of it.
+        scale: HR sides are cropped to a multiple of it; None for pairs of any scale.
         least: pictures with a side under this are left out.
     Raises: UsageError where a folder is missing or fewer than two different pictures remain; InputError for one that
         cannot be read.
@@ -84,7 +109,7 @@ def load(folders: Sequence[Path], scale: int, *, least: int = 1) -> tuple[Pictur
         if not folder.exists():
             raise UsageError(f"{folder}: expected a folder of pictures, found nothing there")
     files = [file for folder in folders for file in find(folder)]
-    hr = {file: _read(file, scale) for file in dict.fromkeys(files)}
+    hr = {file: _read(file, scale or 1) for file in dict.fromkeys(files)}
     fit = [file for file in files if min(hr[file].shape[1:]) >= least]
     if len({file.name for file in fit}) < 2:
         where = ", ".join(map(str, folders))

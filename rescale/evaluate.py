@@ -1,7 +1,8 @@
 """A folder of pictures -> the table of the papers, with the protocol printed beside it.
 
-Protocol: the picture is cropped at the bottom and right to a multiple of the scale; the small picture is rounded
-to 8 bits; the restored one is rounded to 8 bits and loses `scale` pixels on each side; PSNR and SSIM on the luma
+Protocol: the picture is cropped at the bottom and right to a multiple of the scale, if that is whole; the small
+picture is rounded to 8 bits; the restored one is rounded to 8 bits and loses `scale` pixels on each side, rounded up
+(the larger of two); PSNR and SSIM on the luma
 of BT.601 in studio range, unrounded; means over pictures of each picture's own value. The small picture is
 compared with bicubic (a = -0.5, antialiased, symmetric edges) without loss of border. A grey picture is its own
 luma. Source: the released code of IRN (2005.05650). The bicubic rows that papers copy from each other are older:
@@ -12,27 +13,30 @@ import csv
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from rescale import images
+from rescale.cells import MOST
 from rescale.errors import InputError
+from rescale.geometry import Geometry
 from rescale.images import Picture, Pixels
 from rescale.metrics import psnr, ssim
 from rescale.ops import luma, quantize, shave
 from rescale.resample import resample
-from rescale.rescaler import Rescaler
+from rescale.rescaler import Rescaler, Scale
 
 PROTOCOL = (
-    "PSNR in dB / SSIM on Y (BT.601, studio range, {rounding}; grey is its own Y); HR cropped to a multiple of the "
-    "scale, restored picture rounded to 8 bits, border of `scale` pixels cut; LR rounded to 8 bits against 8-bit "
-    "bicubic (a = -0.5, antialiased, symmetric), no border cut; LPIPS on RGB "
-    "without that border; bits of the LR as PNG and seconds down and up, by HR pixels; mean of the pictures' own values"
+    "PSNR in dB / SSIM on Y (BT.601, studio range, {rounding}; grey is its own Y); HR cropped to a multiple of a "
+    "whole scale, restored picture rounded to 8 bits, border of `scale` pixels, rounded up, cut; LR rounded to 8 bits "
+    "against 8-bit bicubic (a = -0.5, antialiased, symmetric), no border cut; LPIPS on RGB without that border; "
+    "bits of the LR as PNG and seconds down and up, by HR pixels; mean of the pictures' own values"
 )
 
 
@@ -41,6 +45,8 @@ class Scores:
     """One picture through one model; PSNR in dB, infinite where nothing differs."""
 
     model: str
+    scale: str
+    """As x2.5, or x1.5x4 for that of the width and of the height."""
     set: str
     picture: str
     psnr_y: float
@@ -72,41 +78,68 @@ class Trial:
     """One picture that went through one model."""
 
     model: str
-    scale: int
+    scale: Geometry
     picture: Picture
-    """The original, cropped to a multiple of the scale."""
+    """The original, cropped to a multiple of a whole scale."""
     small: Picture
     restored: Picture
     elapsed_s: float
 
+    @property
+    def border(self) -> int:
+        """Pixels that the protocol cuts on each side."""
+        return _border(self.scale)
+
 
 def evaluate(
-    rescaler: Rescaler, folder: Path, *, round_luma: bool = False, lpips: Mapping[str, Distance] | None = None
+    rescaler: Rescaler,
+    folder: Path,
+    *,
+    scale: Scale | None = None,
+    round_luma: bool = False,
+    lpips: Mapping[str, Distance] | None = None,
 ) -> Iterator[Scores]:
-    """Score every picture of a folder, in the order of names; arguments as of `score`."""
+    """Score every picture of a folder, in the order of names; arguments as of `try_out` and `score`."""
     for file in images.find(folder):
-        trial = try_out(rescaler, images.read(file), file.stem)
+        trial = try_out(rescaler, images.read(file), file.stem, scale)
         yield score(trial, folder.name, file.stem, round_luma=round_luma, lpips=lpips)
 
 
-def try_out(rescaler: Rescaler, picture: Picture, name: str) -> Trial:
+def try_out(rescaler: Rescaler, picture: Picture, name: str, scale: Scale | None = None) -> Trial:
     """Down, to bytes, up, to bytes: what a user gets through files, without the files.
 
     Args:
         rescaler: the model.
         picture: its alpha is left out, and 16 bits are rounded to 8.
         name: for the error.
-    Raises: InputError for sides that the protocol's cut borders would use up.
+        scale: for a model that serves many.
+    Raises: InputError for sides that the protocol's cut borders would use up; UsageError for another scale.
     """
-    scale = rescaler.scale
-    height, width = (length // scale * scale for length in picture.size)
-    if min(height, width) <= 2 * scale:
-        raise InputError(f"{name}: expected sides above {2 * scale} pixels to score x{scale}, got {picture.size}")
-    picture = Picture(_as_bytes(picture.pixels[:height, :width]))
+    geometry = Geometry.of(scale if scale is not None else rescaler.scale or MOST)
+    picture = cropped(picture, geometry)
+    if min(picture.size) <= 2 * _border(geometry):
+        raise InputError(
+            f"{name}: expected sides above {2 * _border(geometry)} pixels to score {geometry}, got {picture.size}"
+        )
+    size = rescaler.small_size(picture.size, geometry)
     began = time.perf_counter()
-    small = rescaler.downscale_picture(picture)
-    restored = rescaler.upscale_picture(small, is_grey=picture.is_grey)
-    return Trial(rescaler.name, scale, picture, small, restored, time.perf_counter() - began)
+    small = rescaler.downscale_picture(picture, size)
+    restored = rescaler.upscale_picture(small, size=picture.size, is_grey=picture.is_grey)
+    return Trial(rescaler.name, geometry, picture, small, restored, time.perf_counter() - began)
+
+
+def cropped(picture: Picture, geometry: Geometry) -> Picture:
+    """What the protocol takes of a picture: 8 bits, sides that are multiples of the scales that are whole, no alpha."""
+    scales = geometry.scales or (1.0, 1.0)
+    height, width = (
+        length // int(scale) * int(scale) if scale == int(scale) else length
+        for length, scale in zip(picture.size, scales, strict=True)
+    )
+    return Picture(_as_bytes(picture.pixels[:height, :width]))
+
+
+def _border(geometry: Geometry) -> int:
+    return max(math.ceil(scale) for scale in geometry.scales or (1.0, 1.0))
 
 
 def score(
@@ -126,17 +159,18 @@ def score(
         round_luma: round Y to 8 bits, as in the older rows of the papers.
         lpips: distances of `perceptual.lpips` by trunk, for RGB without the border.
     """
-    picture, small, scale = trial.picture, trial.small, trial.scale
+    picture, small, border = trial.picture, trial.small, trial.border
 
     def y(x: Tensor) -> Tensor:
-        plane = (luma(x) * 255 - 16) / 219 if picture.is_grey else luma(x)  # full range: of grey, grey itself
+        plane = luma_of(x, picture)
         return quantize(plane) if round_luma else plane
 
-    lr, hr, restored = small.rgb, shave(picture.rgb, scale), shave(trial.restored.rgb, scale)
+    lr, hr, restored = small.rgb, shave(picture.rgb, border), shave(trial.restored.rgb, border)
     bicubic = quantize(resample(picture.rgb, small.size))
     pixels = picture.size[0] * picture.size[1]
     return Scores(
         model=trial.model,
+        scale=str(trial.scale),
         set=set_name,
         picture=name,
         psnr_y=psnr(y(restored), y(hr)).item(),
@@ -152,6 +186,11 @@ def score(
     )
 
 
+def luma_of(rgb: Tensor, picture: Picture) -> Tensor:
+    """The luma on which a picture is measured: studio range, but that of a grey one is grey itself."""
+    return (luma(rgb) * 255 - 16) / 219 if picture.is_grey else luma(rgb)
+
+
 def _as_bytes(pixels: Pixels) -> Pixels:
     """The protocol knows 8 bits only."""
     return pixels if pixels.dtype == np.uint8 else (pixels / 257).round().astype(np.uint8)
@@ -161,20 +200,21 @@ NUMBERS = tuple(field.name for field in fields(Scores) if field.type is float or
 
 
 def means(rows: Iterable[Scores]) -> list[Scores]:
-    """One row for each model and set, in order of appearance."""
-    groups: dict[tuple[str, str], list[Scores]] = {}
+    """One row for each model, scale and set, in order of appearance."""
+    groups: dict[tuple[str, str, str], list[Scores]] = {}
     for row in rows:
-        groups.setdefault((row.model, row.set), []).append(row)
-    return [
-        Scores(model, name, "mean", **{key: fmean(getattr(row, key) for row in group) for key in NUMBERS})
-        for (model, name), group in groups.items()
-    ]
+        groups.setdefault((row.model, row.scale, row.set), []).append(row)
+    return [replace(group[0], picture="mean", **_means(group)) for group in groups.values()]
+
+
+def _means(rows: Sequence[Scores]) -> dict[str, Any]:
+    return {key: fmean(getattr(row, key) for row in rows) for key in NUMBERS}
 
 
 def markdown(rows: Sequence[Scores]) -> str:
     """The table as Markdown."""
     columns = [
-        "model", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "LPIPS alex / vgg", "LR Y PSNR / SSIM",
+        "model", "scale", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "LPIPS alex / vgg", "LR Y PSNR / SSIM",
         "LR RGB PSNR", "LR bits / pixel", "s / MP",
     ]  # fmt: skip
     return "\n".join([line(columns), line(["---"] * len(columns)), *(line(_cells(row)) for row in rows)])
@@ -192,6 +232,7 @@ def table(rows: Sequence[Scores]) -> str:
 def _cells(r: Scores) -> list[str]:
     return [
         r.model,
+        r.scale,
         r.set,
         r.picture,
         f"{decibels(r.psnr_y)} / {r.ssim_y:.4f}",

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from rescale import images, record, weights
 from rescale.errors import RecordError, RefusedError, UsageError
+from rescale.geometry import Geometry
 from rescale.images import Picture
-from rescale.rescaler import Rescaler, load
+from rescale.rescaler import Rescaler, Scale, load
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ def downscale_file(
     source: Path,
     target: Path,
     *,
+    scale: Scale | None = None,
     overwrite: bool = False,
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
@@ -42,6 +44,7 @@ def downscale_file(
         rescaler: the model.
         source: any picture that `images.read` takes.
         target: PNG, WebP, AVIF, TIFF or JPEG; a lossy one costs quality, and the note says how much.
+        scale: how many times smaller, or to which size, see `Geometry`; the model's own scale without.
         overwrite: replace an existing target.
         quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
         max_pixels: refuse larger sources.
@@ -51,7 +54,7 @@ def downscale_file(
     format = carrier(target)
     check_target(source, target, overwrite=overwrite)
     original = images.read(source, max_pixels=max_pixels)
-    small = rescaler.downscale_picture(record.strip(original))
+    small = rescaler.downscale_picture(record.strip(original), rescaler.small_size(original.size, scale))
     stored = _as_stored(format, small, quality)
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
     carrying = record.embed(small, _describe(rescaler, stored, original), format)
@@ -65,7 +68,7 @@ def upscale_file(
     target: Path,
     *,
     model: str | None = None,
-    scale: int | None = None,
+    scale: float | None = None,
     device: str | None = None,
     force: bool = False,
     overwrite: bool = False,
@@ -78,7 +81,8 @@ def upscale_file(
         source: a picture that `downscale_file` wrote, or any other.
         target: its suffix decides the format.
         model: restore with this model; without a record, to exactly its scale times the size.
-        scale: super-resolution by this factor of a picture that is then taken as an ordinary one.
+        scale: super-resolution by this factor of a picture that is then taken as an ordinary one; with a model that
+            serves every scale, the one to restore by.
         device: where to run.
         force: restore even though the record does not fit the pixels or the model, or is damaged.
         overwrite: replace an existing target.
@@ -91,23 +95,22 @@ def upscale_file(
     small = images.read(source, max_pixels=max_pixels)
     found, notes = _find_record(small, model, scale, force)
     rescaler = _loaded(model or (found.model if found else _enlarger(scale)), device)
-    if scale not in (None, rescaler.scale):
-        raise UsageError(f"{rescaler.name} works at x{rescaler.scale}, got --scale {scale}")
     bare, size = record.strip(small), None
     if found is not None:
         notes += _check(found, small, rescaler, force)
         if found.pixels == record.digest(small):
             bare = _like(bare, is_grey=found.grey and not rescaler.model.hides_detail, has_alpha=found.alpha)
-        size = found.size if rescaler.small_size(found.size) == small.size else None
-    _check_result(size or (small.size[0] * rescaler.scale, small.size[1] * rescaler.scale), max_pixels)
+        size = found.size if rescaler.fits(found.size, small.size) else None
+    size = size or rescaler.full_size(small.size, scale)
+    _check_result(size, max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
     lost = images.write(target, large, overwrite=overwrite, quality=quality)
     return Done(source, target, rescaler.name, large.size, (*small.notes, *notes, *lost))
 
 
-def small_name(source: Path, scale: int) -> str:
-    """photo.jpg -> photo.x4.png"""
-    return f"{source.stem}.x{scale}.png"
+def small_name(source: Path, scale: Geometry) -> str:
+    """photo.jpg -> photo.x4.png or photo.800x600.png"""
+    return f"{source.stem}.{scale}.png"
 
 
 def large_name(source: Path, *, is_restored: bool) -> str:
@@ -125,17 +128,23 @@ def _shipped(model: str, device: str | None) -> Rescaler:
     return load(model, device=device)
 
 
-def _enlarger(scale: int | None) -> str:
+def downscaler(scale: Geometry) -> str:
+    """The model for pictures made small by a scale: one that has just this as its own, else one that serves all."""
+    made = {(entry.scale, entry.scale): name for name, entry in weights.manifest().items() if entry.model == "irn"}
+    return made.get(scale.scales, "iarn-small")  # type: ignore[arg-type]
+
+
+def _enlarger(scale: float | None) -> str:
     """The model for super-resolution by a factor."""
-    made = {entry.scale: name for name, entry in reversed(weights.manifest().items()) if entry.model == "espcn"}
-    if scale not in made:
+    made = {entry.scale or 0: name for name, entry in weights.manifest().items() if entry.model == "espcn"}
+    if scale is None or scale not in made:
         known = ", ".join(map(str, sorted(made))) or "a model that comes with the package (there is none)"
-        raise UsageError(f"expected a super-resolution scale of {known}, got {scale}")
-    return made[scale]
+        raise UsageError(f"expected a super-resolution scale of {known}, got {scale:g}")
+    return made[int(scale)]
 
 
 def _find_record(
-    small: Picture, model: str | None, scale: int | None, force: bool
+    small: Picture, model: str | None, scale: float | None, force: bool
 ) -> tuple[record.Record | None, list[str]]:
     """What to restore by, None for a picture to be taken as an ordinary one; and what the user should know."""
     if scale is not None:
@@ -164,7 +173,7 @@ def _find_record(
 
 def _comes_with_us(model: str) -> bool:
     """Whether a record may name it: never a file, wherever that lies."""
-    return model in weights.manifest() or re.fullmatch(r"bicubic-x[2-9]", model) is not None
+    return model in weights.manifest() or re.fullmatch(r"bicubic(-x[2-9])?", model) is not None
 
 
 def _check(found: record.Record, small: Picture, rescaler: Rescaler, force: bool) -> list[str]:

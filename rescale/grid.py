@@ -34,7 +34,9 @@ class Grid:
             self.places[key] = slice(top, top + SIDE), slice(left, left + SIDE)
             self.rows[key] = {"": _cell(original, self.places[key], name)}
         score = decibels(psnr(trial.restored.rgb, trial.picture.rgb).item())
-        self.rows[key][trial.model] = _cell(trial.restored, self.places[key], f"{trial.model}\n{score} dB RGB")
+        self.rows[key][f"{trial.model} {trial.scale}"] = _cell(
+            trial.restored, self.places[key], f"{trial.model} {trial.scale}\n{score} dB RGB"
+        )
 
     def picture(self) -> Picture:
         """The whole as one picture."""

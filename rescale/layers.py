@@ -1,6 +1,8 @@
 """The parts that networks are built from; what can be undone has its `inverse` beside its `forward`."""
 
+import math
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -19,27 +21,48 @@ class SubPixelConv(nn.Module):
     Args:
         channels: of the input.
         out: channels of the result.
-        scale: s, the side of the cell that the s² channels of each output channel fill.
+        scale: s, the side of the cell that the s² channels of each output channel fill; or its height and width.
         kernel_size: odd; padded so that the size stays.
         bias: whether the convolution adds a bias.
     Source: ESPCN (1609.05158), section 2.2.
     """
 
-    def __init__(self, channels: int, out: int, scale: int, *, kernel_size: int = 1, bias: bool = True) -> None:
+    def __init__(
+        self, channels: int, out: int, scale: int | tuple[int, int], *, kernel_size: int = 1, bias: bool = True
+    ) -> None:
         super().__init__()
-        self.scale = scale
-        self.conv = nn.Conv2d(channels, out * scale**2, kernel_size, padding=kernel_size // 2, bias=bias)
+        self.cell = (scale, scale) if isinstance(scale, int) else scale
+        self.conv = nn.Conv2d(channels, out * math.prod(self.cell), kernel_size, padding=kernel_size // 2, bias=bias)
 
     @classmethod
-    def fixed(cls, weight: Tensor, scale: int) -> "SubPixelConv":
+    def fixed(cls, weight: Tensor, scale: int | tuple[int, int]) -> "SubPixelConv":
         """One whose kernel (out·s², channels, k, k) is a constant: no parameter, nothing in the weight file."""
-        layer = cls(weight.shape[1], weight.shape[0] // scale**2, scale, kernel_size=weight.shape[-1], bias=False)
+        cell = scale**2 if isinstance(scale, int) else math.prod(scale)
+        layer = cls(weight.shape[1], weight.shape[0] // cell, scale, kernel_size=weight.shape[-1], bias=False)
         del layer.conv.weight
         layer.conv.register_buffer("weight", weight, persistent=False)
         return layer
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.conv(x), self.scale)
+        return shuffle(self.conv(x), self.cell)
+
+
+def shuffle(x: Tensor, cell: tuple[int, int]) -> Tensor:
+    """(N, C·a·b, H, W) -> (N, C, a·H, b·W): torch's pixel shuffle, also for cells that are not square."""
+    (a, b), (n, _, height, width) = cell, x.shape
+    if a == b:
+        return F.pixel_shuffle(x, a)
+    return x.view(n, -1, a, b, height, width).permute(0, 1, 4, 2, 5, 3).reshape(n, -1, a * height, b * width)
+
+
+def unshuffle(x: Tensor, cell: tuple[int, int]) -> Tensor:
+    """The opposite of `shuffle`."""
+    a, b = cell
+    if a == b:
+        return F.pixel_unshuffle(x, a)
+    n, _, height, width = x.shape
+    parts = x.reshape(n, -1, height // a, a, width // b, b)
+    return parts.permute(0, 1, 3, 5, 2, 4).reshape(n, -1, height // a, width // b)
 
 
 class Haar(nn.Module):
@@ -68,6 +91,41 @@ class Haar(nn.Module):
             return self.merge(y)
 
 
+class Cosines(nn.Module):
+    """Turn each cell of pixels into cosines of half a period and less: means of all channels first, then the rest.
+
+    `(N, C, a·H, b·W) <-> (N, a·b·C, H, W)`; the cosine of i half periods down and j across is band i·b + j. All bands
+    weigh alike, and the first is itself a picture; with cells of 2x2 this is `Haar`. The way back is a sub-pixel
+    convolution.
+
+    Args:
+        channels: C.
+        cell: a, b: height and width of a cell.
+    """
+
+    def __init__(self, channels: int, cell: tuple[int, int]) -> None:
+        super().__init__()
+        self.cell = cell
+        bands = torch.kron(*(_cosines(n) for n in cell))  # (band, pixel), orthogonal
+        merge = torch.einsum("bp,cd->cpbd", bands, torch.eye(channels)).flatten(0, 1).flatten(1, 2)
+        self.merge = SubPixelConv.fixed(merge[..., None, None], cell)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with full_precision(x):
+            split = self.merge.conv.weight.transpose(0, 1) / math.prod(self.cell)
+            return F.conv2d(unshuffle(x, self.cell), split)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        with full_precision(y):
+            return self.merge(y)
+
+
+def _cosines(n: int) -> Tensor:
+    """(n, n) of orthogonal rows: ones, then cosines of half a period more each, all of mean square one."""
+    k, j = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64) + 0.5
+    return (torch.cos(math.pi * k * j / n) * torch.where(k == 0, 1.0, math.sqrt(2))).float()
+
+
 class Dense(nn.Module):
     """Convolutions of which each sees the input and all earlier results; the last one is linear and starts at zero.
 
@@ -79,10 +137,13 @@ class Dense(nn.Module):
         growth: channels that each hidden convolution adds.
         depth: number of convolutions, the last one included.
         gain: of the initial hidden weights; 0.1 in the released code, 1 learns faster in short runs.
+        code: numbers that say what the input is, and move the biases of the hidden convolutions; ours.
     Source: IRN (2005.05650), section 3.2; initialisation as in the released code.
     """
 
-    def __init__(self, channels: int, out: int, *, growth: int = 32, depth: int = 5, gain: float = 0.1) -> None:
+    def __init__(
+        self, channels: int, out: int, *, growth: int = 32, depth: int = 5, gain: float = 0.1, code: int = 0
+    ) -> None:
         super().__init__()
         widths = [channels + growth * k for k in range(depth)]
         outs = [growth] * (depth - 1) + [out]
@@ -93,14 +154,33 @@ class Dense(nn.Module):
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.convs[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.convs[-1].bias)  # type: ignore[arg-type]
+        self.encode = nn.Linear(code, growth * (depth - 1), bias=False) if code else None
+        if self.encode:
+            nn.init.zeros_(self.encode.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        *hidden, last = self.convs
+    def forward(
+        self, x: Tensor, *, inputs: Tensor | None = None, outputs: Tensor | None = None, code: Tensor | None = None
+    ) -> Tensor:
+        """x (N, C, H, W) -> (N, out, H, W); `inputs` and `outputs` say which channels, where those are not all."""
+        *hidden, last = (cast(nn.Conv2d, conv) for conv in self.convs)
+        moves = self.encode(code).chunk(len(hidden)) if self.encode else [0.0] * len(hidden)
         features = x
-        for conv in hidden:
-            new = self.activation(conv(features))
+        for conv, move in zip(hidden, moves, strict=True):
+            bias = cast(Tensor, conv.bias) + move
+            new = self.activation(F.conv2d(features, _seen(conv.weight, features, inputs), bias, padding=1))
             features = torch.cat([features.to(new.dtype), new], dim=1)
-        return last(features).to(x.dtype)  # under autocast only the convolutions are half as wide
+        weight, bias = _seen(last.weight, features, inputs), cast(Tensor, last.bias)
+        if outputs is not None:
+            weight, bias = weight[outputs], bias[outputs]
+        return F.conv2d(features, weight, bias, padding=1).to(x.dtype)  # autocast is for the convolutions only
+
+
+def _seen(weight: Tensor, x: Tensor, inputs: Tensor | None) -> Tensor:
+    """The part of a kernel that sees the `inputs` and what was made of them."""
+    if inputs is None:
+        return weight
+    made = torch.arange(weight.shape[1] - x.shape[1] + len(inputs), weight.shape[1], device=x.device)
+    return weight[:, torch.cat([inputs, made])]
 
 
 class Coupling(nn.Module):
@@ -117,34 +197,47 @@ class Coupling(nn.Module):
         depth: of the dense sub-networks.
         gain: of their initial hidden weights.
         shared: let one sub-network make both ρ and η (ours, a quarter faster; the paper has two).
+        code: see `Dense`.
     Source: IRN (2005.05650), equations 5 to 7.
     """
 
     def __init__(
-        self, sizes: tuple[int, int], *, growth: int, depth: int, gain: float = 0.1, shared: bool = False
+        self,
+        sizes: tuple[int, int],
+        *,
+        growth: int,
+        depth: int,
+        gain: float = 0.1,
+        shared: bool = False,
+        code: int = 0,
     ) -> None:
         super().__init__()
         low, detail = sizes
         self.sizes = sizes
-        dense = partial(Dense, growth=growth, depth=depth, gain=gain)
+        dense = partial(Dense, growth=growth, depth=depth, gain=gain, code=code)
         self.to_low = dense(detail, low)
         outs = [2 * detail] if shared else [detail, detail]
         self.to_detail = nn.ModuleList(dense(low, out) for out in outs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        low, detail = x.split(self.sizes, dim=1)
-        low = low + self.to_low(detail)
-        scale, shift = self._scale_and_shift(low)
+    def forward(self, x: Tensor, chosen: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+        """`chosen` are the channels of the detail that are there, where those are not all; `code` is as in `Dense`."""
+        low, detail = x.tensor_split([self.sizes[0]], dim=1)
+        low = low + self.to_low(detail, inputs=chosen, code=code)
+        scale, shift = self._scale_and_shift(low, chosen, code)
         return torch.cat([low, detail * scale.exp() + shift], dim=1)
 
-    def inverse(self, y: Tensor) -> Tensor:
-        low, detail = y.split(self.sizes, dim=1)
-        scale, shift = self._scale_and_shift(low)
+    def inverse(self, y: Tensor, chosen: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+        low, detail = y.tensor_split([self.sizes[0]], dim=1)
+        scale, shift = self._scale_and_shift(low, chosen, code)
         detail = (detail - shift) * (-scale).exp()
-        return torch.cat([low - self.to_low(detail), detail], dim=1)
+        return torch.cat([low - self.to_low(detail, inputs=chosen, code=code), detail], dim=1)
 
-    def _scale_and_shift(self, low: Tensor) -> tuple[Tensor, Tensor]:
-        scale, shift = torch.cat([net(low) for net in self.to_detail], dim=1).chunk(2, dim=1)
+    def _scale_and_shift(self, low: Tensor, chosen: Tensor | None, code: Tensor | None) -> tuple[Tensor, Tensor]:
+        outputs = chosen
+        if chosen is not None and len(self.to_detail) == 1:
+            outputs = torch.cat([chosen, chosen + self.sizes[1]])
+        made = [net(low, outputs=outputs, code=code) for net in self.to_detail]
+        scale, shift = torch.cat(made, dim=1).chunk(2, dim=1)
         return torch.tanh(scale / 2), shift
 
 

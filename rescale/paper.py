@@ -2,13 +2,14 @@
 
 import math
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from rescale.evaluate import Scores, decibels, line
+from rescale.geometry import Geometry
 
 _SAME = {"BSD100": "B100", "DIV2K_valid_HR": "DIV2K"}
 
@@ -18,7 +19,8 @@ class Method:
     """A row: what a method reaches on each set."""
 
     name: str
-    scale: int
+    scale: str
+    """As x2.5."""
     parameters: int
     scores: dict[str, str]
     """By set: PSNR in dB / SSIM on Y."""
@@ -29,7 +31,7 @@ class Method:
 
 class _Row(BaseModel):
     method: str
-    scale: int
+    scale: float
     parameters: int
     scores: dict[str, str]
 
@@ -43,17 +45,18 @@ def published() -> list[Method]:
     """The rows of `published.toml`."""
     content = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))
     return [
-        Method(row.method, row.scale, row.parameters, row.scores, {}, source.cite)
+        Method(row.method, f"x{row.scale:g}", row.parameters, row.scores, {}, source.cite)
         for source in map(_Source.model_validate, content["source"])
         for row in source.row
     ]
 
 
-def measured(means: Iterable[Scores], sizes: dict[str, tuple[int, int]]) -> list[Method]:
-    """Our means as rows; `sizes` gives scale and parameters of each model by its name."""
-    rows: dict[str, Method] = {}
+def measured(means: Iterable[Scores], parameters: Mapping[str, int]) -> list[Method]:
+    """Our means as rows; `parameters` gives the count of each model by its name."""
+    rows: dict[tuple[str, str], Method] = {}
     for mean in means:
-        row = rows.setdefault(mean.model, Method(mean.model, *sizes[mean.model], {}, {}))
+        new = Method(mean.model, mean.scale, parameters[mean.model], {}, {})
+        row = rows.setdefault((mean.model, mean.scale), new)
         row.scores[mean.set] = f"{decibels(mean.psnr_y)} / {mean.ssim_y:.4f}"
         row.lr[mean.set] = decibels(mean.lr_psnr_y)
     return list(rows.values())
@@ -65,7 +68,7 @@ def markdown(ours: Sequence[Method]) -> str:
     scales = {row.scale for row in ours}
     theirs = [row for row in published() if row.scale in scales and any(_on(row, name) for name in sets)]
     leading = next((name for name in sets if any(_on(row, name) for row in theirs)), sets[0])
-    rows = sorted([*ours, *theirs], key=lambda row: (row.scale, _first_number(_on(row, leading))))
+    rows = sorted([*ours, *theirs], key=lambda row: (_area(row.scale), _first_number(_on(row, leading))))
     columns = ["scale", "model", "parameters", *sets, f"small picture against bicubic, {' / '.join(sets)}"]
     body = [line(_cells(row, sets)) for row in rows]
     cites = sorted({f"Published rows: {row.cite}." for row in theirs})
@@ -76,7 +79,11 @@ def _cells(row: Method, sets: Sequence[str]) -> list[str]:
     name = f"{row.name}, published" if row.cite else f"`{row.name}`"
     small = " / ".join(row.lr.get(name, "-") for name in sets) if row.lr else "not stated"
     count = f"{row.parameters:,}" if row.parameters else "-"
-    return [f"x{row.scale}", name, count, *(_on(row, name) or "-" for name in sets), small]
+    return [row.scale, name, count, *(_on(row, name) or "-" for name in sets), small]
+
+
+def _area(scale: str) -> float:
+    return math.prod(Geometry.of(scale[1:]).scales or ())
 
 
 def _on(row: Method, name: str) -> str:

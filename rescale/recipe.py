@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rescale.cells import MOST
 from rescale.errors import UsageError
 from rescale.models import Rescaling, build
 
@@ -30,6 +31,27 @@ class AdversaryRecipe(BaseModel):
     """Steps in which only the critic learns."""
 
 
+class ScalesRecipe(BaseModel):
+    """Which scales a model of any scale learns; one pair a batch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    least: float = Field(1.1, gt=1, le=MOST)
+    most: float = Field(4.0, gt=1, le=MOST)
+    step: float = Field(0.1, gt=0)
+    power: float = Field(2.0, ge=0)
+    """How much more often large scales come: by this power of the scale."""
+    asymmetric: float = Field(0.25, ge=0, le=1)
+    """Share of the batches whose two axes have scales of their own."""
+
+    def draw(self, generator: torch.Generator) -> tuple[float, float]:
+        """The scales of the rows and of the columns. Source of the rule: AIDN's code (2201.12576)."""
+        known = torch.arange(self.least, self.most + self.step / 2, self.step, dtype=torch.float64)
+        pair = known[torch.multinomial(known**self.power, 2, replacement=True, generator=generator)].tolist()
+        is_pair = torch.rand(1, generator=generator).item() < self.asymmetric
+        return (pair[0], pair[1]) if is_pair else (pair[0], pair[0])
+
+
 class Recipe(BaseModel):
     """What to learn and how; unknown keys are refused."""
 
@@ -44,7 +66,10 @@ class Recipe(BaseModel):
     steps: int = Field(gt=0)
     batch: int = Field(8, gt=0)
     crop: int = Field(96, gt=0)
-    """Side of an HR crop in pixels; a multiple of the scale."""
+    """Side of an HR crop in pixels; a multiple of the scale. With scales to draw, of a crop at x4: the small side is a
+    quarter of it at all scales."""
+    scales: ScalesRecipe | None = None
+    """For a model of any scale, and only for one."""
     lr: float = Field(1e-3, gt=0, le=1e4)
     """Peak learning rate."""
     schedule: Literal["cosine", "halving"] = "cosine"
@@ -63,6 +88,8 @@ class Recipe(BaseModel):
     """Decay of the averaged weights, which are the ones validated and kept; 0 keeps the weights themselves."""
     bfloat16: bool = False
     """Convolutions in bfloat16; couplings stay in float32."""
+    bfloat16_above: float = Field(0.0, ge=0)
+    """Smaller scales need the low bits, and stay in float32 altogether."""
     adversary: AdversaryRecipe | None = None
     """What makes restored pictures look real, if anything does."""
     validate_every: int = Field(500, gt=0)
@@ -120,14 +147,15 @@ class Recipe(BaseModel):
     def build(self) -> Rescaling:
         """The untrained network. Raises: UsageError for a model or a config that cannot be."""
         model = build(self.model, self.config)
-        if self.crop % model.multiple:
-            raise UsageError(f"crop: expected a multiple of {model.multiple}, got {self.crop}")
+        if (model.scale is None) != (self.scales is not None):
+            raise UsageError("scales: expected them for a model of any scale, and only for one")
+        multiple = model.multiple if model.scale else MOST
+        if self.crop % multiple:
+            raise UsageError(f"crop: expected a multiple of {multiple}, got {self.crop}")
         if not model.parameter_count:
             raise UsageError(f"model: {self.model} has nothing to learn")
-        side = 2 * model.multiple
-        _, terms = model.terms(
-            torch.zeros(1, 3, side, side), torch.zeros(1, 3, side // model.scale, side // model.scale)
-        )
+        side, small = 2 * multiple, 2 * multiple // (model.scale or MOST)
+        _, terms = model.terms(torch.zeros(1, 3, side, side), torch.zeros(1, 3, small, small))
         if not self.loss or not self.loss.keys() <= terms.keys():
             raise UsageError(f"loss: expected some of {', '.join(terms)}, got {', '.join(self.loss) or 'none'}")
         return model

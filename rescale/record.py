@@ -43,6 +43,8 @@ class Record(BaseModel):
     """First 16 hex digits of the SHA-256 of the weight file."""
     size: tuple[Side, Side]
     """Height and width of the original."""
+    small: tuple[Side, Side] | None = None
+    """Height and width of the LR; records of rescale 0.1 leave it out."""
     depth: Literal[8, 16] = 8
     grey: bool = False
     alpha: bool = False

@@ -10,6 +10,7 @@ from rescale import weights
 from rescale.evaluate import decibels, evaluate, means
 from rescale.images import publish
 from rescale.rescaler import Rescaler
+from rescale.train import VALIDATED
 from rescale.weights import Entry
 
 
@@ -23,8 +24,15 @@ def release(name: str, file: Path, sets: Sequence[Path], summary: str) -> Entry:
         summary: a few words for `rescale models`.
     """
     trained = weights.load(file)
-    rows = means(row for folder in sets for row in evaluate(Rescaler(trained), folder))
-    scores = {r.set: f"{r.psnr_y:.2f} / {r.ssim_y:.4f}, LR {decibels(r.lr_psnr_y)}" for r in rows}
+    rescaler = Rescaler(trained)
+    scales = [rescaler.scale] if rescaler.scale else list(VALIDATED)
+    rows = means(row for folder in sets for scale in scales for row in evaluate(rescaler, folder, scale=scale))
+    scores = {
+        r.set
+        if rescaler.scale
+        else f"{r.set} {r.scale}": f"{r.psnr_y:.2f} / {r.ssim_y:.4f}, LR {decibels(r.lr_psnr_y)}"
+        for r in rows
+    }
     target = weights.folder() / f"{name}.safetensors"
     facts = {key: trained.header[key] for key in ("recipe", "steps", "data", "origin") if key in trained.header}
     weights.save(target, trained.model, **facts, scores=trained.header["scores"] | scores)
@@ -34,10 +42,10 @@ def release(name: str, file: Path, sets: Sequence[Path], summary: str) -> Entry:
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
         model=trained.header["model"],
-        scale=trained.model.scale,
         parameters=trained.model.parameter_count,
         summary=summary,
         scores=scores,
+        scale=trained.model.scale,
     )
     rows_of_all = weights.manifest() | {name: entry}
     text = "\n".join(_section(key, rows_of_all[key]) for key in sorted(rows_of_all))
@@ -55,4 +63,4 @@ def _section(name: str, entry: Entry) -> str:
 
 
 def _lines(row: dict[str, object]) -> list[str]:
-    return [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in row.items()]
+    return [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in row.items() if value is not None]

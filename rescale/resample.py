@@ -12,13 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rescale.bands import CHUNK, Bands
 from rescale.errors import UsageError
 from rescale.ops import full_precision
 
 Kernel = Literal["cubic", "lanczos3", "linear", "box"]
 Edges = Literal["symmetric", "replicate", "cut"]
 _RADIUS = {"cubic": 2.0, "lanczos3": 3.0, "linear": 1.0, "box": 0.5}
-_CHUNK = 128  # output rows a product: the matrices are banded, so short chunks skip nearly all zeros
 
 
 def resample(
@@ -47,9 +47,9 @@ def resample(
     height, width = size
     with full_precision(x):
         if height != x.shape[-2]:
-            x = _along_rows(x, _bands(x.shape[-2], height, kernel, edges, antialias))
+            x = _bands(x.shape[-2], height, kernel, edges, antialias).down(x, 0, height)
         if width != x.shape[-1]:
-            x = _along_columns(x, _bands(x.shape[-1], width, kernel, edges, antialias))
+            x = _bands(x.shape[-1], width, kernel, edges, antialias).across(x, 0, width)
     return x
 
 
@@ -57,17 +57,34 @@ def matrix(
     length: int, size: int, *, kernel: Kernel = "cubic", edges: Edges = "symmetric", antialias: bool = True
 ) -> Tensor:
     """The (size, length) float64 matrix that resamples one axis; every row sums to one."""
+    first, rows = chunk(length, size, 0, size, kernel=kernel, edges=edges, antialias=antialias)
+    return torch.nn.functional.pad(rows, (first, length - first - rows.shape[1]))
+
+
+def chunk(
+    length: int,
+    size: int,
+    start: int,
+    stop: int,
+    *,
+    kernel: Kernel = "cubic",
+    edges: Edges = "symmetric",
+    antialias: bool = True,
+) -> tuple[int, Tensor]:
+    """Rows `start` .. `stop` of `matrix`: the first column that they read, and all that they read from there on."""
     scale = size / length
     stretch = max(1.0, 1 / scale) if antialias else 1.0
     radius = _RADIUS[kernel] * stretch
-    centre = (torch.arange(size, dtype=torch.float64) + 0.5) / scale - 0.5
-    first = torch.floor(centre - radius).long()
-    taps = first[:, None] + torch.arange(math.ceil(2 * radius) + 2)
+    centre = (torch.arange(start, stop, dtype=torch.float64) + 0.5) / scale - 0.5
+    taps = torch.floor(centre - radius).long()[:, None] + torch.arange(math.ceil(2 * radius) + 2)
     weight = _evaluate(kernel, (taps - centre[:, None]) / stretch)
     if edges == "cut":
         weight = weight * ((taps >= 0) & (taps < length))
     weight = weight / weight.sum(dim=1, keepdim=True)
-    return torch.zeros(size, length, dtype=torch.float64).scatter_add_(1, _fold(taps, length, edges), weight)
+    taps = _fold(taps, length, edges)
+    first, last = int(taps.min()), int(taps.max())
+    rows = torch.zeros(stop - start, last + 1 - first, dtype=torch.float64)
+    return first, rows.scatter_add_(1, taps - first, weight)
 
 
 def _fold(taps: Tensor, length: int, edges: Edges) -> Tensor:
@@ -92,19 +109,8 @@ def _evaluate(kernel: Kernel, x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _bands(length: int, size: int, kernel: Kernel, edges: Edges, antialias: bool) -> list[tuple[int, Tensor]]:
-    """The matrix cut into chunks of rows, each with the columns that it uses: (first column, weights)."""
-    bands = []
-    for rows in matrix(length, size, kernel=kernel, edges=edges, antialias=antialias).split(_CHUNK):
-        used = rows.abs().sum(dim=0).nonzero()
-        first, last = int(used[0]), int(used[-1]) + 1
-        bands.append((first, rows[:, first:last].contiguous()))
-    return bands
-
-
-def _along_rows(x: Tensor, bands: list[tuple[int, Tensor]]) -> Tensor:
-    return torch.cat([w.to(x) @ x[..., at : at + w.shape[1], :] for at, w in bands], dim=-2)
-
-
-def _along_columns(x: Tensor, bands: list[tuple[int, Tensor]]) -> Tensor:
-    return torch.cat([x[..., at : at + w.shape[1]] @ w.to(x).T for at, w in bands], dim=-1)
+def _bands(length: int, size: int, kernel: Kernel, edges: Edges, antialias: bool) -> Bands:
+    return Bands.of(
+        chunk(length, size, start, min(start + CHUNK, size), kernel=kernel, edges=edges, antialias=antialias)
+        for start in range(0, size, CHUNK)
+    )

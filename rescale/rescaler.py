@@ -1,6 +1,6 @@
 """The inference object: pictures in, pictures of the same kind out; check, pad, tile, call, clamp, crop."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rescale import alpha, kinds, ops, record, weights
+from rescale.cells import MOST, Grids
 from rescale.errors import RecordError, RescaleError, UsageError
+from rescale.geometry import Geometry
 from rescale.images import Picture
 from rescale.kinds import Kind
 from rescale.models import Rescaling
-from rescale.tiles import HALO, tiled
+from rescale.tiles import Piece, Size, tiled
 
-Size = tuple[int, int]
+Scale = float | Sequence[float] | str | Geometry
+"""2.7, or (1.5, 2.5) of height and width, or the words of `rescale down --scale`."""
 TILE = 1024
 """HR pixels a side: the overlap costs little, and the features of one tile fit any machine."""
 
@@ -52,14 +55,38 @@ class Rescaler:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
-    def scale(self) -> int:
+    def scale(self) -> int | None:
+        """The model's own scale; None if it serves all from 1 to 4."""
         return self.model.scale
 
-    def small_size(self, size: Size) -> Size:
-        """The size (height, width) of the small picture: rounded up, so that it covers the original."""
-        return -(-size[0] // self.scale), -(-size[1] // self.scale)
+    def small_size(self, full: Size, scale: Scale | None = None) -> Size:
+        """The size (height, width) of the small picture of one of `full`: rounded up, so that it covers the original.
 
-    def downscale(self, image: Kind, *, scale: float | None = None, size: Size | None = None) -> Kind:
+        Raises: UsageError for a scale that this model does not serve, or none where it serves many.
+        """
+        if scale is None and self.scale is None:
+            raise UsageError(f"{self.name} serves every scale from 1 to {MOST}, and needs to be given one")
+        geometry = self.check(scale if scale is not None else float(self.scale or MOST))
+        size = geometry.small_size(full)
+        if self.scale is None:
+            _served(full, size, self.name)
+        elif _shrunk(full, self.scale) != size:
+            raise UsageError(f"{self.name} makes {_by(_shrunk(full, self.scale))} of {_by(full)}, got {_by(size)}")
+        return size
+
+    def check(self, scale: Scale) -> Geometry:
+        """What was asked for, in one form. Raises: UsageError where this model does not serve it for any picture."""
+        geometry = Geometry.of(scale)
+        if geometry.scales and self.scale and geometry.scales != (self.scale, self.scale):
+            raise UsageError(f"{self.name} works at x{self.scale}, got {geometry}; `rescale models` lists the others")
+        if geometry.scales and not self.scale and max(geometry.scales) > MOST:
+            raise UsageError(
+                f"{self.name} serves scales up to {MOST} along each axis, got {geometry}; beyond, a restored picture "
+                "would be mostly invention"
+            )
+        return geometry
+
+    def downscale(self, image: Kind, *, scale: Scale | None = None, size: Size | None = None) -> Kind:
         """The small picture, its values already those that an 8-bit file can hold (16-bit, for 16-bit input).
 
         A Pillow result carries its record in `info["rescale"]`, so that `upscale` finds the exact size; Pillow's own
@@ -67,56 +94,54 @@ class Rescaler:
 
         Args:
             image: see the class.
-            scale: if given, must be the model's.
-            size: (height, width) of the result; if given, must be what the model makes.
+            scale: how many times smaller; may be left out where the model has a scale of its own.
+            size: (height, width) of the result, instead of a scale.
         Raises: UsageError for a scale or size that this model does not make, or another kind of picture.
         """
-        self._check_scale(scale)
         if not kinds.is_levels(image):
             x = kinds.to_batch(image)
-            self._check_small(size, _size(x))
-            y = ops.quantize(self._run(x, self._down(_size(x))))
+            y = ops.quantize(self._run(x, self._down(_size(x), self._small(_size(x), scale, size))))
             return kinds.from_batch(y, image, is_grey=kinds.is_grey(image) and not self.model.hides_detail)
         picture = kinds.to_picture(image)
-        self._check_small(size, picture.size)
-        small = self.downscale_picture(picture)
+        small = self.downscale_picture(picture, self._small(picture.size, scale, size))
         said = self.describe(small, picture).model_dump_json()
         return kinds.with_info(kinds.from_picture(small, image), record.KEY, said)
 
     def upscale(
-        self, image: Kind, *, scale: float | None = None, size: Size | None = None, grey: bool | None = None
+        self, image: Kind, *, scale: Scale | None = None, size: Size | None = None, grey: bool | None = None
     ) -> Kind:
         """The large picture: the opposite of `downscale`.
 
         Args:
             image: see the class.
-            scale: if given, must be the model's.
+            scale: how many times larger; may be left out where the model has a scale of its own.
             size: (height, width) of the result; without it what the image's record says, else scale times its size.
             grey: whether the result is grey; without it what the record says, else whether the image is.
         Raises: UsageError for a scale or size that does not fit; RecordError if the image's record says that it was
             made by another model or changed since.
         """
-        self._check_scale(scale)
         if not kinds.is_levels(image):
             x = kinds.to_batch(image)
-            y = self._run(x, self._up(_size(x), size)).clamp(0, 1)
+            y = self._run(x, self._up(_size(x), self.full_size(_size(x), scale, size))).clamp(0, 1)
             return kinds.from_batch(y, image, is_grey=kinds.is_grey(image) if grey is None else grey)
         picture = kinds.to_picture(image)
         found = self._recorded(image, picture)
         if found is not None:
             size, grey = size or found.size, found.grey if grey is None else grey
-        return kinds.from_picture(self.upscale_picture(record.strip(picture), size=size, is_grey=grey), image)
+        full = self.full_size(picture.size, scale, size)
+        return kinds.from_picture(self.upscale_picture(record.strip(picture), size=full, is_grey=grey), image)
 
-    def downscale_picture(self, picture: Picture) -> Picture:
-        """The small picture; alpha is a plane of its own."""
+    def downscale_picture(self, picture: Picture, size: Size | None = None) -> Picture:
+        """The small picture, of the given (height, width) if the model serves many; alpha is a plane of its own."""
+        size = self._small(picture.size, None, size)
         is_grey = picture.is_grey and not self.model.hides_detail
-        return self._planes(_with_colours_filled(picture), self._down(picture.size), is_grey=is_grey)
+        return self._planes(_with_colours_filled(picture), self._down(picture.size, size), is_grey=is_grey)
 
     def upscale_picture(self, picture: Picture, *, size: Size | None = None, is_grey: bool | None = None) -> Picture:
         """The large picture of the given (height, width), grey if the small one is or if told so."""
         is_grey = picture.is_grey if is_grey is None else is_grey
         whole = picture if self.model.hides_detail else _with_colours_filled(picture)
-        return self._planes(whole, self._up(picture.size, size), is_grey=is_grey)
+        return self._planes(whole, self._up(picture.size, self.full_size(picture.size, size=size)), is_grey=is_grey)
 
     def describe(self, small: Picture, original: Picture) -> record.Record:
         """What the small picture is to say about itself."""
@@ -125,6 +150,7 @@ class Rescaler:
             model=self.name,
             weights=self.digest,
             size=original.size,
+            small=small.size,
             depth=8 if original.depth == 8 else 16,
             grey=original.is_grey,
             alpha=original.alpha is not None,
@@ -136,23 +162,58 @@ class Rescaler:
         against = []
         if found.weights != self.digest:
             against.append(f"made small by {found.model} ({found.weights}), not by {self.name} ({self.digest})")
-        if self.small_size(found.size) != small.size:
-            against.append(f"its record speaks of another size: {_by(found.size)} at x{self.scale}")
+        if not self.fits(found.size, small.size) or found.small not in (None, small.size):
+            made = f"{_by(found.small)} of {_by(found.size)}" if found.small else f"{_by(found.size)} at x{self.scale}"
+            against.append(f"its record speaks of another size: {made}")
         elif found.pixels != record.digest(small):
             against.append("edited, re-compressed or converted after it was made small, so it would restore badly")
         return against
 
-    def _down(self, size: Size) -> "_Way":
-        return _Way(self.model.downscale, (1, self.scale), self.model.multiple, self.small_size(size))
+    def _small(self, full: Size, scale: Scale | None, size: Size | None) -> Size:
+        """The size of the small picture of one of `full`, from what was asked for. Raises: UsageError."""
+        if size is None:
+            return self.small_size(full, scale)
+        made = _checked(size) if self.scale is None else self.small_size(full)
+        if scale is not None and self.small_size(full, scale) != size:
+            raise UsageError(f"expected a scale or a size, got both: {scale!r} and {_by(size)}")
+        if size != made:
+            raise UsageError(f"{self.name} makes {_by(made)} of this picture, got size {_by(size)}")
+        return _served(full, size, self.name) if self.scale is None else made
 
-    def _up(self, small: Size, size: Size | None) -> "_Way":
-        full = small[0] * self.scale, small[1] * self.scale
-        if size is not None and self.small_size(_checked(size)) != small:
-            fits = self.small_size(size)
+    def full_size(self, small: Size, scale: Scale | None = None, size: Size | None = None) -> Size:
+        """The size (height, width) of the large picture of one of `small`. Raises: UsageError where nothing says."""
+        if size is not None:
+            if not self.fits(_checked(size), small):
+                at = f"x{self.scale}" if self.scale else f"scales from 1 to {MOST}"
+                raise UsageError(f"{_by(small)} is no small picture of {_by(size)} at {at}")
+            return size
+        if scale is None and self.scale is None:
             raise UsageError(
-                f"expected a small picture of {_by(fits)} for {_by(size)} at x{self.scale}, got {_by(small)}"
+                f"{self.name} serves every scale from 1 to {MOST}, and needs to be given a size or a scale"
             )
-        return _Way(self.model.upscale, (self.scale, 1), 1, size or full)
+        scales = Geometry.of(scale).scales if scale is not None else (self.scale, self.scale)
+        if scales is None or (self.scale and scales != (self.scale, self.scale)):
+            raise UsageError(f"{self.name} works at x{self.scale or f'1 to {MOST}'}, got {scale!r}")
+        full = round(small[0] * float(scales[0] or 0)), round(small[1] * float(scales[1] or 0))
+        if self.scale is None:
+            _served(full, small, self.name)
+        return full
+
+    def fits(self, full: Size, small: Size) -> bool:
+        """Whether this model makes so small a picture of one so large."""
+        if self.scale is not None:
+            return _shrunk(full, self.scale) == small
+        return all(near <= far <= MOST * near for near, far in zip(small, full, strict=True))
+
+    def _down(self, full: Size, small: Size) -> "_Way":
+        by = self.model.multiple
+        padded = -(-full[0] // by) * by, -(-full[1] // by) * by
+        inner = (padded[0] // self.scale, padded[1] // self.scale) if self.scale else small
+        return _Way(list(self.model.shrinking(padded, inner, TILE)), by, inner, small)
+
+    def _up(self, small: Size, full: Size) -> "_Way":
+        inner = (small[0] * self.scale, small[1] * self.scale) if self.scale else full
+        return _Way(list(self.model.growing(small, inner, TILE)), 1, inner, full)
 
     def _planes(self, picture: Picture, way: "_Way", *, is_grey: bool) -> Picture:
         top = 2**picture.depth - 1
@@ -174,16 +235,11 @@ class Rescaler:
 
     def _run(self, source: Tensor, way: "_Way", *, top: int | None = None, is_grey: bool = False) -> Tensor:
         """Pad, tile, call, crop; with `top`, levels 0 .. top in and out, else floats; if grey, the mean of RGB."""
-        down = way.ratio[1]
 
         def load(x: Tensor) -> Tensor:
             x = x.to(self.device, torch.float32)
             x = x / top if top else x
             return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-
-        def call(x: Tensor) -> Tensor:
-            with torch.inference_mode():
-                return way.function(x)
 
         def store(y: Tensor) -> Tensor:
             if not torch.isfinite(y).all():
@@ -191,22 +247,11 @@ class Rescaler:
             y = y.mean(dim=1, keepdim=True) if is_grey else y
             return (y.clamp(0, 1) * top).round().to(source.dtype).cpu() if top else y.cpu()
 
-        # The geometry of tiles is the same in both directions and for every picture.
-        side, halo = TILE // self.scale * down, min(self.model.halo, HALO) * down
-        results = [
-            tiled(call, one[None], ratio=way.ratio, side=side, halo=halo, load=load, store=store)
-            for one in ops.pad(source, way.multiple)
-        ]
+        with torch.inference_mode():
+            results = [
+                tiled(way.pieces, one[None], way.inner, load=load, store=store) for one in ops.pad(source, way.multiple)
+            ]
         return ops.crop(torch.cat(results), way.size)
-
-    def _check_scale(self, scale: float | None) -> None:
-        if scale is not None and scale != self.scale:
-            raise UsageError(f"{self.name} works at x{self.scale}, got {scale!r}; `rescale models` lists the others")
-
-    def _check_small(self, size: Size | None, original: Size) -> None:
-        made = self.small_size(original)
-        if size is not None and _checked(size) != made:
-            raise UsageError(f"{self.name} makes {_by(made)} of this picture, got size {_by(size)}")
 
     def _recorded(self, image: object, picture: Picture) -> record.Record | None:
         """What the image says about itself, in its file's metadata or in Pillow's `info`."""
@@ -224,10 +269,13 @@ class Rescaler:
 class _Way:
     """Down or up: what to call, and the sizes that go with it."""
 
-    function: Callable[[Tensor], Tensor]
-    ratio: tuple[int, int]
+    pieces: list[Piece]
     multiple: int
+    """Of the sides of what goes in."""
+    inner: Size
+    """Of what comes out."""
     size: Size
+    """Of what is kept of that."""
 
 
 def _with_colours_filled(picture: Picture) -> Picture:
@@ -253,6 +301,18 @@ def _checked(size: Size) -> Size:
     if not isinstance(size, tuple | list) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
         raise UsageError(f"expected a size of (height, width) in whole pixels, got {size!r}")
     return size[0], size[1]
+
+
+def _shrunk(full: Size, by: int) -> Size:
+    return -(-full[0] // by), -(-full[1] // by)
+
+
+def _served(full: Size, small: Size, name: str) -> Size:
+    """The small size, where a model of any scale makes it of a picture of `full`."""
+    try:
+        return Grids(full, small).size
+    except UsageError as error:
+        raise UsageError(f"{name} serves scales from 1 to {MOST} along each axis; {error}") from error
 
 
 def _by(size: Size) -> str:

@@ -1,6 +1,6 @@
 """A picture larger than memory: worked on tile by tile, each with so much around it that no seam can show."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -9,22 +9,55 @@ from torch import Tensor
 HALO = 16
 """LR pixels around a tile at most. Trained networks look less far than they could: with 12 already, tiles of 192
 HR pixels differ from the whole picture by one level in three of a million samples; the tests hold each model to it."""
+Size = tuple[int, int]
+Window = tuple[slice, slice]
+Function = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile of a plan, in pixels of the source."""
+    """One tile of a plan, in pixels."""
 
     top: int
     left: int
     bottom: int
     right: int
-    """What the result takes from this tile."""
+    """What the tile is for; tiles cover all pixels once."""
     halo: tuple[int, int, int, int]
-    """How much more is read on each side: top, left, bottom, right; less at the picture's border."""
+    """How much more is looked at on each side: top, left, bottom, right; less at the picture's border."""
+
+    @property
+    def own(self) -> Window:
+        """What the tile is for, as a window."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def seen(self) -> Window:
+        """The same with its halo."""
+        above, before, below, behind = self.halo
+        return slice(self.top - above, self.bottom + below), slice(self.left - before, self.right + behind)
+
+    @property
+    def inner(self) -> Window:
+        """Where its own pixels are among those seen."""
+        above, before = self.halo[:2]
+        return slice(above, above + self.bottom - self.top), slice(before, before + self.right - self.left)
 
 
-def plan(size: tuple[int, int], side: int, halo: int) -> Iterator[Tile]:
+@dataclass(frozen=True)
+class Piece:
+    """One call of a network."""
+
+    source: Window
+    """What it reads."""
+    inner: Window
+    """What of its result is kept."""
+    target: Window
+    """Where that belongs."""
+    function: Function
+
+
+def plan(size: Size, side: int, halo: int) -> Iterator[Tile]:
     """Tiles of at most `side` that cover `size` (height, width) once, in reading order."""
     for top in range(0, size[0], side):
         for left in range(0, size[1], side):
@@ -33,39 +66,55 @@ def plan(size: tuple[int, int], side: int, halo: int) -> Iterator[Tile]:
             yield Tile(top, left, bottom, right, around)
 
 
-def tiled(
-    function: Callable[[Tensor], Tensor],
-    source: Tensor,
-    *,
-    ratio: tuple[int, int],
-    side: int,
-    halo: int,
-    load: Callable[[Tensor], Tensor],
-    store: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """Apply a function that resizes by `ratio`, tile by tile.
+def shrinking(function: Function, size: Size, by: int, *, side: int, halo: int) -> Iterator[Piece]:
+    """Pieces of a function that makes a picture of `size`, a multiple of `by`, smaller by that factor.
 
     Args:
-        function: (1, C, h, w) -> (1, C', h·up/down, w·up/down).
-        source: (1, C, H, W) of any dtype, sides multiples of `down`.
-        ratio: (up, down).
-        side: of a tile, in source pixels, a multiple of `down`.
-        halo: around a tile, in source pixels, a multiple of `down`.
-        load: makes a tile of `source` what `function` takes; only a tile at a time is ever so large.
-        store: makes a result what is kept, say bytes.
-    Returns: (1, C', H·up/down, W·up/down) of what `store` makes.
+        function: (1, C, h·by, w·by) -> (1, C', h, w).
+        size: height and width of the source.
+        by: the factor.
+        side: of a tile, in pixels of the result.
+        halo: around a tile, in pixels of the result.
     """
-    up, down = ratio
+    for tile in plan((size[0] // by, size[1] // by), side, halo):
+        yield Piece(_times(tile.seen, by), tile.inner, tile.own, function)
+
+
+def growing(function: Function, size: Size, by: int, *, side: int, halo: int) -> Iterator[Piece]:
+    """The opposite of `shrinking`; tiles and halo are in pixels of the source."""
+    for tile in plan(size, side, halo):
+        yield Piece(tile.seen, _times(tile.inner, by), _times(tile.own, by), function)
+
+
+def whole(function: Function, source: Size, size: Size) -> Piece:
+    """All in one piece, from a picture of one size to one of another."""
+    result = slice(0, size[0]), slice(0, size[1])
+    return Piece((slice(0, source[0]), slice(0, source[1])), result, result, function)
+
+
+def tiled(
+    pieces: Iterable[Piece], source: Tensor, size: Size, *, load: Callable[[Tensor], Tensor], store: Function
+) -> Tensor:
+    """Call piece by piece.
+
+    Args:
+        pieces: that cover the result.
+        source: (1, C, H, W) of any dtype.
+        size: height and width of the result.
+        load: makes a part of `source` what a function takes; only a tile at a time is ever so large.
+        store: makes a result what is kept, say bytes.
+    Returns: (1, C', *size) of what `store` makes.
+    """
     result: Tensor | None = None
-    for tile in plan((source.shape[-2], source.shape[-1]), side, halo):
-        above, before, below, behind = tile.halo
-        part = source[..., tile.top - above : tile.bottom + below, tile.left - before : tile.right + behind]
-        y0, y1, x0, x1 = (v * up // down for v in (tile.top, tile.bottom, tile.left, tile.right))
-        inner_top, inner_left = above * up // down, before * up // down
-        out = store(function(load(part))[..., inner_top : inner_top + y1 - y0, inner_left : inner_left + x1 - x0])
+    for piece in pieces:
+        out = store(piece.function(load(source[..., piece.source[0], piece.source[1]]))[..., *piece.inner])
         if result is None:
-            height, width = (length * up // down for length in source.shape[-2:])
-            result = torch.empty((1, out.shape[1], height, width), dtype=out.dtype)
-        result[..., y0:y1, x0:x1] = out
+            result = torch.empty((1, out.shape[1], *size), dtype=out.dtype)
+        result[..., piece.target[0], piece.target[1]] = out
     assert result is not None, "a picture has at least one pixel"
     return result
+
+
+def _times(window: Window, by: int) -> Window:
+    rows, columns = window
+    return slice(rows.start * by, rows.stop * by), slice(columns.start * by, columns.stop * by)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rescale import curve, weights
+from rescale.cells import MOST
 from rescale.data import Pictures, load
 from rescale.errors import RescaleError, UsageError
 from rescale.images import publish
@@ -21,7 +22,11 @@ from rescale.models import Rescaling
 from rescale.ops import from_bytes, luma, quantize, usable
 from rescale.parallel import Team, team
 from rescale.recipe import Recipe
+from rescale.resample import resample
 from rescale.state import KEPT, State
+
+VALIDATED = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+"""Scales at which a model of any scale is validated."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def train(
         budget = 60 * minutes if minutes else math.inf
         while state.step < recipe.steps and state.elapsed_s < budget:
             done = max(state.step / recipe.steps, state.elapsed_s / budget)
-            loss = step(learn.batch(recipe.batch, recipe.crop, _draws(state), share), done, us)
+            loss = step(_batch(recipe, learn, _draws(state), share), done, us)
             state.elapsed_s = us.agreed(time.monotonic() - began)
             is_last = state.step == recipe.steps or state.elapsed_s >= budget
             if us.is_lead and (state.step % recipe.validate_every == 0 or is_last):
@@ -102,7 +107,9 @@ class Loss(nn.Module):
 
     def forward(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, Tensor]:
         hr = hr.contiguous(memory_format=self.layout)
-        with torch.autocast(hr.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+        shrink = math.sqrt(hr[0].numel() / bicubic[0].numel())
+        enabled = self.recipe.bfloat16 and shrink >= self.recipe.bfloat16_above
+        with torch.autocast(hr.device.type, torch.bfloat16, enabled=enabled):
             restored, terms = self.model.terms(hr, bicubic)
             parts = [weight * terms[name] for name, weight in self.recipe.loss.items()]
         return restored, torch.stack(parts).sum()
@@ -111,6 +118,13 @@ class Loss(nn.Module):
 def _draws(state: State) -> torch.Generator:
     """Chance depends on the seed and the step alone, so that a resumed run sees the same batches."""
     return torch.Generator().manual_seed(state.recipe.seed * 1_000_003 + state.step)
+
+
+def _batch(recipe: Recipe, pictures: Pictures, generator: torch.Generator, share: slice) -> tuple[Tensor, Tensor]:
+    if recipe.scales is None:
+        return pictures.batch(recipe.batch, recipe.crop, generator, share)
+    scales = recipe.scales.draw(generator)
+    return pictures.batch_of(recipe.batch, recipe.crop // MOST, scales, generator, share)
 
 
 def _step(
@@ -160,19 +174,32 @@ def _check(state: State, held: Pictures, run: Path, data: str, loss: float) -> P
 def validate(model: Rescaling, held: Pictures, side: int = 256) -> tuple[float, float]:
     """Mean PSNR on Y of restored pictures and of the LR against bicubic, on the middles of held-out pictures.
 
-    What is exact counts as 99 dB.
+    What is exact counts as 99 dB. A model of any scale is validated at six, and the mean counts.
     """
     device = next(model.parameters()).device
     scores = []
     with torch.inference_mode():
-        for hr, bicubic in zip(held.hr, held.bicubic, strict=True):
-            hr, bicubic = (x.to(device) for x in _middles(hr, bicubic, side))
-            hr, bicubic = from_bytes(hr)[None], quantize(bicubic.float())[None]
-            lr = quantize(model.downscale(hr))
-            restored = quantize(model.upscale(lr))
-            scores.append([psnr(luma(restored), luma(hr)), psnr(luma(lr), luma(bicubic))])
+        for hr, bicubic in _pairs(held, side):
+            size, small = (hr.shape[-2], hr.shape[-1]), (bicubic.shape[-2], bicubic.shape[-1])
+            lr = quantize(model.downscale(hr.to(device), small))
+            restored = quantize(model.upscale(lr, size)).to(hr.device)
+            scores.append([psnr(luma(restored), luma(hr)), psnr(luma(lr).to(hr.device), luma(bicubic))])
     hr_db, lr_db = torch.tensor(scores).clamp(max=99).mean(dim=0).tolist()
     return hr_db, lr_db
+
+
+def _pairs(held: Pictures, side: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Middles of pictures (1, 3, H, W) with what bicubic makes of them, as files would hold them."""
+    if held.scale is not None:
+        for hr, bicubic in zip(held.hr, held.bicubic, strict=True):
+            hr, bicubic = _middles(hr, bicubic, side)
+            yield from_bytes(hr)[None], quantize(bicubic.float())[None]
+        return
+    for hr in held.hr:
+        hr = from_bytes(_middles(hr, hr, side)[0])[None]
+        for scale in VALIDATED:
+            size = math.ceil(hr.shape[-2] / scale), math.ceil(hr.shape[-1] / scale)
+            yield hr, quantize(resample(hr, size))
 
 
 def _middles(hr: Tensor, bicubic: Tensor, side: int) -> tuple[Tensor, Tensor]:

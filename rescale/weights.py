@@ -46,11 +46,12 @@ class Entry:
     sha256: str
     size_bytes: int
     model: str
-    scale: int
     parameters: int
     summary: str
     scores: dict[str, str]
     """By test set: PSNR in dB / SSIM on Y of the restored picture, PSNR of the LR against bicubic."""
+    scale: int | None = None
+    """None where it serves every scale from 1 to 4."""
 
 
 def folder() -> Path:
@@ -71,7 +72,7 @@ def load(name: str | Path) -> Weights:
 
     Raises: UsageError for an unknown id; WeightsError where the bytes are not the manifest's or not ours.
     """
-    if re.fullmatch(r"bicubic-x[2-9]", str(name)):
+    if re.fullmatch(r"bicubic(-x[2-9])?", str(name)):
         return _bicubic(str(name))
     entry = manifest().get(str(name))
     path = folder() / entry.file if entry else Path(name)
@@ -96,7 +97,8 @@ def save(path: Path, model: Rescaling, **facts: object) -> None:
 
 def _bicubic(name: str) -> Weights:
     """The baseline needs no file."""
-    return Weights(name, hashlib.sha256(name.encode()).hexdigest(), Bicubic(BicubicConfig(int(name[-1]))), {})
+    scale = int(name[-1]) if name[-1].isdigit() else None
+    return Weights(name, hashlib.sha256(name.encode()).hexdigest(), Bicubic(BicubicConfig(scale)), {})
 
 
 def _parse(data: bytes, name: str) -> tuple[dict[str, Any], Rescaling]:

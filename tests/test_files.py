@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 
 from rescale import files, images, load, record, weights
 from rescale.errors import InputError, RecordError, RefusedError, RescaleError, UsageError, WeightsError
+from rescale.geometry import Geometry
 from rescale.images import Picture
 from rescale.record import Record
 from rescale.resample import resample
@@ -269,7 +270,7 @@ def test_a_scale_that_nothing_makes_is_refused(source, tmp_path, scale):
 
 
 def test_scale_and_model_must_agree(source, tmp_path):
-    with pytest.raises(UsageError, match="works at x2, got --scale 3"):
+    with pytest.raises(UsageError, match="works at x2, got 3"):
         files.upscale_file(source(), tmp_path / "r.png", model=MODEL, scale=3)
 
 
@@ -349,6 +350,6 @@ def test_a_weight_file_of_somebody_else_is_refused(source, tmp_path):
 
 
 def test_names_of_results():
-    assert files.small_name(Path("a/photo.jpg"), 4) == "photo.x4.png"
+    assert files.small_name(Path("a/photo.jpg"), Geometry.of(4)) == "photo.x4.png"
     assert files.large_name(Path("photo.x4.png"), is_restored=True) == "photo.x4.restored.png"
     assert files.large_name(Path("a.b.jpg"), is_restored=False) == "a.b.upscaled.png"

@@ -9,12 +9,13 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "rescale"
 READING_ORDER = [
-    "errors", "ops", "resample", "chunks", "picture", "deep", "decoding", "encoding", "images", "record", "alpha",
+    "errors", "geometry", "ops", "bands", "resample", "cells", "tiles",
+    "chunks", "picture", "deep", "decoding", "encoding", "images", "record", "alpha",
     "layers", "metrics", "perceptual",
-    "models.base", "models.bicubic", "models.espcn", "models.irn", "models",
-    "weights", "pickles", "official", "tiles", "collaborate", "kinds", "rescaler", "files", "batch",
-    "evaluate", "paper", "grid", "release", "data", "recipe",
-    "muon", "adversary", "parallel", "state", "curve", "train", "bench",
+    "models.base", "models.bicubic", "models.espcn", "models.irn", "models.iarn", "models",
+    "weights", "pickles", "official", "collaborate", "kinds", "rescaler", "files", "batch",
+    "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
+    "muon", "adversary", "parallel", "state", "train", "release", "bench",
     "console", "cli.options", "cli.pictures", "cli.scores", "cli.training", "cli.measuring",
     "cli", "__main__", "",
 ]  # fmt: skip

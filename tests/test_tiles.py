@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescale.resample import resample
-from rescale.tiles import plan, tiled
+from rescale.tiles import growing, plan, shrinking, tiled
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 20), st.integers(0, 9))
@@ -20,16 +20,17 @@ def test_a_plan_covers_every_pixel_once(height, width, side, halo):
     assert (count == 1).all()
 
 
-@pytest.mark.parametrize("ratio", [(1, 2), (2, 1)])
-def test_tiled_equals_whole(ratio):
-    up, down = ratio
+@pytest.mark.parametrize(("pieces", "size"), [(growing, (96, 152)), (shrinking, (24, 38))])
+def test_tiled_equals_whole(pieces, size):
     x = torch.rand(1, 2, 48, 76, dtype=torch.float64)
 
     def function(t):
-        return resample(t, (t.shape[-2] * up // down, t.shape[-1] * up // down))
+        return resample(t, (t.shape[-2] * size[0] // 48, t.shape[-1] * size[0] // 48))
 
-    same = {"load": lambda t: t, "store": lambda t: t}
+    def parts(halo):
+        made = pieces(function, (48, 76), 2, side=16, halo=halo)
+        return tiled(made, x, size, load=lambda t: t, store=lambda t: t)
+
     whole = function(x)
-    parts = tiled(function, x, ratio=ratio, side=16, halo=8, **same)
-    assert torch.allclose(parts, whole, atol=1e-12)
-    assert not torch.allclose(tiled(function, x, ratio=ratio, side=16, halo=0, **same), whole, atol=1e-3)
+    assert torch.allclose(parts(8), whole, atol=1e-12)
+    assert not torch.allclose(parts(0), whole, atol=1e-3)

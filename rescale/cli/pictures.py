@@ -21,7 +21,6 @@ from rescale.cli.options import (
     use_threads,
 )
 from rescale.console import run
-from rescale.errors import UsageError
 
 if TYPE_CHECKING:
     from rescale.batch import Plan
@@ -32,7 +31,14 @@ def down(
     output: Output = None,
     model: Model = None,
     scale: Annotated[
-        int | None, typer.Option("-s", "--scale", help="2 or 4; 4 if not given.", show_default=False)
+        str | None,
+        typer.Option(
+            "-s",
+            "--scale",
+            help="2.7, 1.5x2.5 (width x height), 50%, or a size: 800x600, 800x, x600, with ! > or < as in ImageMagick; "
+            "x4 if not given.",
+            show_default=False,
+        ),
     ] = None,
     device: Device = None,
     threads: Threads = None,
@@ -44,17 +50,20 @@ def down(
 ) -> None:
     """Make pictures small; each small one says how to restore it."""
     from rescale import batch, files, load
+    from rescale.geometry import Geometry
 
-    rescaler = load(model or _downscaler(scale), device=device)
+    asked = Geometry.of(scale) if scale is not None else None
+    rescaler = load(model or files.downscaler(asked or Geometry.of(4)), device=device)
     use_threads(threads)
-    if scale is not None and scale != rescaler.scale:
-        raise UsageError(f"{rescaler.name} works at x{rescaler.scale}, got --scale {scale}")
-    words = {"scale": rescaler.scale, "model": rescaler.name}
-    plan = _planned(batch.plan(inputs, output, lambda f: files.small_name(f, rescaler.scale), **words))
+    if asked and asked.scales:
+        rescaler.check(asked)
+    wanted = asked or Geometry.of(rescaler.scale or 4)
+    words = {"scale": str(wanted).removeprefix("x"), "model": rescaler.name}
+    plan = _planned(batch.plan(inputs, output, lambda f: files.small_name(f, wanted), **words))
     for _, target in plan:
         files.carrier(target)
     how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
-    work = partial(files.downscale_file, rescaler, overwrite=overwrite, **how)
+    work = partial(files.downscale_file, rescaler, scale=wanted, overwrite=overwrite, **how)
     run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
 
 
@@ -63,7 +72,7 @@ def up(
     output: Output = None,
     model: Model = None,
     scale: Annotated[
-        int | None, typer.Option("-s", "--scale", help="Enlarge ordinary pictures by 2, 3 or 4.", show_default=False)
+        float | None, typer.Option("-s", "--scale", help="Enlarge ordinary pictures by 2, 3 or 4.", show_default=False)
     ] = None,
     device: Device = None,
     threads: Threads = None,
@@ -78,18 +87,12 @@ def up(
     from rescale import batch, files
 
     use_threads(threads)
-    words = {"scale": scale, "model": model and Path(model).name.removesuffix(".safetensors")}
+    words = {"scale": scale and f"{scale:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
     known = {key: value for key, value in words.items() if value is not None}
     plan = _planned(batch.plan(inputs, output, lambda f: files.large_name(f, is_restored=scale is None), **known))
     how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
     work = partial(files.upscale_file, model=model, scale=scale, device=device, force=force, overwrite=overwrite, **how)
     run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
-
-
-def _downscaler(scale: int | None) -> str:
-    if scale not in (None, 2, 4):
-        raise UsageError(f"expected --scale 2 or 4, got {scale}")
-    return f"irn-x{scale or 4}-small"
 
 
 def _planned(plan: "tuple[Plan, list[Path]]") -> "Plan":

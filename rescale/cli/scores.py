@@ -1,6 +1,7 @@
 """`evaluate` and `models`: what the networks are worth."""
 
 import json
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +13,21 @@ from rescale.errors import EnvironmentFault, InputError, RescaleError, UsageErro
 
 if TYPE_CHECKING:
     from rescale.evaluate import Scores
+    from rescale.geometry import Geometry
     from rescale.rescaler import Rescaler
 
+    Contender = tuple[Rescaler, Geometry]
+    Job = tuple[Contender, Path, Path]
+
 DEFAULT_MODEL = "irn-x4-small"
+
+
+class Cycle(Enum):
+    """As `rescale.cycles` has them."""
+
+    same = "same"
+    random = "random"
+    shift = "shift"
 
 
 def evaluate(
@@ -22,6 +35,15 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option("-m", "--model", help="Model id or weight file; may be repeated; or all.", show_default=False),
+    ] = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s",
+            "--scale",
+            help="Of models that serve many: 2.7, 1.5x4 (width x height), or 1.1:4:0.1 for a range; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     device: Device = None,
     threads: Threads = None,
@@ -31,6 +53,13 @@ def evaluate(
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Every picture's own row as well.")] = False,
     paper: Annotated[bool, typer.Option("--paper", help="The papers' table, with published rows among ours.")] = False,
+    cycles: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Down and up so often, instead of once.", show_default=False)
+    ] = None,
+    cycle: Annotated[Cycle, typer.Option(help="What differs between cycles.")] = Cycle.same,
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG to draw PSNR over the scales into.", show_default=False)
+    ] = None,
     grid: Annotated[
         Path | None, typer.Option("--grid", help="Picture file to write details side by side to.", show_default=False)
     ] = None,
@@ -39,28 +68,33 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score models on folders of pictures by the papers' protocol."""
-    from rescale import images, load
+    from rescale import curve, images
     from rescale.evaluate import Scores, means, protocol, score, try_out
     from rescale.files import check_target
     from rescale.grid import Grid
 
     use_threads(threads)
-    names = _all_models() if model == ["all"] else model or [DEFAULT_MODEL, "bicubic-x4"]
-    rescalers = _told_apart([load(name, device=device) for name in names], names)
+    contenders = _contenders(model, scale or [], device)
+    rescalers = [rescaler for rescaler, _ in contenders]
     how: dict[str, Any] = {"round_luma": round_luma, "lpips": _distances(lpips or [], rescalers[0].device)}
     found = _pictures(folders)
-    for file in (file for files in found.values() for file in files):
-        if grid:
-            images.format_of(grid)
-            check_target(file, grid, overwrite=overwrite)
-    jobs = [(rescaler, folder, file) for folder, files in found.items() for rescaler in rescalers for file in files]
+    for target in filter(None, (grid, plot)):
+        images.format_of(target)
+        for file in (file for files in found.values() for file in files):
+            check_target(file, target, overwrite=overwrite)
+    if plot and not curve.is_available():
+        raise EnvironmentFault("--plot needs matplotlib: pip install matplotlib")
+    jobs = [(contender, folder, file) for folder, files in found.items() for contender in contenders for file in files]
+    if cycles:
+        _cycled(jobs, folders, cycles, cycle, as_json=as_json)
+        return
     rows: list[Scores] = []
     sheet = Grid()
     failures = 0
-    for rescaler, folder, file in progress(jobs, "evaluating"):
+    for (rescaler, geometry), folder, file in progress(jobs, "evaluating"):
         try:
             picture = images.read(file)
-            trial = try_out(rescaler, picture, file.stem)
+            trial = try_out(rescaler, picture, file.stem, geometry)
             rows.append(score(trial, _set_name(folder, folders), file.stem, **how))
         except RescaleError as error:
             failures += 1
@@ -73,9 +107,63 @@ def evaluate(
     typer.echo(_shown(shown, said, rescalers, paper=paper, as_csv=as_csv, as_json=as_json))
     if grid and rows:
         images.write(grid, sheet.picture(), overwrite=overwrite)
+    if plot and rows:
+        curve.draw_scales(means(rows), plot, overwrite=overwrite)
     if failures:
         typer.echo(f"{failures} of {len(jobs)} could not be scored", err=True)
         raise typer.Exit(InputError.exit_code)
+
+
+def _cycled(jobs: "list[Job]", folders: list[Path], count: int, kind: Cycle, *, as_json: bool) -> None:
+    """Down and up again and again."""
+    from dataclasses import asdict
+
+    from rescale import images
+    from rescale.cycles import cycles, markdown
+
+    rows: list[Any] = []
+    for (rescaler, geometry), folder, file in progress(jobs, "evaluating"):
+        name = _set_name(folder, folders)
+        rows += cycles(rescaler, images.read(file), count, geometry, kind=kind.value, set_name=name)
+    typer.echo(json.dumps([asdict(row) for row in rows]) if as_json else markdown(rows))
+
+
+def _contenders(names: list[str] | None, scales: list[str], device: str | None) -> "list[Contender]":
+    """The models, each with every scale that it is to be tried at."""
+    from rescale import load
+    from rescale.geometry import Geometry
+    from rescale.train import VALIDATED
+
+    named = _all_models() if names == ["all"] else names or [DEFAULT_MODEL, "bicubic-x4"]
+    rescalers = _told_apart([load(name, device=device) for name in named], named)
+    asked = [geometry for text in scales for geometry in _range(text)] or [Geometry.of(s) for s in VALIDATED]
+    if scales and all(rescaler.scale for rescaler in rescalers):
+        raise UsageError("expected --scale for a model that serves many, got none; `rescale models` tells which do")
+    return [
+        (rescaler, rescaler.check(geometry))
+        for rescaler in rescalers
+        for geometry in ([Geometry.of(rescaler.scale)] if rescaler.scale else asked)
+    ]
+
+
+def _range(text: str) -> "list[Geometry]":
+    """A scale, or from:to:step, both ends included."""
+    from rescale.geometry import Geometry
+
+    parts = text.split(":")
+    if len(parts) == 1:
+        geometry = Geometry.of(text)
+        if geometry.scales is None:
+            raise UsageError(f"expected a scale to evaluate at, got the size {text}")
+        return [geometry]
+    try:
+        first, last, step = map(float, parts)
+        count = round((last - first) / step)
+        if not 0 <= count < 1000:
+            raise ValueError(text)
+    except (ValueError, ArithmeticError) as error:
+        raise UsageError(f"expected a range of scales as 1.1:4:0.1, got {text!r}") from error
+    return [Geometry.of(round(first + step * k, 9)) for k in range(count + 1)]
 
 
 def models(as_json: Json = False) -> None:
@@ -90,7 +178,8 @@ def models(as_json: Json = False) -> None:
             typer.echo(json.dumps({"name": name, **asdict(entry)}))
         return
     for name, entry in rows.items():
-        typer.echo(f"{name:<16} x{entry.scale}  {entry.parameters:>9,} parameters  {entry.summary}")
+        scale = f"x{entry.scale}" if entry.scale else "x1 to x4"
+        typer.echo(f"{name:<16} {scale:<8}  {entry.parameters:>9,} parameters  {entry.summary}")
         typer.echo("".join(f"{'':<16} {key}: {value}\n" for key, value in entry.scores.items()), nl=False)
 
 
@@ -118,16 +207,15 @@ def _shown(
         return table(rows)
     if not paper:
         return f"{markdown(rows)}\n\n{said}"
-    sizes = {rescaler.name: (rescaler.scale, rescaler.model.parameter_count) for rescaler in rescalers}
+    sizes = {rescaler.name: rescaler.model.parameter_count for rescaler in rescalers}
     return f"{paper_markdown(measured([row for row in rows if row.picture == 'mean'], sizes))}\n\n{said}"
 
 
 def _all_models() -> list[str]:
-    """Every shipped one, and the baseline of each scale."""
+    """Every shipped one, and the baseline."""
     from rescale.weights import manifest
 
-    scales = sorted({entry.scale for entry in manifest().values()})
-    return [*(f"bicubic-x{scale}" for scale in scales), *manifest()]
+    return ["bicubic", *manifest()]
 
 
 def _told_apart(rescalers: "list[Rescaler]", given: list[str]) -> "list[Rescaler]":

@@ -9,11 +9,24 @@ from rescale.errors import UsageError
 from rescale.models.base import Rescaling
 from rescale.models.bicubic import Bicubic, BicubicConfig
 from rescale.models.espcn import ESPCN, ESPCNConfig
+from rescale.models.iarn import IARN, IARNConfig
 from rescale.models.irn import IRN, IRNConfig
 
-MODELS: dict[str, type[Rescaling]] = {"bicubic": Bicubic, "espcn": ESPCN, "irn": IRN}
+MODELS: dict[str, type[Rescaling]] = {"bicubic": Bicubic, "espcn": ESPCN, "iarn": IARN, "irn": IRN}
 
-__all__ = ["ESPCN", "IRN", "MODELS", "Bicubic", "BicubicConfig", "ESPCNConfig", "IRNConfig", "Rescaling", "build"]
+__all__ = [
+    "ESPCN",
+    "IARN",
+    "IRN",
+    "MODELS",
+    "Bicubic",
+    "BicubicConfig",
+    "ESPCNConfig",
+    "IARNConfig",
+    "IRNConfig",
+    "Rescaling",
+    "build",
+]
 
 
 def build(name: str, config: Mapping[str, object]) -> Rescaling:

@@ -1,8 +1,12 @@
 """The contract that every network keeps: `downscale` and `upscale`, on tensors only."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+
+from rescale.errors import UsageError
+from rescale.tiles import HALO, Piece, Size, growing, shrinking
 
 
 class Rescaling(nn.Module):
@@ -15,8 +19,8 @@ class Rescaling(nn.Module):
 
     Config: ClassVar[type]
     config: Any
-    scale: int
-    """HR side / LR side."""
+    scale: int | None
+    """HR side / LR side; None where the sizes decide, from 1 to 4 along each axis."""
     multiple: int
     """HR sides must be multiples of this; whoever calls pads."""
     hides_detail: bool = False
@@ -24,12 +28,15 @@ class Rescaling(nn.Module):
     halo: int
     """LR pixels around a tile beyond which nothing inside it can depend on them."""
 
-    def downscale(self, hr: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in [0, 1] -> (N, 3, H/scale, W/scale), neither quantised nor clamped."""
+    def downscale(self, hr: Tensor, size: Size | None = None) -> Tensor:
+        """(N, 3, H, W) RGB in [0, 1] -> (N, 3, h, w), neither quantised nor clamped.
+
+        `size` (h, w) is for networks without a scale of their own; the others make (H/scale, W/scale).
+        """
         raise NotImplementedError
 
-    def upscale(self, lr: Tensor) -> Tensor:
-        """(N, 3, h, w) RGB in [0, 1], as read from a file -> (N, 3, h·scale, w·scale), not clamped."""
+    def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
+        """(N, 3, h, w) RGB in [0, 1], as read from a file -> (N, 3, H, W), not clamped; `size` (H, W) as above."""
         raise NotImplementedError
 
     def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -37,10 +44,28 @@ class Rescaling(nn.Module):
 
         Args:
             hr: (N, 3, H, W) in [0, 1].
-            bicubic: (N, 3, H/scale, W/scale), what bicubic makes of `hr`.
+            bicubic: (N, 3, h, w), what bicubic makes of `hr`; its size is that of the small pictures.
         """
         raise NotImplementedError
+
+    def shrinking(self, full: Size, size: Size, side: int) -> Iterable[Piece]:
+        """The calls that `downscale` a large picture of `full` to `size`, tile by tile of about `side` HR pixels."""
+        assert self.scale
+        halo = min(self.halo, HALO)
+        return shrinking(self.downscale, full, self.scale, side=side // self.scale, halo=halo)
+
+    def growing(self, size: Size, full: Size, side: int) -> Iterable[Piece]:
+        """The calls that `upscale` a large picture of `size` to `full`, tile by tile."""
+        assert self.scale
+        return growing(self.upscale, size, self.scale, side=side // self.scale, halo=min(self.halo, HALO))
 
     @property
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def given(size: Size | None) -> Size:
+    """The size. Raises: UsageError without one, as a network needs that serves every scale."""
+    if size is None:
+        raise UsageError("expected the size of the result, as this model serves every scale")
+    return size

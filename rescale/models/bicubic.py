@@ -1,18 +1,21 @@
 """Bicubic both ways: the baseline that every table starts with, under the same contract as the networks."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
-from rescale.models.base import Rescaling
+from rescale.models.base import Rescaling, given
 from rescale.resample import resample
+from rescale.tiles import Piece, Size, whole
 
 
 @dataclass(frozen=True)
 class BicubicConfig:
-    """Only its scale."""
+    """Only its scale; None serves every one."""
 
-    scale: int = 4
+    scale: int | None = 4
 
 
 class Bicubic(Rescaling):
@@ -25,10 +28,23 @@ class Bicubic(Rescaling):
     def __init__(self, config: BicubicConfig) -> None:
         super().__init__()
         self.config = config
-        self.scale = self.multiple = config.scale
+        self.scale, self.multiple = config.scale, config.scale or 1
 
-    def downscale(self, hr: Tensor) -> Tensor:
-        return resample(hr, (hr.shape[-2] // self.scale, hr.shape[-1] // self.scale))
+    def downscale(self, hr: Tensor, size: Size | None = None) -> Tensor:
+        by = self.scale
+        return resample(hr, (hr.shape[-2] // by, hr.shape[-1] // by) if by else given(size))
 
-    def upscale(self, lr: Tensor) -> Tensor:
-        return resample(lr, (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale))
+    def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
+        by = self.scale
+        return resample(lr, (lr.shape[-2] * by, lr.shape[-1] * by) if by else given(size))
+
+    def shrinking(self, full: Size, size: Size, side: int) -> Iterable[Piece]:
+        """With any scale, all at once: it takes no more memory than the pictures."""
+        if self.scale:
+            return super().shrinking(full, size, side)
+        return [whole(partial(self.downscale, size=size), full, size)]
+
+    def growing(self, size: Size, full: Size, side: int) -> Iterable[Piece]:
+        if self.scale:
+            return super().growing(size, full, side)
+        return [whole(partial(self.upscale, size=full), size, full)]

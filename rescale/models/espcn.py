@@ -11,6 +11,7 @@ from rescale.layers import SubPixelConv
 from rescale.models.base import Rescaling
 from rescale.ops import from_ycbcr, luma, quantize, to_ycbcr
 from rescale.resample import resample
+from rescale.tiles import Size
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,12 @@ class ESPCN(Rescaling):
             nn.init.zeros_(cast(Tensor, bias))
         nn.init.uniform_(cast(Tensor, first.bias), -0.5, 0.5)
 
-    def downscale(self, hr: Tensor) -> Tensor:
-        return resample(hr, (hr.shape[-2] // self.scale, hr.shape[-1] // self.scale))
+    def downscale(self, hr: Tensor, size: Size | None = None) -> Tensor:
+        return resample(hr, (hr.shape[-2] // self.config.scale, hr.shape[-1] // self.config.scale))
 
-    def upscale(self, lr: Tensor) -> Tensor:
+    def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
         ycc = to_ycbcr(lr)
-        size = (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
+        size = (lr.shape[-2] * self.config.scale, lr.shape[-1] * self.config.scale)
         return from_ycbcr(torch.cat([self(ycc[:, :1]), resample(ycc[:, 1:], size)], dim=1))
 
     def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

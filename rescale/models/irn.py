@@ -9,6 +9,7 @@ from rescale.errors import UsageError
 from rescale.layers import Chain, Coupling, Haar
 from rescale.models.base import Rescaling
 from rescale.ops import luma, quantize
+from rescale.tiles import Size
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,14 @@ class IRN(Rescaling):
     def inverse(self, lr: Tensor, up: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """lr (N, 3, h, w), up (N, (3 + latents)·scale² - 3, h, w) or None for zero -> hr, down."""
         if up is None:
-            up = lr.new_zeros(lr.shape[0], (3 + self.config.latents) * self.scale**2 - 3, *lr.shape[-2:])
+            up = lr.new_zeros(lr.shape[0], (3 + self.config.latents) * self.config.scale**2 - 3, *lr.shape[-2:])
         out = self.chain.inverse(torch.cat([lr, up], dim=1))
         return out[:, :3], out[:, 3:]
 
-    def downscale(self, hr: Tensor) -> Tensor:
+    def downscale(self, hr: Tensor, size: Size | None = None) -> Tensor:
         return self(hr)[0]
 
-    def upscale(self, lr: Tensor) -> Tensor:
+    def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
         return self.inverse(lr)[0]
 
     def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -105,13 +106,17 @@ class IRN(Rescaling):
         lr, up = self(hr, down)
         sample = torch.randn_like(up) * self.config.up_std if self.config.up_std else None
         restored, _ = self.inverse(quantize(lr), sample)
-        return restored, {
-            "restore": _charbonnier(restored - hr),
-            "luma": _charbonnier(luma(restored) - luma(hr)),
-            "guide": ((lr - bicubic) ** 2).mean(),
-            "latent": (up**2).mean(),
-            "range": ((lr - lr.clamp(0, 1)) ** 2).mean(),
-        }
+        return restored, terms(restored, hr, lr, bicubic) | {"latent": (up**2).mean()}
+
+
+def terms(restored: Tensor, hr: Tensor, lr: Tensor, bicubic: Tensor) -> dict[str, Tensor]:
+    """What every invertible network minds; see `IRN.terms`."""
+    return {
+        "restore": _charbonnier(restored - hr),
+        "luma": _charbonnier(luma(restored) - luma(hr)),
+        "guide": ((lr - bicubic) ** 2).mean(),
+        "range": ((lr - lr.clamp(0, 1)) ** 2).mean(),
+    }
 
 
 def _charbonnier(error: Tensor) -> Tensor:

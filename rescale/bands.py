@@ -1,0 +1,55 @@
+"""Banded matrices that act along one axis of a picture: cut into chunks of rows, whole or for a window of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+CHUNK = 128
+"""Rows of a product: short chunks skip nearly all zeros."""
+
+
+@dataclass(frozen=True)
+class Bands:
+    """A matrix of `CHUNK` rows to a chunk, each chunk with the first column that it reads."""
+
+    chunks: tuple[tuple[int, Tensor], ...]
+
+    @classmethod
+    def of(cls, chunks: Iterable[tuple[int, Tensor]], *, least: float = 0.0) -> Self:
+        """From chunks of rows that begin at some column; what is not above `least` at their ends is left out."""
+        return cls(tuple(_trimmed(first, rows, least) for first, rows in chunks))
+
+    def reads(self, start: int, stop: int) -> tuple[int, int]:
+        """The columns, from and to, that the rows `start` .. `stop` read."""
+        parts = self._rows(start, stop)
+        return min(first for first, _ in parts), max(first + rows.shape[1] for first, rows in parts)
+
+    def down(self, x: Tensor, start: int, stop: int, at: int = 0) -> Tensor:
+        """Rows `start` .. `stop` of the product with the columns of x (..., length, W), of which the first is `at`."""
+        return torch.cat(
+            [w.to(x) @ x[..., first - at : first - at + w.shape[1], :] for first, w in self._rows(start, stop)], dim=-2
+        )
+
+    def across(self, x: Tensor, start: int, stop: int, at: int = 0) -> Tensor:
+        """The same along the rows of x (..., H, length)."""
+        return torch.cat(
+            [x[..., first - at : first - at + w.shape[1]] @ w.to(x).T for first, w in self._rows(start, stop)], dim=-1
+        )
+
+    def _rows(self, start: int, stop: int) -> list[tuple[int, Tensor]]:
+        parts = []
+        for index in range(start // CHUNK, -(-stop // CHUNK)):
+            first, rows = self.chunks[index]
+            inner = slice(max(start - index * CHUNK, 0), min(stop - index * CHUNK, CHUNK))
+            parts.append((first, rows) if rows[inner].shape == rows.shape else _trimmed(first, rows[inner], 0.0))
+        return parts
+
+
+def _trimmed(first: int, rows: Tensor, least: float) -> tuple[int, Tensor]:
+    """Without the columns at both ends that none of the rows reads."""
+    used = (rows.abs().amax(dim=0) > least).nonzero()
+    left, right = int(used[0]), int(used[-1]) + 1
+    return first + left, rows[:, left:right].contiguous()

@@ -1,0 +1,115 @@
+"""How small a picture is to become, in the words of a user: `2.7`, `1.5x2.5`, `50%`, `800x600`, `800x`, `x600`."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from rescale.errors import UsageError
+
+Size = tuple[int, int]
+_FORMS = "expected a scale (2.7, 1.5x2.5, 50%) or a size (800x600, 800x, x600; with !, > or <)"
+_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}"
+_FEW = 16
+"""Two whole numbers of at most this are scales: 4x4; above, they are a size: 800x600."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Scales or a size, as ImageMagick's `-resize` takes them; width before height, as in all that a user types.
+
+    A size keeps the picture's proportions and fits into the box, unless `!` asks for exactly that size. `>` leaves
+    pictures alone that fit already, `<` those that do not.
+    """
+
+    width: float | None
+    height: float | None
+    unit: Literal["scale", "pixels"]
+    flag: Literal["", "!", ">", "<"] = ""
+
+    @classmethod
+    def of(cls, asked: "str | float | Sequence[float] | Geometry") -> Self:
+        """From words, from a scale, or from two scales (of the height, of the width). Raises: UsageError."""
+        if isinstance(asked, cls):
+            return asked
+        if isinstance(asked, str):
+            return cls._parse(asked.strip())
+        pair = (asked, asked) if isinstance(asked, int | float) else asked
+        if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(v, int | float) for v in pair):
+            raise UsageError(f"expected a scale or two (of height and width), got {asked!r}")
+        return cls._scales(pair[1], pair[0], repr(asked))
+
+    @classmethod
+    def _parse(cls, text: str) -> Self:
+        if match := re.fullmatch(rf"({_NUMBER})(%?)", text):
+            scale = _inverse(match[1], text) if match[2] else float(match[1])
+            return cls._scales(scale, scale, text)
+        match = re.fullmatch(rf"({_NUMBER})?(%?)[xX×]({_NUMBER})?(%?)([!<>]?)", text)
+        if not match or not (match[1] or match[3]):
+            raise UsageError(f"{_FORMS}, got {text!r}")
+        width, height, flag = match[1], match[3], match[5]
+        if match[2] or match[4]:
+            if not (width and height and match[4]) or flag:
+                raise UsageError(f"{_FORMS}, got {text!r}")
+            return cls._scales(_inverse(width, text), _inverse(height, text), text)
+        if width and height and not flag and ("." in text or max(float(width), float(height)) <= _FEW):
+            return cls._scales(float(width), float(height), text)
+        if "." in text or (flag == "!" and not (width and height)):
+            raise UsageError(f"{_FORMS}, got {text!r}")
+        sides = [int(side) if side else None for side in (width, height)]
+        if 0 in sides:
+            raise UsageError(f"expected sides of at least one pixel, got {text!r}")
+        return cls(sides[0], sides[1], "pixels", flag)  # type: ignore[arg-type]
+
+    @classmethod
+    def _scales(cls, width: float, height: float, text: str) -> Self:
+        if not all(math.isfinite(scale) and scale >= 1 for scale in (width, height)):
+            raise UsageError(f"expected scales of at least 1, as `down` makes pictures smaller, got {text}")
+        return cls(width, height, "scale")
+
+    @property
+    def scales(self) -> tuple[float, float] | None:
+        """Of height and width, or None where they depend on the picture."""
+        return (self.height, self.width) if self.unit == "scale" else None  # type: ignore[return-value]
+
+    def small_size(self, full: Size) -> Size:
+        """(height, width) of the small picture of one of `full`; scales are rounded up, so that it covers the original.
+
+        Raises: UsageError where that would be larger than the picture.
+        """
+        if self.unit == "scale":
+            return _shrunk(full[0], self.height), _shrunk(full[1], self.width)  # type: ignore[arg-type]
+        fits = full[1] <= (self.width or math.inf) and full[0] <= (self.height or math.inf)
+        if (self.flag == ">" and fits) or (self.flag == "<" and not fits):
+            return full
+        size = self._box(full)
+        if size[0] > full[0] or size[1] > full[1]:
+            raise UsageError(
+                f"expected a size within the picture's own {full[1]}x{full[0]}, as `down` makes pictures smaller, "
+                f"got {size[1]}x{size[0]}"
+            )
+        return size
+
+    def _box(self, full: Size) -> Size:
+        if self.flag == "!":
+            return int(self.height or 0), int(self.width or 0)
+        by = min(limit / side for limit, side in ((self.height, full[0]), (self.width, full[1])) if limit)
+        return max(round(full[0] * by), 1), max(round(full[1] * by), 1)
+
+    def __str__(self) -> str:
+        """Short, for the names of files: x2.7, x1.5x2.5, 800x600."""
+        if self.unit == "scale":
+            return f"x{self.width:.6g}" if self.width == self.height else f"x{self.width:.6g}x{self.height:.6g}"
+        return f"{self.width or ''}x{self.height or ''}"
+
+
+def _inverse(percent: str, text: str) -> float:
+    if not float(percent):
+        raise UsageError(f"expected more than 0%, got {text!r}")
+    return 100 / float(percent)
+
+
+def _shrunk(length: int, scale: float) -> int:
+    """Rounded up, but for what is only the rounding of the scale itself."""
+    return max(math.ceil(length / scale - 1e-6), 1)

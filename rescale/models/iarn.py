@@ -1,0 +1,171 @@
+"""IARN: one invertible network for every scale from 1 to 4, also different ones along the two axes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from rescale.cells import MOST, Grids, Window
+from rescale.errors import UsageError
+from rescale.layers import Cosines, Coupling
+from rescale.models.base import Rescaling, given
+from rescale.models.irn import terms
+from rescale.ops import quantize
+from rescale.tiles import HALO, Piece, Size, plan
+
+
+@dataclass(frozen=True)
+class IARNConfig:
+    """What an IARN looks like; the defaults are our large size, as the published one is not known."""
+
+    blocks: int = 16
+    growth: int = 32
+    depth: int = 4  # convolutions in a sub-network
+    gain: float = 1.0  # of the initial hidden weights
+    shared: bool = True  # one sub-network for scale and shift
+    encoded: bool = True  # whether sub-networks are told the scale of each axis
+
+    def __post_init__(self) -> None:
+        if min(self.blocks, self.growth, self.depth) < 1:
+            raise UsageError(f"expected blocks, growth and depth of at least 1, got {self}")
+
+
+class IARN(Rescaling):
+    """Invertible arbitrary rescaling network.
+
+    ```
+    hr ─ spread ─▶ n·h x m·w ─ Cosines ─▶ h x w, 3·n·m bands ─ couplings ─▶ ┌ lr (3)
+    hr ◀ gather ── n·h x m·w ◀ Cosines ── h x w, 3·n·m bands ◀ couplings ── └ up: what upscaling must invent
+    ```
+
+    Each axis is first interpolated to n samples for each LR pixel, n being its scale or a little more; `gather` is the
+    exact inverse, of least squares. The samples of an LR pixel are then split into cosines: means, from which the small
+    picture is made, and detail. What these mean does not depend on the scale, so the couplings are the same for all
+    scales, and of their channels for detail only those are used that n and m need. Sub-networks are told the two scales
+    in numbers that move their biases.
+
+    Source: IARN (2209.13055), of which no code, table or list of layers is public. From its abstract: an invertible
+    network for any scale, also different ones along the axes; channels that are split before the resize gets lost in
+    them ("preemptive channel splitting"), and an encoding of scale and position. How both are done is our reading:
+    position is in the interpolation, which puts every sample at its true place within its LR pixel.
+    """
+
+    Config = IARNConfig
+    config: IARNConfig
+    scale = None
+    multiple = 1
+    hides_detail = True
+
+    def __init__(self, config: IARNConfig) -> None:
+        super().__init__()
+        self.config = config
+        sides = range(1, MOST + 1)
+        self.cells = nn.ModuleDict({f"{a}x{b}": Cosines(3, (a, b)) for a in sides for b in sides})
+        sizes = 3, 3 * (MOST**2 - 1)
+        self.couplings = nn.ModuleList(
+            Coupling(
+                sizes,
+                growth=config.growth,
+                depth=config.depth,
+                gain=config.gain,
+                shared=config.shared,
+                code=3 if config.encoded else 0,
+            )
+            for _ in range(config.blocks)
+        )
+        self.halo = 2 * config.depth * config.blocks + 1
+
+    def forward(self, hr: Tensor, grids: Grids, window: Window | None = None) -> tuple[Tensor, Tensor]:
+        """A picture -> lr, up: nothing is lost.
+
+        Args:
+            hr: (N, 3, H, W), or what `grids.read_by` says of it.
+            grids: the sizes (H, W) and (h, w).
+            window: the part of the small picture that is wanted; all without.
+        """
+        x = self._cells(grids)(grids.spread(hr, window or grids.all_small))
+        chosen, code = _chosen(grids.cell, hr.device), _code(grids, hr)
+        for coupling in self._couplings(grids):
+            x = coupling(x, chosen, code)
+        return x[:, :3], x[:, 3:]
+
+    def inverse(
+        self, lr: Tensor, grids: Grids, up: Tensor | None = None, *, window: Window | None = None, at: Size = (0, 0)
+    ) -> Tensor:
+        """The opposite of `forward`.
+
+        Args:
+            lr: (N, 3, h, w), or a part of it that begins at the pixel `at`.
+            grids: the sizes (H, W) and (h, w).
+            up: (N, 3·n·m - 3, h, w), or None for zero.
+            window: the part of the large picture that is wanted; all without.
+            at: row and column of the first pixel of `lr`.
+        """
+        if up is None:
+            a, b = grids.cell
+            up = lr.new_zeros(lr.shape[0], 3 * (a * b - 1), *lr.shape[-2:])
+        y = torch.cat([lr, up], dim=1)
+        chosen, code = _chosen(grids.cell, lr.device), _code(grids, lr)
+        for coupling in reversed(self._couplings(grids)):
+            y = coupling.inverse(y, chosen, code)
+        return grids.gather(self._cells(grids).inverse(y), window or grids.all_full, at)
+
+    def downscale(self, hr: Tensor, size: Size | None = None) -> Tensor:
+        grids = Grids((hr.shape[-2], hr.shape[-1]), given(size))
+        return self(hr, grids)[0]
+
+    def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
+        grids = Grids(given(size), (lr.shape[-2], lr.shape[-1]))
+        return self.inverse(lr, grids)
+
+    def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """As of `IRN.terms`."""
+        grids = Grids((hr.shape[-2], hr.shape[-1]), (bicubic.shape[-2], bicubic.shape[-1]))
+        lr, up = self(hr, grids)
+        restored = self.inverse(quantize(lr), grids)
+        return restored, terms(restored, hr, lr, bicubic) | {"latent": (up**2).mean()}
+
+    def shrinking(self, full: Size, size: Size, side: int) -> Iterator[Piece]:
+        grids = Grids(full, size)
+        for tile in plan(size, side // max(grids.cell), min(self.halo, HALO)):
+            yield Piece(grids.read_by(tile.seen), tile.inner, tile.own, partial(self._down, grids, tile.seen))
+
+    def growing(self, size: Size, full: Size, side: int) -> Iterator[Piece]:
+        grids, halo = Grids(full, size), min(self.halo, HALO)
+        for tile in plan(full, side, 0):
+            near = grids.needed_for(tile.own)
+            seen = _wider(near[0], halo, size[0]), _wider(near[1], halo, size[1])
+            function = partial(self.inverse, grids=grids, window=tile.own, at=(seen[0].start, seen[1].start))
+            yield Piece(seen, (slice(None), slice(None)), tile.own, function)
+
+    def _down(self, grids: Grids, window: Window, hr: Tensor) -> Tensor:
+        return self(hr, grids, window)[0]
+
+    def _couplings(self, grids: Grids) -> list[Coupling]:
+        """All; none where both scales are 1 and the small picture is the picture itself."""
+        return [] if grids.cell == (1, 1) else [cast(Coupling, coupling) for coupling in self.couplings]
+
+    def _cells(self, grids: Grids) -> Cosines:
+        return cast(Cosines, self.cells["{}x{}".format(*grids.cell)])
+
+
+@lru_cache(maxsize=64)
+def _chosen(cell: Size, device: torch.device) -> Tensor | None:
+    """Which channels of the detail are there, of those that the largest cell has; None for all."""
+    if cell == (MOST, MOST):
+        return None
+    bands = [i * MOST + j for i in range(cell[0]) for j in range(cell[1])]
+    return torch.tensor([3 * (band - 1) + c for band in bands[1:] for c in range(3)], device=device, dtype=torch.long)
+
+
+def _code(grids: Grids, like: Tensor) -> Tensor:
+    """What the sub-networks are told: LR over HR along each axis, less a half, and the product of both."""
+    a, b = (small / large - 0.5 for large, small in zip(grids.full, grids.size, strict=True))
+    return like.new_tensor([a, b, a * b])
+
+
+def _wider(part: slice, by: int, end: int) -> slice:
+    return slice(max(part.start - by, 0), min(part.stop + by, end))

@@ -1,0 +1,95 @@
+"""Scales and sizes in the words of a user: what they mean, and which of them mean nothing."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rescale.errors import UsageError
+from rescale.geometry import Geometry
+
+
+@pytest.mark.parametrize(
+    ("words", "full", "small"),
+    [
+        ("2", (100, 60), (50, 30)),
+        ("2.7", (100, 60), (38, 23)),
+        ("1", (100, 60), (100, 60)),
+        ("3", (100, 60), (34, 20)),
+        (".5e0", None, None),
+        ("1.5x2.5", (100, 60), (40, 40)),
+        ("4x1", (100, 60), (100, 15)),
+        ("1X3", (9, 7), (3, 7)),
+        ("50%", (101, 60), (51, 30)),
+        ("33.3333333%", (300, 60), (100, 20)),
+        ("100%", (3, 5), (3, 5)),
+        ("50x25%", (100, 60), (25, 30)),
+        ("50%x25%", (100, 60), (25, 30)),
+        ("800x600", (1200, 1600), (600, 800)),
+        ("800x600", (1000, 1600), (500, 800)),
+        ("800x600", (2400, 1600), (600, 400)),
+        ("800x600!", (2400, 1600), (600, 800)),
+        ("800x", (1000, 1600), (500, 800)),
+        ("x600", (1200, 1500), (600, 750)),
+        ("1x", (400, 3), (133, 1)),
+        ("x1", (3, 400), (1, 133)),
+        ("800x600>", (1200, 1600), (600, 800)),
+        ("800x600>", (600, 800), (600, 800)),
+        ("800x600>", (30, 40), (30, 40)),
+        ("800x600<", (1200, 1600), (1200, 1600)),
+        ("800x>", (9999, 700), (9999, 700)),
+        (" 4 ", (8, 8), (2, 2)),
+        ("16x17!", (40, 40), (17, 16)),
+        ("20x20", (40, 40), (20, 20)),
+    ],
+)
+def test_words(words, full, small):
+    if full is None:
+        with pytest.raises(UsageError):
+            Geometry.of(words)
+    else:
+        assert Geometry.of(words).small_size(full) == small
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "", "x", "0", "0.5", "-2", "nan", "inf", "1e3", "800y600", "800x600x2", "0x5", "800x0", "0x", "0%", "200%",
+        "2x", "-1x4", "2 x 2 x", "!", "800!", "800x!", "2.5!", "1.5x2.5>", "50%x", "%", "x%", "50%<", "٣", "2,7",
+        "0.9x2", "9" * 30,
+    ],
+)  # fmt: skip
+def test_words_that_mean_nothing(words):
+    if words == "2x":  # two pixels wide
+        assert Geometry.of(words).small_size((8, 8)) == (2, 2)
+        return
+    with pytest.raises(UsageError, match="expected"):
+        Geometry.of(words).small_size((900, 900))
+
+
+@pytest.mark.parametrize("size", ["800x600", "800x", "x600", "800x600!", "30x600!", "800x600<"])
+def test_a_size_larger_than_the_picture_is_refused(size):
+    with pytest.raises(UsageError, match="within the picture's own 40x30"):
+        Geometry.of(size).small_size((30, 40))
+
+
+@pytest.mark.parametrize("bad", [0, 0.5, -1, math.nan, math.inf, (2,), (2, 3, 4), (2, "3"), (0.5, 2), None, [[2], 3]])
+def test_numbers_that_mean_nothing(bad):
+    with pytest.raises(UsageError, match="expected"):
+        Geometry.of(bad)
+
+
+def test_numbers_come_height_first_words_width_first():
+    assert Geometry.of((1.5, 4)) == Geometry.of("4x1.5") and Geometry.of(2.5) == Geometry.of("2.5")
+    assert Geometry.of(Geometry.of("3")) == Geometry.of(3)
+    assert [str(Geometry.of(text)) for text in ("2.70", "1.5x2.5", "50%", "800x600>", "800x", "x600")] == [
+        "x2.7", "x1.5x2.5", "x2", "800x600", "800x", "x600",
+    ]  # fmt: skip
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.floats(1, 4), st.floats(1, 4))
+def test_scales_are_never_exceeded_and_cover_the_picture(height, width, down, across):
+    small = Geometry.of((down, across)).small_size((height, width))
+    for full, part, scale in ((height, small[0], down), (width, small[1], across)):
+        assert 1 <= part <= full and full / part <= scale * (1 + 1e-5) and part < full / scale + 1
