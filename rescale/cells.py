@@ -13,10 +13,10 @@ from torch import Tensor
 
 from rescale.bands import CHUNK, Bands
 from rescale.errors import UsageError
+from rescale.geometry import Size
 from rescale.ops import full_precision
 from rescale.resample import chunk
 
-Size = tuple[int, int]
 Window = tuple[slice, slice]
 """Rows and columns, each from and to."""
 

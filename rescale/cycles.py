@@ -47,7 +47,7 @@ def cycles(
         if kind == "shift" and done > 1:
             original, now = (replace(p, pixels=p.pixels[1:, 1:]) for p in (original, now))
         chosen = Geometry.of(draw.uniform(1.1, 4.0)) if kind == "random" else scale
-        small = rescaler.downscale_picture(now, rescaler.small_size(now.size, chosen))
+        small = rescaler.downscale_picture(now, rescaler.sizes.small(now.size, chosen))
         now = rescaler.upscale_picture(small, size=now.size, is_grey=now.is_grey)
         bicubic = quantize(resample(original.rgb, small.size))
         yield Cycle(

@@ -30,7 +30,8 @@ from rescale.images import Picture, Pixels
 from rescale.metrics import psnr, ssim
 from rescale.ops import luma, quantize, shave
 from rescale.resample import resample
-from rescale.rescaler import Rescaler, Scale
+from rescale.rescaler import Rescaler
+from rescale.sizes import Scale
 
 PROTOCOL = (
     "PSNR in dB / SSIM on Y (BT.601, studio range, {rounding}; grey is its own Y); HR cropped to a multiple of a "
@@ -121,7 +122,7 @@ def try_out(rescaler: Rescaler, picture: Picture, name: str, scale: Scale | None
         raise InputError(
             f"{name}: expected sides above {2 * _border(geometry)} pixels to score {geometry}, got {picture.size}"
         )
-    size = rescaler.small_size(picture.size, geometry)
+    size = rescaler.sizes.small(picture.size, geometry)
     began = time.perf_counter()
     small = rescaler.downscale_picture(picture, size)
     restored = rescaler.upscale_picture(small, size=picture.size, is_grey=picture.is_grey)

@@ -12,7 +12,8 @@ from rescale import images, record, weights
 from rescale.errors import RecordError, RefusedError, UsageError
 from rescale.geometry import Geometry
 from rescale.images import Picture
-from rescale.rescaler import Rescaler, Scale, load
+from rescale.rescaler import Rescaler, load
+from rescale.sizes import Scale
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def downscale_file(
     format = carrier(target)
     check_target(source, target, overwrite=overwrite)
     original = images.read(source, max_pixels=max_pixels)
-    small = rescaler.downscale_picture(record.strip(original), rescaler.small_size(original.size, scale))
+    small = rescaler.downscale_picture(record.strip(original), rescaler.sizes.small(original.size, scale))
     stored = _as_stored(format, small, quality)
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
     carrying = record.embed(small, _describe(rescaler, stored, original), format)
@@ -100,8 +101,8 @@ def upscale_file(
         notes += _check(found, small, rescaler, force)
         if found.pixels == record.digest(small):
             bare = _like(bare, is_grey=found.grey and not rescaler.model.hides_detail, has_alpha=found.alpha)
-        size = found.size if rescaler.fits(found.size, small.size) else None
-    size = size or rescaler.full_size(small.size, scale)
+        size = found.size if rescaler.sizes.fit(found.size, small.size) else None
+    size = size or rescaler.sizes.full(small.size, scale)
     _check_result(size, max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
     lost = images.write(target, large, overwrite=overwrite, quality=quality)

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from rescale.errors import UsageError
 
 Size = tuple[int, int]
+"""Height and width."""
 _FORMS = "expected a scale (2.7, 1.5x2.5, 50%) or a size (800x600, 800x, x600; with !, > or <)"
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}"
 _FEW = 16

@@ -1,6 +1,5 @@
 """The inference object: pictures in, pictures of the same kind out; check, pad, tile, call, clamp, crop."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rescale import alpha, kinds, ops, record, weights
-from rescale.cells import MOST, Grids
-from rescale.errors import RecordError, RescaleError, UsageError
-from rescale.geometry import Geometry
+from rescale.errors import RecordError, RescaleError
+from rescale.geometry import Size
 from rescale.images import Picture
 from rescale.kinds import Kind
 from rescale.models import Rescaling
-from rescale.tiles import Piece, Size, tiled
+from rescale.sizes import Scale, Sizes, by
+from rescale.tiles import Piece, tiled
 
-Scale = float | Sequence[float] | str | Geometry
-"""2.7, or (1.5, 2.5) of height and width, or the words of `rescale down --scale`."""
 TILE = 1024
 """HR pixels a side: the overlap costs little, and the features of one tile fit any machine."""
 
@@ -59,32 +56,10 @@ class Rescaler:
         """The model's own scale; None if it serves all from 1 to 4."""
         return self.model.scale
 
-    def small_size(self, full: Size, scale: Scale | None = None) -> Size:
-        """The size (height, width) of the small picture of one of `full`: rounded up, so that it covers the original.
-
-        Raises: UsageError for a scale that this model does not serve, or none where it serves many.
-        """
-        if scale is None and self.scale is None:
-            raise UsageError(f"{self.name} serves every scale from 1 to {MOST}, and needs to be given one")
-        geometry = self.check(scale if scale is not None else float(self.scale or MOST))
-        size = geometry.small_size(full)
-        if self.scale is None:
-            _served(full, size, self.name)
-        elif _shrunk(full, self.scale) != size:
-            raise UsageError(f"{self.name} makes {_by(_shrunk(full, self.scale))} of {_by(full)}, got {_by(size)}")
-        return size
-
-    def check(self, scale: Scale) -> Geometry:
-        """What was asked for, in one form. Raises: UsageError where this model does not serve it for any picture."""
-        geometry = Geometry.of(scale)
-        if geometry.scales and self.scale and geometry.scales != (self.scale, self.scale):
-            raise UsageError(f"{self.name} works at x{self.scale}, got {geometry}; `rescale models` lists the others")
-        if geometry.scales and not self.scale and max(geometry.scales) > MOST:
-            raise UsageError(
-                f"{self.name} serves scales up to {MOST} along each axis, got {geometry}; beyond, a restored picture "
-                "would be mostly invention"
-            )
-        return geometry
+    @property
+    def sizes(self) -> Sizes:
+        """Which sizes go with which."""
+        return Sizes(self.name, self.scale)
 
     def downscale(self, image: Kind, *, scale: Scale | None = None, size: Size | None = None) -> Kind:
         """The small picture, its values already those that an 8-bit file can hold (16-bit, for 16-bit input).
@@ -100,10 +75,10 @@ class Rescaler:
         """
         if not kinds.is_levels(image):
             x = kinds.to_batch(image)
-            y = ops.quantize(self._run(x, self._down(_size(x), self._small(_size(x), scale, size))))
+            y = ops.quantize(self._run(x, self._down(_size(x), self.sizes.small(_size(x), scale, size))))
             return kinds.from_batch(y, image, is_grey=kinds.is_grey(image) and not self.model.hides_detail)
         picture = kinds.to_picture(image)
-        small = self.downscale_picture(picture, self._small(picture.size, scale, size))
+        small = self.downscale_picture(picture, self.sizes.small(picture.size, scale, size))
         said = self.describe(small, picture).model_dump_json()
         return kinds.with_info(kinds.from_picture(small, image), record.KEY, said)
 
@@ -122,18 +97,18 @@ class Rescaler:
         """
         if not kinds.is_levels(image):
             x = kinds.to_batch(image)
-            y = self._run(x, self._up(_size(x), self.full_size(_size(x), scale, size))).clamp(0, 1)
+            y = self._run(x, self._up(_size(x), self.sizes.full(_size(x), scale, size))).clamp(0, 1)
             return kinds.from_batch(y, image, is_grey=kinds.is_grey(image) if grey is None else grey)
         picture = kinds.to_picture(image)
         found = self._recorded(image, picture)
         if found is not None:
             size, grey = size or found.size, found.grey if grey is None else grey
-        full = self.full_size(picture.size, scale, size)
+        full = self.sizes.full(picture.size, scale, size)
         return kinds.from_picture(self.upscale_picture(record.strip(picture), size=full, is_grey=grey), image)
 
     def downscale_picture(self, picture: Picture, size: Size | None = None) -> Picture:
         """The small picture, of the given (height, width) if the model serves many; alpha is a plane of its own."""
-        size = self._small(picture.size, None, size)
+        size = self.sizes.small(picture.size, None, size)
         is_grey = picture.is_grey and not self.model.hides_detail
         return self._planes(_with_colours_filled(picture), self._down(picture.size, size), is_grey=is_grey)
 
@@ -141,7 +116,7 @@ class Rescaler:
         """The large picture of the given (height, width), grey if the small one is or if told so."""
         is_grey = picture.is_grey if is_grey is None else is_grey
         whole = picture if self.model.hides_detail else _with_colours_filled(picture)
-        return self._planes(whole, self._up(picture.size, self.full_size(picture.size, size=size)), is_grey=is_grey)
+        return self._planes(whole, self._up(picture.size, self.sizes.full(picture.size, size=size)), is_grey=is_grey)
 
     def describe(self, small: Picture, original: Picture) -> record.Record:
         """What the small picture is to say about itself."""
@@ -162,48 +137,12 @@ class Rescaler:
         against = []
         if found.weights != self.digest:
             against.append(f"made small by {found.model} ({found.weights}), not by {self.name} ({self.digest})")
-        if not self.fits(found.size, small.size) or found.small not in (None, small.size):
-            made = f"{_by(found.small)} of {_by(found.size)}" if found.small else f"{_by(found.size)} at x{self.scale}"
+        if not self.sizes.fit(found.size, small.size) or found.small not in (None, small.size):
+            made = f"{by(found.small)} of {by(found.size)}" if found.small else f"{by(found.size)} at x{self.scale}"
             against.append(f"its record speaks of another size: {made}")
         elif found.pixels != record.digest(small):
             against.append("edited, re-compressed or converted after it was made small, so it would restore badly")
         return against
-
-    def _small(self, full: Size, scale: Scale | None, size: Size | None) -> Size:
-        """The size of the small picture of one of `full`, from what was asked for. Raises: UsageError."""
-        if size is None:
-            return self.small_size(full, scale)
-        made = _checked(size) if self.scale is None else self.small_size(full)
-        if scale is not None and self.small_size(full, scale) != size:
-            raise UsageError(f"expected a scale or a size, got both: {scale!r} and {_by(size)}")
-        if size != made:
-            raise UsageError(f"{self.name} makes {_by(made)} of this picture, got size {_by(size)}")
-        return _served(full, size, self.name) if self.scale is None else made
-
-    def full_size(self, small: Size, scale: Scale | None = None, size: Size | None = None) -> Size:
-        """The size (height, width) of the large picture of one of `small`. Raises: UsageError where nothing says."""
-        if size is not None:
-            if not self.fits(_checked(size), small):
-                at = f"x{self.scale}" if self.scale else f"scales from 1 to {MOST}"
-                raise UsageError(f"{_by(small)} is no small picture of {_by(size)} at {at}")
-            return size
-        if scale is None and self.scale is None:
-            raise UsageError(
-                f"{self.name} serves every scale from 1 to {MOST}, and needs to be given a size or a scale"
-            )
-        scales = Geometry.of(scale).scales if scale is not None else (self.scale, self.scale)
-        if scales is None or (self.scale and scales != (self.scale, self.scale)):
-            raise UsageError(f"{self.name} works at x{self.scale or f'1 to {MOST}'}, got {scale!r}")
-        full = round(small[0] * float(scales[0] or 0)), round(small[1] * float(scales[1] or 0))
-        if self.scale is None:
-            _served(full, small, self.name)
-        return full
-
-    def fits(self, full: Size, small: Size) -> bool:
-        """Whether this model makes so small a picture of one so large."""
-        if self.scale is not None:
-            return _shrunk(full, self.scale) == small
-        return all(near <= far <= MOST * near for near, far in zip(small, full, strict=True))
 
     def _down(self, full: Size, small: Size) -> "_Way":
         by = self.model.multiple
@@ -295,25 +234,3 @@ def _levels(pixels: NDArray[Any]) -> Tensor:
 
 def _size(x: Tensor) -> Size:
     return x.shape[-2], x.shape[-1]
-
-
-def _checked(size: Size) -> Size:
-    if not isinstance(size, tuple | list) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
-        raise UsageError(f"expected a size of (height, width) in whole pixels, got {size!r}")
-    return size[0], size[1]
-
-
-def _shrunk(full: Size, by: int) -> Size:
-    return -(-full[0] // by), -(-full[1] // by)
-
-
-def _served(full: Size, small: Size, name: str) -> Size:
-    """The small size, where a model of any scale makes it of a picture of `full`."""
-    try:
-        return Grids(full, small).size
-    except UsageError as error:
-        raise UsageError(f"{name} serves scales from 1 to {MOST} along each axis; {error}") from error
-
-
-def _by(size: Size) -> str:
-    return f"{size[1]}x{size[0]}"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rescale.geometry import Size
+
 HALO = 16
 """LR pixels around a tile at most. Trained networks look less far than they could: with 12 already, tiles of 192
 HR pixels differ from the whole picture by one level in three of a million samples; the tests hold each model to it."""
-Size = tuple[int, int]
 Window = tuple[slice, slice]
 Function = Callable[[Tensor], Tensor]
 

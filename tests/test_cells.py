@@ -48,7 +48,18 @@ def test_where_samples_are_scarce_only_the_finest_detail_is_lost():
 
 @pytest.mark.parametrize(
     ("length", "size", "n"),
-    [(8, 8, 1), (8, 4, 2), (9, 3, 3), (16, 4, 4), (100, 91, 2), (100, 54, 2), (100, 53, 2), (100, 52, 3), (101, 51, 3), (10, 3, 4)],
+    [
+        (8, 8, 1),
+        (8, 4, 2),
+        (9, 3, 3),
+        (16, 4, 4),
+        (100, 91, 2),
+        (100, 54, 2),
+        (100, 53, 2),
+        (100, 52, 3),
+        (101, 51, 3),
+        (10, 3, 4),
+    ],
 )
 def test_as_many_samples_as_the_scale_or_a_little_more(length, size, n):
     assert samples(length, size) == n

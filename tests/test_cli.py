@@ -80,13 +80,62 @@ def test_down_and_up_without_flags(call):
     assert images.read(Path("photo.x4.restored.png")).size == (21, 33)
 
 
-def test_the_scale_chooses_the_model(call):
-    assert call("down", "photo.png", "-s", 2) == (0, "photo.x2.png\n", "")
-    assert images.read(Path("photo.x2.png")).size == (11, 17)
-    code, _, err = call("down", "photo.png", "-s", 3)
-    assert code == 2 and is_one_sentence(err)
+@pytest.mark.parametrize(
+    ("words", "name", "size", "model"),
+    [
+        ("2", "photo.x2.png", (11, 17), "irn-x2-small"),
+        ("50%", "photo.x2.png", (11, 17), "irn-x2-small"),
+        ("4", "photo.x4.png", (6, 9), "irn-x4-small"),
+        ("2.7", "photo.x2.7.png", (8, 13), "iarn-small"),
+        ("1.5x4", "photo.x1.5x4.png", (6, 22), "iarn-small"),
+        ("1", "photo.x1.png", (21, 33), "iarn-small"),
+        ("20x", "photo.20x.png", (13, 20), "iarn-small"),
+        ("x20", "photo.x20.png", (20, 31), "iarn-small"),
+        ("30x20!", "photo.30x20.png", (20, 30), "iarn-small"),
+        ("800x600>", "photo.800x600.png", (21, 33), "iarn-small"),
+    ],
+)
+def test_the_scale_chooses_the_model(call, words, name, size, model):
+    """The opposite needs none of it: the record knows model and size."""
+    code, out, _ = call("down", "photo.png", "-s", words, "--json")
+    assert code == 0 and json.loads(out)["target"] == name and json.loads(out)["model"] == model
+    assert images.read(Path(name)).size == size
+    assert call("up", name, "-o", "back.png") == (0, "back.png\n", "")
+    assert images.read(Path("back.png")).size == (21, 33)
+
+
+def test_at_scale_one_nothing_is_lost(call):
+    assert call("down", "photo.png", "-s", "1")[0] == call("up", "photo.x1.png", "-o", "back.png")[0] == 0
+    assert (images.read(Path("photo.x1.png")).pixels == images.read(Path("photo.png")).pixels).all()
+    assert (images.read(Path("back.png")).pixels == images.read(Path("photo.png")).pixels).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("0", "at least 1"), ("-1", "expected a scale"), ("0.5", "at least 1"), ("nan", "expected a scale"),
+        ("800y600", "expected a scale"), ("34x", "within the picture's own 33x21"), ("200%", "at least 1"),
+        ("4.1", "up to 4 along each axis"), ("5x2", "up to 4 along each axis"), ("8x", "from 1 to 4 along each axis"),
+            ],
+)  # fmt: skip
+def test_geometry_that_cannot_be_is_one_sentence(call, words, sentence):
+    code, out, err = call("down", "photo.png", f"--scale={words}")
+    assert (code, out) == (2, "") and is_one_sentence(err) and sentence in err
+    assert names() == ["photo.png"]
+
+
+def test_a_scale_that_is_not_the_models_is_refused(call):
     code, _, err = call("down", "photo.png", "-s", 2, "-m", "irn-x4-small")
-    assert code == 2 and "works at x4, got --scale 2" in err
+    assert code == 2 and "irn-x4-small works at x4, got x2" in err
+    code, _, err = call("down", "photo.png", "-s", "20x", "-m", "irn-x2-small")
+    assert code == 2 and "makes 17x11 of 33x21, got 20x13" in err
+
+
+def test_without_a_record_many_scales_need_one(call):
+    code, _, err = call("up", "photo.png", "-m", "iarn-small")
+    assert code == 2 and "needs to be given a size or a scale" in err
+    assert call("up", "photo.png", "-m", "iarn-small", "-s", "1.5", "-o", "large.png")[0] == 0
+    assert images.read(Path("large.png")).size == (32, 50)
 
 
 def test_a_lossy_target_warns(call):
@@ -334,6 +383,48 @@ def test_a_name_that_is_no_utf8():
 # ------------------------------------------------------------------------------------------- the other verbs
 
 
+def test_evaluate_at_many_scales(call):
+    Path("set").mkdir()
+    picture("set/a.png", size=(48, 40))
+    how = ("evaluate", "set", "-m", "bicubic", "-m", "bicubic-x2", "-s", "1.5:2.5:0.5", "-s", "1.5x4")
+    code, out, _ = call(*how, "--plot", "plot.png", "--json")
+    rows = [(row["model"], row["scale"]) for row in json.loads(out)["rows"]]
+    scales = ["x1.5", "x2", "x2.5", "x1.5x4"]
+    assert code == 0 and rows == [*(("bicubic", scale) for scale in scales), ("bicubic-x2", "x2")]
+    assert images.read(Path("plot.png")).size[0] > 100
+    scores = {(row["model"], row["scale"]): row["psnr_y"] for row in json.loads(out)["rows"]}
+    assert scores["bicubic", "x2"] == scores["bicubic-x2", "x2"] < scores["bicubic", "x1.5"]
+    code, _, err = call(*how, "--plot", "plot.png")
+    assert code == 4 and "plot.png exists" in err
+
+
+def test_evaluate_in_cycles(call):
+    Path("set").mkdir()
+    picture("set/a.png", size=(48, 40))
+    code, out, _ = call("evaluate", "set", "-m", "bicubic", "-s", "3", "--cycles", 2, "--cycle", "shift")
+    assert code == 0 and "| bicubic | x3, shifted | set |" in out and "after 2" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["-s", "800x600"], "expected a scale to evaluate at"), (["-s", "4:1:0.1"], "expected a range of scales"),
+        (["-s", "1:2:0"], "expected a range"), (["-s", "1:x:2"], "expected a range"),
+        (["-s", "1:2"], "expected a range"),
+        (["-s", "5"], "up to 4"), (["-m", "bicubic-x2", "-s", "3"], "expected --scale for a model that serves many"),
+        (["--cycles", "0"], "--cycles"), (["--cycles", "2", "--cycle", "odd"], "--cycle"),
+        (["--plot", "a.txt"], "a.txt"),
+    ],
+)  # fmt: skip
+def test_scales_that_cannot_be_evaluated(call, words, sentence):
+    Path("set").mkdir()
+    picture("set/a.png", size=(48, 40))
+    code, out, err = call("evaluate", "set", "-m", "bicubic", *words)
+    if "bicubic-x2" in words:
+        code, out, err = call("evaluate", "set", *words)
+    assert (code, out) == (2, "") and is_one_sentence(err) and sentence in err
+
+
 def test_models_lists_the_manifest(call):
     code, out, _ = call("models")
     assert code == 0 and all(name in out for name in weights.manifest())
@@ -345,7 +436,7 @@ def test_evaluate_speaks_of_its_protocol(call, folder):
     Path("set").mkdir()
     picture("set/a.png")
     code, out, _ = call("evaluate", "set", "-m", "bicubic-x2")
-    assert code == 0 and "| bicubic-x2 | set | mean |" in out and "BT.601" in out
+    assert code == 0 and "| bicubic-x2 | x2 | set | mean |" in out and "BT.601" in out
     code, out, _ = call("evaluate", "set", "-m", "bicubic-x2", "--json")
     assert json.loads(out)["rows"][0]["picture"] == "mean" and out.count("\n") == 1
     Path("none").mkdir()

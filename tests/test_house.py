@@ -10,7 +10,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "rescale"
 READING_ORDER = [
     "errors", "geometry", "ops", "bands", "resample", "cells", "tiles",
-    "chunks", "picture", "deep", "decoding", "encoding", "images", "record", "alpha",
+    "sizes", "chunks", "picture", "deep", "decoding", "encoding", "images", "record", "alpha",
     "layers", "metrics", "perceptual",
     "models.base", "models.bicubic", "models.espcn", "models.irn", "models.iarn", "models",
     "weights", "pickles", "official", "collaborate", "kinds", "rescaler", "files", "batch",

@@ -121,7 +121,7 @@ def test_sizes_are_exact(height, width, words):
     """The bar: 2,000 random pairs of a size and a geometry, down and up; what cannot be is refused in one sentence."""
     picture = Picture(np.zeros((height, width, 3), np.uint8))
     try:
-        size = TINY.small_size((height, width), words)
+        size = TINY.sizes.small((height, width), words)
     except UsageError as error:
         assert "expected" in str(error) and "\n" not in str(error)
         return
@@ -141,7 +141,7 @@ def test_scales_are_needed_and_bounded(noise):
         TINY.downscale(image, scale=4.5)
     with pytest.raises(UsageError, match="scales from 1 to 4"):
         TINY.downscale(image, size=(4, 30))
-    with pytest.raises(UsageError, match="a scale or a size, got both"):
+    with pytest.raises(UsageError, match="got size 30x20 as well as 2"):
         TINY.downscale(image, scale=2, size=(20, 30))
     with pytest.raises(UsageError, match="needs to be given a size or a scale"):
         TINY.upscale(image)

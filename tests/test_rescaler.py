@@ -39,7 +39,7 @@ def test_all_sizes_from_one_pixel_up(irn):
         for width in range(1, 18):
             picture = Picture(np.full((height, width, 3), 90, np.uint8) + np.arange(width, dtype=np.uint8)[:, None])
             small = irn.downscale_picture(picture)
-            assert small.size == irn.small_size((height, width))
+            assert small.size == irn.sizes.small((height, width))
             assert irn.upscale_picture(small, size=(height, width)).size == (height, width)
 
 

@@ -56,7 +56,7 @@ def down(
     rescaler = load(model or files.downscaler(asked or Geometry.of(4)), device=device)
     use_threads(threads)
     if asked and asked.scales:
-        rescaler.check(asked)
+        rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
     words = {"scale": str(wanted).removeprefix("x"), "model": rescaler.name}
     plan = _planned(batch.plan(inputs, output, lambda f: files.small_name(f, wanted), **words))

@@ -140,7 +140,7 @@ def _contenders(names: list[str] | None, scales: list[str], device: str | None) 
     if scales and all(rescaler.scale for rescaler in rescalers):
         raise UsageError("expected --scale for a model that serves many, got none; `rescale models` tells which do")
     return [
-        (rescaler, rescaler.check(geometry))
+        (rescaler, rescaler.sizes.check(geometry))
         for rescaler in rescalers
         for geometry in ([Geometry.of(rescaler.scale)] if rescaler.scale else asked)
     ]

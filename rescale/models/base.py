@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
-from rescale.tiles import HALO, Piece, Size, growing, shrinking
+from rescale.geometry import Size
+from rescale.tiles import HALO, Piece, growing, shrinking
 
 
 class Rescaling(nn.Module):

@@ -6,9 +6,10 @@ from functools import partial
 
 from torch import Tensor
 
+from rescale.geometry import Size
 from rescale.models.base import Rescaling, given
 from rescale.resample import resample
-from rescale.tiles import Piece, Size, whole
+from rescale.tiles import Piece, whole
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
+from rescale.geometry import Size
 from rescale.layers import SubPixelConv
 from rescale.models.base import Rescaling
 from rescale.ops import from_ycbcr, luma, quantize, to_ycbcr
 from rescale.resample import resample
-from rescale.tiles import Size
 
 
 @dataclass(frozen=True)

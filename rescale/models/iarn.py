@@ -10,18 +10,19 @@ from torch import Tensor, nn
 
 from rescale.cells import MOST, Grids, Window
 from rescale.errors import UsageError
+from rescale.geometry import Size
 from rescale.layers import Cosines, Coupling
 from rescale.models.base import Rescaling, given
 from rescale.models.irn import terms
 from rescale.ops import quantize
-from rescale.tiles import HALO, Piece, Size, plan
+from rescale.tiles import HALO, Piece, plan
 
 
 @dataclass(frozen=True)
 class IARNConfig:
-    """What an IARN looks like; the defaults are our large size, as the published one is not known."""
+    """What an IARN looks like; the defaults are our large size, near AIDN's, as the published one is not known."""
 
-    blocks: int = 16
+    blocks: int = 20
     growth: int = 32
     depth: int = 4  # convolutions in a sub-network
     gain: float = 1.0  # of the initial hidden weights

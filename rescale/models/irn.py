@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from rescale.errors import UsageError
+from rescale.geometry import Size
 from rescale.layers import Chain, Coupling, Haar
 from rescale.models.base import Rescaling
 from rescale.ops import luma, quantize
-from rescale.tiles import Size
 
 
 @dataclass(frozen=True)
