@@ -12,8 +12,6 @@ from rescale.errors import RecordError, RescaleError, UsageError
 from rescale.images import Picture
 from rescale.models import IRN, IRNConfig
 
-SHIPPED = list(weights.manifest())
-
 
 @pytest.fixture(scope="module", params=["irn-x2-small", "irn-x4-small"])
 def irn(request):
@@ -188,17 +186,23 @@ def test_opaque_alpha_stays_opaque_and_grey_stays_grey(irn, noise):
     assert (large.alpha == 255).all() and large.is_grey
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_tiled_equals_whole(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [(name, entry.scale) for name, entry in weights.manifest().items() if entry.scale]
+    + [("iarn-small", scale) for scale in (1.3, 2, 2.7, 4, (1.5, 4))],
+)
+def test_tiled_equals_whole(name, scale, monkeypatch):
     """The bar of seams: at most one level, on at most one sample in ten thousand."""
     model = rescale.load(name, device="cpu")
     photo = images.read(PHOTO)
     photo = Picture(photo.pixels[:384, :576])
+    size = model.sizes.small(photo.size, scale)
     monkeypatch.setattr(rescaler, "TILE", 4096)
-    small = model.downscale_picture(photo)
-    large = model.upscale_picture(small)
+    small = model.downscale_picture(photo, size)
+    large = model.upscale_picture(small, size=photo.size)
     monkeypatch.setattr(rescaler, "TILE", 192)
-    for tiled, whole in ((model.downscale_picture(photo), small), (model.upscale_picture(small), large)):
+    down, up = model.downscale_picture(photo, size), model.upscale_picture(small, size=photo.size)
+    for tiled, whole in ((down, small), (up, large)):
         difference = np.abs(tiled.pixels.astype(int) - whole.pixels)
         assert difference.max() <= 1
         assert (difference > 0).mean() <= 1e-4
@@ -213,13 +217,16 @@ def test_numbers_that_are_not_finite_are_an_error(noise):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_scores_hold(name):
-    """The row of the manifest, computed again."""
+@pytest.mark.parametrize(
+    ("name", "title"), [(n, t) for n, entry in weights.manifest().items() for t in entry.scores if "Set5" in t]
+)
+def test_shipped_scores_hold(name, title):
+    """The rows of the manifest, computed again."""
     from rescale.evaluate import evaluate, means
 
-    (mean,) = means(evaluate(rescale.load(name, device="cpu"), shared("data/test/Set5")))
-    psnr_y, ssim_y = weights.manifest()[name].scores["Set5"].partition(",")[0].split(" / ")
+    scale = title.partition(" x")[2] or None
+    (mean,) = means(evaluate(rescale.load(name, device="cpu"), shared("data/test/Set5"), scale=scale))
+    psnr_y, ssim_y = weights.manifest()[name].scores[title].partition(",")[0].split(" / ")
     assert mean.psnr_y == pytest.approx(float(psnr_y), abs=0.011)  # another processor rounds another way
     assert mean.ssim_y == pytest.approx(float(ssim_y), abs=2e-4)
 
