@@ -99,6 +99,19 @@ class Grids:
         width = gather(self.full[1], self.size[1]).reads(columns.start, columns.stop)
         return slice(height[0] // a, -(-height[1] // a)), slice(width[0] // b, -(-width[1] // b))
 
+    def made_from(self, window: Window) -> Window:
+        """The part of the large picture that needs samples of a window of the small one only."""
+        parts = []
+        for part, n, length, size in zip(window, self.cell, self.full, self.size, strict=True):
+            bands = gather(length, size)
+            start, stop = part.start * length // size, -(-part.stop * length // size)
+            while start < stop and bands.reads(start, start + 1)[0] < n * part.start:
+                start += 1
+            while stop > start and bands.reads(stop - 1, stop)[1] > n * part.stop:
+                stop -= 1
+            parts.append(slice(start, stop))
+        return parts[0], parts[1]
+
 
 @lru_cache(maxsize=256)
 def spread(length: int, size: int) -> Bands:

@@ -11,15 +11,18 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rescale.errors import UsageError
+from rescale.geometry import Size
 from rescale.models import Rescaling
 from rescale.ops import luma, quantize
 from rescale.resample import resample
-from rescale.tiles import HALO, plan
+from rescale.tiles import HALO, Piece, Tile, Window, plan
 
 RATE, REACH = 1 / 255, 8 / 255
 """First step of a sample, and how far it may go in all."""
@@ -28,8 +31,7 @@ FIDELITY = 0.1
 SIDE = 256
 """LR pixels of a tile a side."""
 _BETAS = 0.8, 0.95
-Window = tuple[slice, slice]
-_ALL = slice(None), slice(None)
+Stages = Literal["lr", "hr", "hr lr"]
 Report = Callable[[float, float], None]
 """Told after every step: how much of the work is done, 0 to 1; what the tile at hand has gained so far, in dB."""
 
@@ -63,122 +65,128 @@ class Effort:
 
 
 def refine(
-    model: Rescaling, hr: Tensor, lr: Tensor, effort: Effort, *, levels: int = 256, report: Report | None = None
-) -> Tensor:
-    """A small picture that restores better, and never worse; tile by tile, so that memory stays bounded.
-
-    A tile changes its own LR pixels only and minds all HR pixels that they reach, amid what its neighbours are by
-    then; so the error of the whole picture falls from tile to tile, and no seam can show.
-
-    Args:
-        model: both networks; their weights stay as they are.
-        hr: (N, 1 or 3, H, W) in [0, 1], of any size; grey if it has one channel.
-        lr: (N, 1 or 3, h, w), what the model made of it, on the levels of a file.
-        effort: when to stop; seconds are shared among the tiles.
-        levels: that a sample of the file can have.
-        report: is told how far it is.
-    Returns: as `lr`.
-    """
-    halo, scale = min(model.halo, HALO), _scale(model)
-    tiles = list(plan((lr.shape[-2], lr.shape[-1]), SIDE, 2 * halo))
-    bicubic = resample(hr, (lr.shape[-2], lr.shape[-1]))
-    end = time.monotonic() + effort.seconds
-    lr = lr.clone()
-    for done, tile in enumerate(tiles):
-        share = max(end - time.monotonic(), 0.0) / (len(tiles) - done)
-        above, before, below, behind = tile.halo
-        rows = slice(tile.top - above, tile.bottom + below)
-        columns = slice(tile.left - before, tile.right + behind)
-        own = slice(above, above + tile.bottom - tile.top), slice(before, before + tile.right - tile.left)
-        # A tile at the border of the picture has less around it there, and minds all of that.
-        minded = tuple(
-            slice(max(near - halo, 0) * scale, (near + side + min(far, halo)) * scale)
-            for near, side, far in (
-                (above, tile.bottom - tile.top, below),
-                (before, tile.right - tile.left, behind),
-            )
-        )
-        lr[..., rows, columns] = refine_lr(
-            model,
-            hr[..., rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale],
-            lr[..., rows, columns],
-            replace(effort, seconds=share),
-            bicubic=bicubic[..., rows, columns],
-            own=own,
-            minded=(minded[0], minded[1]),
-            levels=levels,
-            report=report and _part_of(report, done, len(tiles)),
-        )
-    return lr
-
-
-def refine_lr(
     model: Rescaling,
     hr: Tensor,
     lr: Tensor,
     effort: Effort,
     *,
-    bicubic: Tensor | None = None,
-    own: Window = _ALL,
-    minded: Window = _ALL,
+    stages: Stages = "lr",
     levels: int = 256,
     report: Report | None = None,
 ) -> Tensor:
-    """Descend on the LR picture, as `refine` does with each tile.
+    """A small picture that restores better, and never worse.
 
     Args:
-        model: both networks.
-        hr: (N, 1 or 3, H, W) in [0, 1].
-        lr: (N, 1 or 3, h, w), what the model made of it.
+        model: both networks; their weights stay as they are.
+        hr: (N, 1 or 3, H, W) in [0, 1], of any size; grey if it has one channel.
+        lr: (N, 1 or 3, h, w), what the model made of it, on the levels of a file.
         effort: when to stop.
-        bicubic: what the LR should stay like; made of `hr` without.
-        own: rows and columns of the LR that may change.
-        minded: rows and columns of the HR that are to be restored well.
+        stages: "lr", "hr", or "hr lr", as in the paper, of which each gets half of the effort. A step on the HR takes
+            twice the time and memory of one on the LR; in equal time "lr" gains most.
         levels: that a sample of the file can have.
         report: is told how far it is.
-    Returns: as `lr`, each picture at its best.
+    Returns: as `lr`.
     """
-    bicubic = resample(hr, (lr.shape[-2], lr.shape[-1])) if bicubic is None else bicubic
-
-    def see(inner: Tensor) -> tuple[Tensor, Tensor]:
-        whole = lr.clone()
-        whole[..., own[0], own[1]] = inner
-        made = _restored(model, whole, hr)
-        return inner, made[..., minded[0], minded[1]]
-
-    goal = _Goal(hr[..., minded[0], minded[1]], bicubic[..., own[0], own[1]], levels)
-    whole = lr.clone()
-    whole[..., own[0], own[1]] = _descend(lr[..., own[0], own[1]], see, goal, effort, report)
-    return whole
+    if stages == "lr":
+        return refine_lr(model, hr, lr, effort, levels=levels, report=report)
+    if stages == "hr":
+        return refine_hr(model, hr, effort, size=_size(lr), levels=levels, report=report)
+    half = replace(effort, steps=-(-effort.steps // 2), seconds=effort.seconds / 2)
+    made = refine_hr(model, hr, half, size=_size(lr), levels=levels, report=report and _part_of(report, 0, 2))
+    return refine_lr(model, hr, made, half, levels=levels, report=report and _part_of(report, 1, 2))
 
 
-def refine_hr(model: Rescaling, hr: Tensor, effort: Effort, *, levels: int = 256) -> Tensor:
+def refine_lr(
+    model: Rescaling, hr: Tensor, lr: Tensor, effort: Effort, *, levels: int = 256, report: Report | None = None
+) -> Tensor:
+    """Descend on the LR picture, tile by tile, so that memory stays bounded; arguments as of `refine`.
+
+    A tile changes its own LR pixels only and minds all HR pixels that they reach, amid what its neighbours are by
+    then; so the error of the whole picture falls from tile to tile, and no seam can show.
+    """
+    size, halo = _size(lr), min(model.halo, HALO)
+    tiles = list(plan(size, SIDE, 2 * halo))
+    bicubic = resample(hr, size)
+    end = time.monotonic() + effort.seconds
+    lr = lr.clone()
+    for done, tile in enumerate(tiles):
+        share = replace(effort, seconds=max(end - time.monotonic(), 0.0) / (len(tiles) - done))
+        piece = model.part(tile.seen, size, _size(hr))
+        minded = _reached(tile, size, _size(hr), halo)
+        inner = _within(minded, piece.target)
+        see = partial(_see_lr, piece, lr[..., *tile.seen], tile.inner, inner)
+        goal = _Goal(hr[..., *_shifted(inner, piece.target)], bicubic[..., *tile.own], levels)
+        telling = report and _part_of(report, done, len(tiles))
+        lr[..., *tile.own] = _descend(lr[..., *tile.own], see, goal, share, telling)
+    return lr
+
+
+def refine_hr(
+    model: Rescaling,
+    hr: Tensor,
+    effort: Effort,
+    *,
+    size: Size | None = None,
+    levels: int = 256,
+    report: Report | None = None,
+) -> Tensor:
     """The LR of a slightly changed original that restores best to the true one; descends on the HR picture.
 
     Args:
         model: both networks.
         hr: (N, 3, H, W) in [0, 1], sides multiples of the scale; whole, so not for pictures larger than memory.
         effort: when to stop.
+        size: of the LR, for a model that serves every scale.
         levels: that a sample of the file can have.
+        report: is told how far it is.
     Returns: (N, 3, h, w) on the levels of a file.
     """
-    bicubic = resample(hr, (hr.shape[-2] // _scale(model), hr.shape[-1] // _scale(model)))
-    goal = _Goal(hr, bicubic, levels)
+    with torch.no_grad():
+        bicubic = resample(hr, _size(model.downscale(hr, size)))
 
     def see(changed: Tensor) -> tuple[Tensor, Tensor]:
-        lr = quantize(model.downscale(changed), levels)
-        return lr, _restored(model, lr, hr)
+        lr = quantize(model.downscale(changed, size), levels)
+        return lr, model.upscale(lr, _size(hr))
 
-    changed = _descend(hr, see, goal, effort, None, keep_levels=False)
+    changed = _descend(hr, see, _Goal(hr, bicubic, levels), effort, report, keep_levels=False)
     with torch.no_grad():
         return see(changed)[0]
 
 
-def _restored(model: Rescaling, lr: Tensor, like: Tensor) -> Tensor:
-    """What the receiver sees, on what is left of a picture whose sides were padded."""
-    made = model.upscale(lr.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))
-    made = made.mean(dim=1, keepdim=True) if like.shape[1] == 1 else made
-    return made[..., : like.shape[-2], : like.shape[-1]]
+def _see_lr(piece: Piece, around: Tensor, own: Window, minded: Window, changed: Tensor) -> tuple[Tensor, Tensor]:
+    """A tile's own pixels, and what the receiver makes of them amid what is around them."""
+    lr = around.clone()
+    lr[..., *own] = changed
+    made = piece.function(lr.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))[..., *piece.inner]
+    made = made.mean(dim=1, keepdim=True) if lr.shape[1] == 1 else made
+    return changed, made[..., *minded]
+
+
+def _reached(tile: Tile, size: Size, full: Size, halo: int) -> Window:
+    """The part of the large picture that a tile's own pixels can reach; all of its side at the picture's border."""
+    rows, columns = (
+        slice(max(part.start - halo, 0) * length // side, -(-min(part.stop + halo, side) * length // side))
+        for part, side, length in zip(tile.own, size, full, strict=True)
+    )
+    return rows, columns
+
+
+def _within(window: Window, of: Window) -> Window:
+    """What two windows share, seen from the beginning of the second."""
+    rows, columns = (
+        slice(max(a.start, b.start) - b.start, min(a.stop, b.stop) - b.start) for a, b in zip(window, of, strict=True)
+    )
+    return rows, columns
+
+
+def _shifted(window: Window, of: Window) -> Window:
+    """The opposite of `_within`: seen from the beginning of the picture again."""
+    rows, columns = (slice(a.start + b.start, a.stop + b.start) for a, b in zip(window, of, strict=True))
+    return rows, columns
+
+
+def _size(x: Tensor) -> Size:
+    return x.shape[-2], x.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -243,9 +251,3 @@ def _descend(
 
 def _part_of(report: Report, done: int, among: int) -> Report:
     return lambda progress, gain: report((done + progress) / among, gain)
-
-
-def _scale(model: Rescaling) -> int:
-    if model.scale is None:
-        raise UsageError("expected a model with a scale of its own, got one that serves every scale")
-    return model.scale

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rescale.errors import UsageError
 from rescale.geometry import Size
-from rescale.tiles import HALO, Piece, growing, shrinking
+from rescale.tiles import HALO, Piece, Window, growing, shrinking
 
 
 class Rescaling(nn.Module):
@@ -59,6 +59,20 @@ class Rescaling(nn.Module):
         """The calls that `upscale` a large picture of `size` to `full`, tile by tile."""
         assert self.scale
         return growing(self.upscale, size, self.scale, side=side // self.scale, halo=min(self.halo, HALO))
+
+    def part(self, seen: Window, size: Size, full: Size) -> Piece:
+        """The call that makes of a window of a small picture of `size` its part of the large one of `full`.
+
+        But for the halo: what lies beyond the window may matter to pixels next to the border of that part.
+        """
+        by = self.scale
+        if by is None:
+            raise UsageError("expected a network, got bicubic at every scale")
+        rows, columns = (
+            slice(part.start * by, min(part.stop * by, length)) for part, length in zip(seen, full, strict=True)
+        )
+        inner = slice(0, rows.stop - rows.start), slice(0, columns.stop - columns.start)
+        return Piece(seen, inner, (rows, columns), self.upscale)
 
     @property
     def parameter_count(self) -> int:

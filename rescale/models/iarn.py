@@ -142,6 +142,12 @@ class IARN(Rescaling):
             function = partial(self.inverse, grids=grids, window=tile.own, at=(seen[0].start, seen[1].start))
             yield Piece(seen, (slice(None), slice(None)), tile.own, function)
 
+    def part(self, seen: Window, size: Size, full: Size) -> Piece:
+        grids = Grids(full, size)
+        target = grids.made_from(seen)
+        function = partial(self.inverse, grids=grids, window=target, at=(seen[0].start, seen[1].start))
+        return Piece(seen, (slice(None), slice(None)), target, function)
+
     def _down(self, grids: Grids, window: Window, hr: Tensor) -> Tensor:
         return self(hr, grids, window)[0]
 
