@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from rescale.cells import MOST
+from rescale.collaborate import Effort
+from rescale.images import Picture
 from rescale.ops import usable
 from rescale.recipe import Recipe
+from rescale.rescaler import load
 from rescale.state import State
 from rescale.train import Loss
 
@@ -47,6 +50,22 @@ def training(recipe: Recipe, *, turns: int = 5, device: str = "cpu") -> Race:
     precision = "bfloat16 convolutions" if recipe.bfloat16 else "float32"
     contender = f"{precision}, channels_last", _stepping(recipe, torch.channels_last, device)
     return race(contender, ("float32, contiguous", _stepping(plain, torch.contiguous_format, device)), turns=turns)
+
+
+def refining(model: str, *, steps: int = 20, side: int = 512, turns: int = 3, device: str = "cpu") -> Race:
+    """A picture down and up, against its small one refined by so many steps: what that costs in round trips."""
+    rescaler = load(model, device=usable(device))
+    pixels = torch.randint(0, 256, (side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    picture = Picture(pixels.numpy())
+    size = rescaler.sizes.small(picture.size, rescaler.scale or 2.5)
+
+    def there_and_back() -> None:
+        rescaler.upscale_picture(rescaler.downscale_picture(picture, size), size=picture.size)
+
+    def refine() -> None:
+        rescaler.downscale_picture(picture, size, refine=Effort(steps))
+
+    return race(("down and up", there_and_back), (f"down, refined by {steps} steps", refine), turns=turns)
 
 
 def _stepping(recipe: Recipe, layout: torch.memory_format, device: str) -> Callable[[], None]:

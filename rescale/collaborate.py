@@ -114,7 +114,7 @@ def refine_lr(
         piece = model.part(tile.seen, size, _size(hr))
         minded = _reached(tile, size, _size(hr), halo)
         inner = _within(minded, piece.target)
-        see = partial(_see_lr, piece, lr[..., *tile.seen], tile.inner, inner)
+        see = partial(_see_lr, piece, lr[..., *tile.seen], tile.inner, inner, is_grey=hr.shape[1] == 1)
         goal = _Goal(hr[..., *_shifted(inner, piece.target)], bicubic[..., *tile.own], levels)
         telling = report and _part_of(report, done, len(tiles))
         lr[..., *tile.own] = _descend(lr[..., *tile.own], see, goal, share, telling)
@@ -153,12 +153,21 @@ def refine_hr(
         return see(changed)[0]
 
 
-def _see_lr(piece: Piece, around: Tensor, own: Window, minded: Window, changed: Tensor) -> tuple[Tensor, Tensor]:
+def errors(restored: Tensor, hr: Tensor) -> Tensor:
+    """(N, 2): mean squared errors of all channels and of the luma, either half of what is sought."""
+    apart = restored - hr
+    bright = luma(restored) - luma(hr) if apart.shape[1] == 3 else apart
+    return torch.stack([apart.square().mean(dim=(1, 2, 3)), bright.square().mean(dim=(1, 2, 3))], dim=1)
+
+
+def _see_lr(
+    piece: Piece, around: Tensor, own: Window, minded: Window, changed: Tensor, *, is_grey: bool
+) -> tuple[Tensor, Tensor]:
     """A tile's own pixels, and what the receiver makes of them amid what is around them."""
     lr = around.clone()
     lr[..., *own] = changed
     made = piece.function(lr.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))[..., *piece.inner]
-    made = made.mean(dim=1, keepdim=True) if lr.shape[1] == 1 else made
+    made = made.mean(dim=1, keepdim=True) if is_grey else made
     return changed, made[..., *minded]
 
 
@@ -197,15 +206,9 @@ class _Goal:
     bicubic: Tensor
     levels: int
 
-    def errors(self, restored: Tensor) -> Tensor:
-        """(N, 2): mean squared errors of all channels and of the luma, either half of what is sought."""
-        apart = restored - self.hr
-        bright = luma(restored) - luma(self.hr) if apart.shape[1] == 3 else apart
-        return torch.stack([apart.square().mean(dim=(1, 2, 3)), bright.square().mean(dim=(1, 2, 3))], dim=1)
-
     def loss(self, restored: Tensor, lr: Tensor) -> Tensor:
         distance = (lr - self.bicubic).square().mean(dim=(1, 2, 3))
-        return (self.errors(restored).mean(dim=1) + FIDELITY * distance).sum()
+        return (errors(restored, self.hr).mean(dim=1) + FIDELITY * distance).sum()
 
 
 def _descend(
@@ -226,11 +229,11 @@ def _descend(
         seen = quantize(point, goal.levels) if keep_levels else point
         lr, restored = see(seen)
         with torch.no_grad():
-            errors = goal.errors(quantize(restored.detach()))
+            found = errors(quantize(restored.detach(), goal.levels), goal.hr)
             if step == 0:
-                first = least = errors
-            better = ((errors <= first).all(dim=1) & (errors.mean(dim=1) < least.mean(dim=1)))[:, None]
-            least = torch.where(better, errors, least)
+                first = least = found
+            better = ((found <= first).all(dim=1) & (found.mean(dim=1) < least.mean(dim=1)))[:, None]
+            least = torch.where(better, found, least)
             best = torch.where(better[..., None, None], seen.detach(), best)
         gain = float(10 * torch.log10((first.mean() + 1e-12) / (least.mean() + 1e-12)))
         spent = time.monotonic() - began

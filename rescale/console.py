@@ -81,6 +81,24 @@ def progress(items: Iterable[Any], label: str) -> Iterator[Any]:
     yield from track(items, label, console=Console(stderr=True), transient=True)
 
 
+class Gauge:
+    """How far refining is, as a line on stderr that rewrites itself; silent if nobody watches.
+
+    Called with the share that is done, and the gain so far in dB.
+    """
+
+    def __init__(self) -> None:
+        self.shown = ""
+
+    def __call__(self, done: float, gain: float) -> None:
+        line = f"refining {done:4.0%}, {gain:+.2f} dB"
+        if sys.stderr.isatty() and line != self.shown:
+            end = "\r" if done < 1 else "\r" + " " * len(line) + "\r"
+            sys.stderr.write("\r" + line + end)
+            sys.stderr.flush()
+        self.shown = line
+
+
 def fail(sentence: str, code: int) -> NoReturn:
     """Say why, and leave."""
     if sentence:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from rescale import images
 from rescale.cells import MOST
+from rescale.collaborate import Effort, Report
 from rescale.errors import InputError
 from rescale.geometry import Geometry
 from rescale.images import Picture, Pixels
@@ -48,6 +49,8 @@ class Scores:
     model: str
     scale: str
     """As x2.5, or x1.5x4 for that of the width and of the height."""
+    refined: str
+    """How long the LR was refined, as `--refine` takes it; empty if it was not."""
     set: str
     picture: str
     psnr_y: float
@@ -80,6 +83,8 @@ class Trial:
 
     model: str
     scale: Geometry
+    refined: str
+    """How long the small picture was refined; empty if it was not."""
     picture: Picture
     """The original, cropped to a multiple of a whole scale."""
     small: Picture
@@ -106,7 +111,15 @@ def evaluate(
         yield score(trial, folder.name, file.stem, round_luma=round_luma, lpips=lpips)
 
 
-def try_out(rescaler: Rescaler, picture: Picture, name: str, scale: Scale | None = None) -> Trial:
+def try_out(
+    rescaler: Rescaler,
+    picture: Picture,
+    name: str,
+    scale: Scale | None = None,
+    *,
+    refine: Effort | None = None,
+    report: Report | None = None,
+) -> Trial:
     """Down, to bytes, up, to bytes: what a user gets through files, without the files.
 
     Args:
@@ -114,6 +127,8 @@ def try_out(rescaler: Rescaler, picture: Picture, name: str, scale: Scale | None
         picture: its alpha is left out, and 16 bits are rounded to 8.
         name: for the error.
         scale: for a model that serves many.
+        refine: how long to refine the small picture.
+        report: is told how far that is.
     Raises: InputError for sides that the protocol's cut borders would use up; UsageError for another scale.
     """
     geometry = Geometry.of(scale if scale is not None else rescaler.scale or MOST)
@@ -124,9 +139,9 @@ def try_out(rescaler: Rescaler, picture: Picture, name: str, scale: Scale | None
         )
     size = rescaler.sizes.small(picture.size, geometry)
     began = time.perf_counter()
-    small = rescaler.downscale_picture(picture, size)
+    small = rescaler.downscale_picture(picture, size, refine=refine, report=report)
     restored = rescaler.upscale_picture(small, size=picture.size, is_grey=picture.is_grey)
-    return Trial(rescaler.name, geometry, picture, small, restored, time.perf_counter() - began)
+    return Trial(rescaler.name, geometry, str(refine or ""), picture, small, restored, time.perf_counter() - began)
 
 
 def cropped(picture: Picture, geometry: Geometry) -> Picture:
@@ -172,6 +187,7 @@ def score(
     return Scores(
         model=trial.model,
         scale=str(trial.scale),
+        refined=trial.refined,
         set=set_name,
         picture=name,
         psnr_y=psnr(y(restored), y(hr)).item(),
@@ -201,10 +217,10 @@ NUMBERS = tuple(field.name for field in fields(Scores) if field.type is float or
 
 
 def means(rows: Iterable[Scores]) -> list[Scores]:
-    """One row for each model, scale and set, in order of appearance."""
-    groups: dict[tuple[str, str, str], list[Scores]] = {}
+    """One row for each model, scale, refinement and set, in order of appearance."""
+    groups: dict[tuple[str, str, str, str], list[Scores]] = {}
     for row in rows:
-        groups.setdefault((row.model, row.scale, row.set), []).append(row)
+        groups.setdefault((row.model, row.scale, row.refined, row.set), []).append(row)
     return [replace(group[0], picture="mean", **_means(group)) for group in groups.values()]
 
 
@@ -215,8 +231,8 @@ def _means(rows: Sequence[Scores]) -> dict[str, Any]:
 def markdown(rows: Sequence[Scores]) -> str:
     """The table as Markdown."""
     columns = [
-        "model", "scale", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "LPIPS alex / vgg", "LR Y PSNR / SSIM",
-        "LR RGB PSNR", "LR bits / pixel", "s / MP",
+        "model", "scale", "refined", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "LPIPS alex / vgg",
+        "LR Y PSNR / SSIM", "LR RGB PSNR", "LR bits / pixel", "s / MP",
     ]  # fmt: skip
     return "\n".join([line(columns), line(["---"] * len(columns)), *(line(_cells(row)) for row in rows)])
 
@@ -234,6 +250,7 @@ def _cells(r: Scores) -> list[str]:
     return [
         r.model,
         r.scale,
+        r.refined or "-",
         r.set,
         r.picture,
         f"{decibels(r.psnr_y)} / {r.ssim_y:.4f}",

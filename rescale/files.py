@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from rescale import images, record, weights
+from rescale.collaborate import Effort, Report
 from rescale.errors import RecordError, RefusedError, UsageError
 from rescale.geometry import Geometry
 from rescale.images import Picture
@@ -35,6 +36,8 @@ def downscale_file(
     target: Path,
     *,
     scale: Scale | None = None,
+    refine: Effort | None = None,
+    report: Report | None = None,
     overwrite: bool = False,
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
@@ -46,6 +49,8 @@ def downscale_file(
         source: any picture that `images.read` takes.
         target: PNG, WebP, AVIF, TIFF or JPEG; a lossy one costs quality, and the note says how much.
         scale: how many times smaller, or to which size, see `Geometry`; the model's own scale without.
+        refine: how long to look for a small picture that restores better.
+        report: is told how far that is.
         overwrite: replace an existing target.
         quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
         max_pixels: refuse larger sources.
@@ -55,10 +60,11 @@ def downscale_file(
     format = carrier(target)
     check_target(source, target, overwrite=overwrite)
     original = images.read(source, max_pixels=max_pixels)
-    small = rescaler.downscale_picture(record.strip(original), rescaler.sizes.small(original.size, scale))
+    size = rescaler.sizes.small(original.size, scale)
+    small = rescaler.downscale_picture(record.strip(original), size, refine=refine, report=report)
     stored = _as_stored(format, small, quality)
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
-    carrying = record.embed(small, _describe(rescaler, stored, original), format)
+    carrying = record.embed(small, _describe(rescaler, stored, original, refine), format)
     data, lost = images.encode(format, carrying, quality=quality)
     images.publish(target, data, overwrite=overwrite)
     return Done(source, target, rescaler.name, small.size, (*carrying.notes, *notes, *lost))
@@ -216,9 +222,9 @@ def carrier(target: Path) -> str:
     return format
 
 
-def _describe(rescaler: Rescaler, stored: Picture, original: Picture) -> record.Record:
+def _describe(rescaler: Rescaler, stored: Picture, original: Picture, refined: Effort | None) -> record.Record:
     try:
-        return rescaler.describe(stored, original)
+        return rescaler.describe(stored, original, refined)
     except ValidationError as error:
         raise UsageError(
             f"expected a weight file named with at most 64 letters, digits, spaces or any of . - _ + ( ), "

@@ -34,9 +34,8 @@ class Grid:
             self.places[key] = slice(top, top + SIDE), slice(left, left + SIDE)
             self.rows[key] = {"": _cell(original, self.places[key], name)}
         score = decibels(psnr(trial.restored.rgb, trial.picture.rgb).item())
-        self.rows[key][f"{trial.model} {trial.scale}"] = _cell(
-            trial.restored, self.places[key], f"{trial.model} {trial.scale}\n{score} dB RGB"
-        )
+        title = f"{trial.model} {trial.scale} {trial.refined}".strip()
+        self.rows[key][title] = _cell(trial.restored, self.places[key], f"{title}\n{score} dB RGB")
 
     def picture(self) -> Picture:
         """The whole as one picture."""

@@ -55,8 +55,9 @@ def measured(means: Iterable[Scores], parameters: Mapping[str, int]) -> list[Met
     """Our means as rows; `parameters` gives the count of each model by its name."""
     rows: dict[tuple[str, str], Method] = {}
     for mean in means:
-        new = Method(mean.model, mean.scale, parameters[mean.model], {}, {})
-        row = rows.setdefault((mean.model, mean.scale), new)
+        name = f"{mean.model}, refined {mean.refined}" if mean.refined else mean.model
+        new = Method(name, mean.scale, parameters[mean.model], {}, {})
+        row = rows.setdefault((name, mean.scale), new)
         row.scores[mean.set] = f"{decibels(mean.psnr_y)} / {mean.ssim_y:.4f}"
         row.lr[mean.set] = decibels(mean.lr_psnr_y)
     return list(rows.values())

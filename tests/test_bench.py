@@ -2,7 +2,7 @@
 
 import pytest
 
-from rescale.bench import race, training
+from rescale.bench import race, refining, training
 from rescale.recipe import Recipe, recipes
 
 
@@ -33,3 +33,10 @@ def test_training_is_raced_against_contiguous_float32(name):
     result = training(recipe, turns=1)
     assert result.baseline == "float32, contiguous" and "channels_last" in result.contender
     assert result.ratio == result.least == result.most > 0
+
+
+@pytest.mark.parametrize("name", ["irn-x4-small", "iarn-small"])
+def test_refining_is_counted_in_round_trips(name):
+    result = refining(name, steps=6, side=48, turns=1)
+    assert result.contender == "down and up" and "6 steps" in result.baseline
+    assert result.ratio > 3, "a step is a way up and back"

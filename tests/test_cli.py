@@ -17,7 +17,7 @@ from PIL import Image
 from test_official import checkpoint
 
 import rescale
-from rescale import cli, console, images, load, weights
+from rescale import cli, console, images, load, record, weights
 from rescale.cli import options
 from rescale.errors import EnvironmentFault, InputError
 
@@ -436,7 +436,7 @@ def test_evaluate_speaks_of_its_protocol(call, folder):
     Path("set").mkdir()
     picture("set/a.png")
     code, out, _ = call("evaluate", "set", "-m", "bicubic-x2")
-    assert code == 0 and "| bicubic-x2 | x2 | set | mean |" in out and "BT.601" in out
+    assert code == 0 and "| bicubic-x2 | x2 | - | set | mean |" in out and "BT.601" in out
     code, out, _ = call("evaluate", "set", "-m", "bicubic-x2", "--json")
     assert json.loads(out)["rows"][0]["picture"] == "mean" and out.count("\n") == 1
     Path("none").mkdir()
@@ -558,6 +558,41 @@ def test_an_interrupted_run_leaves_no_partial_file(number, code):
     assert 1 <= len(list(Path("out").iterdir())) < 60
     for file in Path("out").iterdir():
         assert images.read(file).size == (75, 100)
+
+
+def test_an_interrupt_while_refining_leaves_nothing():
+    """The bar: exit 130, no file."""
+    picture(size=(300, 200))
+    command = [sys.executable, "-m", "rescale", "down", "photo.png", "--refine", "200s"]
+    began = time.monotonic()
+    running = subprocess.Popen(
+        command, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
+    time.sleep(8)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130 and b"Traceback" not in err
+    assert names() == ["photo.png"] and time.monotonic() - began < 60
+
+
+def test_refined_pictures_say_so(call):
+    code, out, err = call("down", "photo.png", "--refine", 3, "--json")
+    assert (code, err) == (0, "") and json.loads(out)["target"] == "photo.x4.png"
+    assert record.extract(images.read(Path("photo.x4.png"))).refined == "3"
+    assert call("up", "photo.x4.png")[0] == 0
+    code, _, err = call("down", "photo.png", "--refine", "a lot", "-o", "b.png")
+    assert code == 2 and is_one_sentence(err) and "+1.0dB" in err
+
+
+def test_evaluate_shows_both_with_and_without_refining(call):
+    Path("set").mkdir()
+    picture("set/a.png", size=(48, 40))
+    code, out, _ = call("evaluate", "set", "-m", "irn-x4-small", "--refine", 8, "--json")
+    plain, refined = json.loads(out)["rows"]
+    assert code == 0 and (plain["refined"], refined["refined"]) == ("", "8")
+    assert refined["psnr_y"] > plain["psnr_y"]
+    assert "| irn-x4-small | x4 | 2 | set |" in call("evaluate", "set", "-m", "irn-x4-small", "--refine", 2)[1]
+    assert "`irn-x4-small, refined 2`" in call("evaluate", "set", "-m", "irn-x4-small", "--refine", 2, "--paper")[1]
 
 
 def test_what_the_machine_lacks_is_one_sentence(call, monkeypatch):

@@ -1,15 +1,18 @@
 """HCD: it gains, it never loses, and what it gains survives the file."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import PHOTO
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import rescale
-from rescale import images
+from rescale import files, images, record
 from rescale.collaborate import Effort, refine, refine_hr, refine_lr
 from rescale.errors import UsageError
 from rescale.metrics import psnr
@@ -131,3 +134,67 @@ def test_efforts_are_understood_and_said_again(asked):
 def test_other_efforts_are_refused(asked):
     with pytest.raises(UsageError, match="expected refinement as steps"):
         Effort.of(asked)
+
+
+@pytest.mark.parametrize("name", ["irn-x2-small", "iarn-small"])
+@pytest.mark.parametrize("kind", ["rgb", "grey", "alpha", "deep"])
+def test_what_it_gains_survives_the_file(name, kind, tmp_path):
+    """The bar: equal to 0.001 dB, from the PNG on disk; here level by level."""
+    levels = images.read(PHOTO).pixels[40:101, 60:131]
+    if kind == "deep":
+        levels = levels.astype("uint16") * 257 + 3
+    picture = images.Picture(levels[..., 1:2] if kind == "grey" else levels)
+    if kind == "alpha":
+        picture = replace(picture, alpha=levels[..., 0])
+    images.write(tmp_path / "p.png", picture)
+    model = network(name)
+    scale = model.scale or 2.5
+    files.downscale_file(model, tmp_path / "p.png", tmp_path / "s.png", scale=scale, refine=Effort(8))
+    files.downscale_file(model, tmp_path / "p.png", tmp_path / "plain.png", scale=scale)
+    assert record.extract(images.read(tmp_path / "s.png")).refined == "8"
+    assert record.extract(images.read(tmp_path / "plain.png")).refined == ""
+    errors = []
+    for small in ("s", "plain"):
+        files.upscale_file(tmp_path / f"{small}.png", tmp_path / f"{small}.back.png", device="cpu")
+        back = images.read(tmp_path / f"{small}.back.png")
+        assert back.depth == picture.depth and back.is_grey == picture.is_grey
+        errors.append(((back.pixels.astype(float) - picture.pixels) ** 2).mean())
+    assert errors[0] < errors[1] * 0.99
+    size = model.sizes.small(picture.size, scale)
+    small = model.downscale_picture(picture, size, refine=Effort(8))
+    again = model.upscale_picture(small, size=picture.size, is_grey=picture.is_grey).pixels
+    assert (again == images.read(tmp_path / "s.back.png").pixels).all()
+
+
+def test_kinds_of_images_can_be_refined():
+    model, hr = network("irn-x4-small"), photo(64, 64)
+    image = (hr[0].permute(1, 2, 0).numpy() * 255).round().astype("uint8")
+    small = {
+        "tensor": model.downscale(hr, refine=6),
+        "array": model.downscale(image, refine="6"),
+        "pillow": model.downscale(Image.fromarray(image), refine=Effort(6)),
+    }
+    levels = (small["tensor"][0].permute(1, 2, 0).numpy() * 255).round()
+    assert (levels == small["array"]).all() and (small["array"] == np.asarray(small["pillow"])).all()
+    assert '"refined":"6"' in small["pillow"].info["rescale"]
+    assert not (model.downscale(image) == small["array"]).all()
+    with pytest.raises(UsageError, match="expected refinement"):
+        model.downscale(image, refine="often")
+
+
+def test_the_whole_picture_has_the_last_word(monkeypatch):
+    """Whatever refining brings, a picture that restores worse is not taken."""
+    model = network("irn-x2-small")
+    monkeypatch.setattr("rescale.collaborate.refine", lambda _, hr, lr, *args, **how: 1 - lr)
+    image = (photo(32, 32)[0].permute(1, 2, 0).numpy() * 255).round().astype("uint8")
+    assert (model.downscale(image, refine=5) == model.downscale(image)).all()
+
+
+@pytest.mark.parametrize("stages", ["hr", "hr lr"])
+@pytest.mark.parametrize("name", ["irn-x4-small", "iarn-small"])
+def test_the_other_stages_gain_too(name, stages):
+    model, hr = network(name).model, photo(64, 64)
+    lr, seen = small(model, hr), []
+    better = refine(model, hr, lr, Effort(10), stages=stages, report=lambda done, _: seen.append(done))
+    assert score(model, better, hr)[1] > score(model, lr, hr)[1] + 0.05
+    assert seen == sorted(seen) and seen[-1] == 1

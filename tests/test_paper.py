@@ -7,7 +7,9 @@ from rescale.paper import markdown, measured, published
 
 
 def mean(model: str, set_name: str, psnr: float, scale: str = "x2") -> Scores:
-    return Scores(model, scale, set_name, "mean", **dict.fromkeys(NUMBERS, 0.5) | {"psnr_y": psnr, "lr_psnr_y": 44.0})
+    return Scores(
+        model, scale, "", set_name, "mean", **dict.fromkeys(NUMBERS, 0.5) | {"psnr_y": psnr, "lr_psnr_y": 44.0}
+    )
 
 
 def test_rows_stand_in_order_beside_those_of_their_scale():

@@ -1,12 +1,16 @@
 """`bench`: speed, as a ratio to a named baseline measured in the same run."""
 
 import json
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rescale.cli.options import Json, Threads, use_threads
 from rescale.cli.training import Changes, RecipeName, recipe_of
+
+if TYPE_CHECKING:
+    from rescale.bench import Race
 
 bench = typer.Typer(help="Measure speed as a ratio to a named baseline, in one run.", no_args_is_help=True)
 
@@ -21,15 +25,34 @@ def train(
     as_json: Json = False,
 ) -> None:
     """A training step as the recipe has it, against plain contiguous float32."""
-    from dataclasses import asdict
-
     from rescale.bench import training
 
     use_threads(threads)
-    race = training(recipe_of(recipe, changes), turns=turns, device=device)
+    _tell(training(recipe_of(recipe, changes), turns=turns, device=device), "times as fast", as_json=as_json)
+
+
+@bench.command()
+def refine(
+    model: Annotated[str, typer.Argument(help="A model id, or a .safetensors file.")] = "irn-x4-small",
+    steps: Annotated[int, typer.Option(min=1, help="Of refining.")] = 20,
+    side: Annotated[int, typer.Option(min=16, help="Of the picture, in pixels.")] = 512,
+    turns: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 3,
+    threads: Threads = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Refining a small picture, in round trips down and up."""
+    from rescale.bench import refining
+
+    use_threads(threads)
+    race = refining(model, steps=steps, side=side, turns=turns, device=device)
+    _tell(race, "round trips", as_json=as_json)
+
+
+def _tell(race: "Race", unit: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(race)))
         return
-    typer.echo(f"{race.baseline:<40} {race.baseline_s:8.3f} s a step")
-    typer.echo(f"{race.contender:<40} {race.contender_s:8.3f} s a step")
-    typer.echo(f"{race.ratio:.2f} times as fast ({race.least:.2f} to {race.most:.2f} in {turns} turns)")
+    typer.echo(f"{race.baseline:<40} {race.baseline_s:8.3f} s")
+    typer.echo(f"{race.contender:<40} {race.contender_s:8.3f} s")
+    typer.echo(f"{race.ratio:.2f} {unit} ({race.least:.2f} to {race.most:.2f})")

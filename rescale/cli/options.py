@@ -17,6 +17,10 @@ Output = Annotated[
 Model = Annotated[
     str | None, typer.Option("-m", "--model", help="A model id, or a .safetensors file.", show_default=False)
 ]
+Refine = Annotated[
+    str | None,
+    typer.Option(help="Look for a small picture that restores better: 20 (steps), 30s, or +1.0dB.", show_default=False),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; CUDA where there is one.", show_default=False)]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files; a source never.")]

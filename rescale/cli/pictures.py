@@ -17,10 +17,11 @@ from rescale.cli.options import (
     Output,
     Overwrite,
     Quality,
+    Refine,
     Threads,
     use_threads,
 )
-from rescale.console import run
+from rescale.console import Gauge, run
 
 if TYPE_CHECKING:
     from rescale.batch import Plan
@@ -40,6 +41,7 @@ def down(
             show_default=False,
         ),
     ] = None,
+    refine: Refine = None,
     device: Device = None,
     threads: Threads = None,
     quality: Quality = None,
@@ -50,8 +52,10 @@ def down(
 ) -> None:
     """Make pictures small; each small one says how to restore it."""
     from rescale import batch, files, load
+    from rescale.collaborate import Effort
     from rescale.geometry import Geometry
 
+    effort = None if refine is None else Effort.of(refine)
     asked = Geometry.of(scale) if scale is not None else None
     rescaler = load(model or files.downscaler(asked or Geometry.of(4)), device=device)
     use_threads(threads)
@@ -62,7 +66,7 @@ def down(
     plan = _planned(batch.plan(inputs, output, lambda f: files.small_name(f, wanted), **words))
     for _, target in plan:
         files.carrier(target)
-    how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
+    how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels, "refine": effort, "report": Gauge()}
     work = partial(files.downscale_file, rescaler, scale=wanted, overwrite=overwrite, **how)
     run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.options import Device, Json, Overwrite, Threads, use_threads
+from rescale.cli.options import Device, Json, Overwrite, Refine, Threads, use_threads
 from rescale.console import progress, told
 from rescale.errors import EnvironmentFault, InputError, RescaleError, UsageError
 
@@ -51,6 +51,7 @@ def evaluate(
     lpips: Annotated[
         list[str] | None, typer.Option("--lpips", help="alex or vgg; may be repeated.", show_default=False)
     ] = None,
+    refine: Refine = None,
     each: Annotated[bool, typer.Option("--each", help="Every picture's own row as well.")] = False,
     paper: Annotated[bool, typer.Option("--paper", help="The papers' table, with published rows among ours.")] = False,
     cycles: Annotated[
@@ -69,6 +70,7 @@ def evaluate(
 ) -> None:
     """Score models on folders of pictures by the papers' protocol."""
     from rescale import curve, images
+    from rescale.collaborate import Effort
     from rescale.evaluate import Scores, means, protocol, score, try_out
     from rescale.files import check_target
     from rescale.grid import Grid
@@ -85,6 +87,7 @@ def evaluate(
     if plot and not curve.is_available():
         raise EnvironmentFault("--plot needs matplotlib: pip install matplotlib")
     jobs = [(contender, folder, file) for folder, files in found.items() for contender in contenders for file in files]
+    efforts = [None] if refine is None else [None, Effort.of(refine)]
     if cycles:
         _cycled(jobs, folders, cycles, cycle, as_json=as_json)
         return
@@ -94,14 +97,14 @@ def evaluate(
     for (rescaler, geometry), folder, file in progress(jobs, "evaluating"):
         try:
             picture = images.read(file)
-            trial = try_out(rescaler, picture, file.stem, geometry)
-            rows.append(score(trial, _set_name(folder, folders), file.stem, **how))
+            for effort in efforts:
+                trial = try_out(rescaler, picture, file.stem, geometry, refine=effort)
+                rows.append(score(trial, _set_name(folder, folders), file.stem, **how))
+                if grid:
+                    sheet.add(file, file.stem, picture, trial)
         except RescaleError as error:
             failures += 1
             typer.echo(f"error: {told(str(file), str(error))}", err=True)
-            continue
-        if grid:
-            sheet.add(file, file.stem, picture, trial)
     shown = (rows if each else []) + means(rows)
     said = protocol(round_luma=round_luma)
     typer.echo(_shown(shown, said, rescalers, paper=paper, as_csv=as_csv, as_json=as_json))
