@@ -20,7 +20,8 @@ class Bands:
     @classmethod
     def of(cls, chunks: Iterable[tuple[int, Tensor]], *, least: float = 0.0) -> Self:
         """From chunks of rows that begin at some column; what is not above `least` at their ends is left out."""
-        return cls(tuple(_trimmed(first, rows, least) for first, rows in chunks))
+        with torch.inference_mode(mode=False):  # bands are kept, and may be learned through later
+            return cls(tuple(_trimmed(first, rows, least) for first, rows in chunks))
 
     def reads(self, start: int, stop: int) -> tuple[int, int]:
         """The columns, from and to, that the rows `start` .. `stop` read."""

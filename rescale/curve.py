@@ -42,7 +42,7 @@ def draw_scales(rows: Sequence[Scores], target: Path, *, overwrite: bool = False
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         scales = Geometry.of(row.scale[1:]).scales or (1.0, 1.0)
-        lines.setdefault(f"{row.model}, {row.set}", []).append((math.sqrt(math.prod(scales)), row.psnr_y))
+        lines.setdefault(f"{row.model}, {row.set}", []).append((math.sqrt(math.prod(scales)), min(row.psnr_y, 99.0)))
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="scale", ylabel="restored, dB on Y")
     for name, points in lines.items():

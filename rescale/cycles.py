@@ -4,13 +4,15 @@ A picture and its small one are rounded to 8 bits in every cycle, as files would
 Bidirectional Arbitrary Image Rescaling" (2203.00911), whose test is not described further; what is measured is ours.
 """
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Literal
 
-from rescale.evaluate import cropped, decibels, line, luma_of
+from rescale.cells import MOST
+from rescale.errors import InputError, UsageError
+from rescale.evaluate import cropped, decibels, line, luma_of, mean
 from rescale.geometry import Geometry
 from rescale.metrics import psnr
 from rescale.ops import quantize
@@ -40,7 +42,16 @@ class Cycle:
 def cycles(
     rescaler: Rescaler, picture: Picture, count: int, scale: Geometry, *, kind: Kind = "same", set_name: str = ""
 ) -> Iterator[Cycle]:
-    """Make a picture small and large again `count` times; tells after each."""
+    """Make a picture small and large again `count` times; tells after each.
+
+    Raises: UsageError for scales drawn at random where the model has one of its own; InputError for a picture that is
+    too small for the scale and as many cuts.
+    """
+    if kind == "random" and rescaler.scale is not None:
+        raise UsageError(f"{rescaler.name} works at x{rescaler.scale}; --cycle random is for models of every scale")
+    least = count + 2 * max(math.ceil(s) for s in scale.scales or (MOST,))
+    if min(picture.size) < least:
+        raise InputError(f"expected sides of at least {least} pixels for {count} cycles, got {picture.size}")
     draw = random.Random(10)  # noqa: S311 - scales to try, no secrets
     original = now = cropped(picture, scale)
     for done in range(1, count + 1):
@@ -74,5 +85,12 @@ def markdown(rows: Sequence[Cycle]) -> str:
     return "\n".join([line(columns), line(["---"] * len(columns)), *body])
 
 
+def records(rows: Sequence[Cycle]) -> list[dict[str, object]]:
+    """The rows for JSON, which knows no infinity: an exact picture's PSNR is null."""
+    return [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in vars(row).items()} for row in rows
+    ]
+
+
 def _mean(rows: Sequence[Cycle], number: str) -> str:
-    return decibels(fmean(getattr(row, number) for row in rows))
+    return decibels(mean([getattr(row, number) for row in rows]))

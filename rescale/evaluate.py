@@ -225,7 +225,14 @@ def means(rows: Iterable[Scores]) -> list[Scores]:
 
 
 def _means(rows: Sequence[Scores]) -> dict[str, Any]:
-    return {key: fmean(getattr(row, key) for row in rows) for key in NUMBERS}
+    return {key: mean([getattr(row, key) for row in rows]) for key in NUMBERS}
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean; among others, an exact picture counts as 99 dB."""
+    if all(value == math.inf for value in values):
+        return math.inf
+    return fmean(99.0 if value == math.inf else value for value in values)
 
 
 def markdown(rows: Sequence[Scores]) -> str:

@@ -108,6 +108,8 @@ def upscale_file(
         if found.pixels == record.digest(small):
             bare = _like(bare, is_grey=found.grey and not rescaler.model.hides_detail, has_alpha=found.alpha)
         size = found.size if rescaler.sizes.fit(found.size, small.size) else None
+        if size is None and rescaler.scale is None and scale is None:
+            raise RecordError("its record's size cannot be used; pass --model and --scale to restore it by these")
     size = size or rescaler.sizes.full(small.size, scale)
     _check_result(size, max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
@@ -169,7 +171,7 @@ def _find_record(
     if found is None and model is None:
         raise RecordError(
             "this picture carries no record of how it was made small; pass --scale to enlarge it as an ordinary "
-            "picture, or --model to restore it with the model that made it"
+            "picture, or --model to restore it with the model that made it (and --scale, if that serves many)"
         )
     if found is not None and model is None and not _comes_with_us(found.model):
         raise RecordError(

@@ -4,7 +4,8 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from numbers import Real
+from typing import Any, Literal, Self
 
 from rescale.errors import UsageError
 
@@ -36,8 +37,8 @@ class Geometry:
             return asked
         if isinstance(asked, str):
             return cls._parse(asked.strip())
-        pair = (asked, asked) if isinstance(asked, int | float) else asked
-        if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(v, int | float) for v in pair):
+        pair: Any = (asked, asked) if isinstance(asked, Real) else asked
+        if not isinstance(pair, Sequence) or len(pair) != 2 or not all(_is_number(v) for v in pair):
             raise UsageError(f"expected a scale or two (of height and width), got {asked!r}")
         return cls._scales(pair[1], pair[0], repr(asked))
 
@@ -65,9 +66,9 @@ class Geometry:
 
     @classmethod
     def _scales(cls, width: float, height: float, text: str) -> Self:
-        if not all(math.isfinite(scale) and scale >= 1 for scale in (width, height)):
-            raise UsageError(f"expected scales of at least 1, as `down` makes pictures smaller, got {text}")
-        return cls(width, height, "scale")
+        if not all(1 <= scale < 1e9 for scale in (width, height)):
+            raise UsageError(f"expected scales of at least 1, by which a small picture is smaller, got {text:.40}")
+        return cls(float(width), float(height), "scale")
 
     @property
     def scales(self) -> tuple[float, float] | None:
@@ -95,14 +96,18 @@ class Geometry:
     def _box(self, full: Size) -> Size:
         if self.flag == "!":
             return int(self.height or 0), int(self.width or 0)
-        by = min(limit / side for limit, side in ((self.height, full[0]), (self.width, full[1])) if limit)
-        return max(round(full[0] * by), 1), max(round(full[1] * by), 1)
+        by = max(side / limit for limit, side in ((self.height, full[0]), (self.width, full[1])) if limit)
+        return _shrunk(full[0], by), _shrunk(full[1], by)
 
     def __str__(self) -> str:
         """Short, for the names of files: x2.7, x1.5x2.5, 800x600."""
         if self.unit == "scale":
             return f"x{self.width:.6g}" if self.width == self.height else f"x{self.width:.6g}x{self.height:.6g}"
         return f"{self.width or ''}x{self.height or ''}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _inverse(percent: str, text: str) -> float:

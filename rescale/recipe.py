@@ -38,18 +38,28 @@ class ScalesRecipe(BaseModel):
 
     least: float = Field(1.1, gt=1, le=MOST)
     most: float = Field(4.0, gt=1, le=MOST)
-    step: float = Field(0.1, gt=0)
-    power: float = Field(2.0, ge=0)
+    step: float = Field(0.1, ge=0.001)
+    power: float = Field(2.0, ge=0, le=16)
     """How much more often large scales come: by this power of the scale."""
     asymmetric: float = Field(0.25, ge=0, le=1)
-    """Share of the batches whose two axes have scales of their own."""
+    """Share of the batches whose two axes have scales of their own: any two of them and 1, all as often."""
+
+    @model_validator(mode="after")
+    def _least_is_least(self) -> "ScalesRecipe":
+        if self.least > self.most:
+            raise ValueError(f"least must not be above most, got {self.least:g} and {self.most:g}")
+        return self
 
     def draw(self, generator: torch.Generator) -> tuple[float, float]:
-        """The scales of the rows and of the columns. Source of the rule: AIDN's code (2201.12576)."""
-        known = torch.arange(self.least, self.most + self.step / 2, self.step, dtype=torch.float64)
-        pair = known[torch.multinomial(known**self.power, 2, replacement=True, generator=generator)].tolist()
-        is_pair = torch.rand(1, generator=generator).item() < self.asymmetric
-        return (pair[0], pair[1]) if is_pair else (pair[0], pair[0])
+        """The scales of the rows and of the columns. Source of the rule for one scale: AIDN's code (2201.12576)."""
+        count = int((self.most - self.least) / self.step + 1e-9) + 1
+        known = self.least + self.step * torch.arange(count, dtype=torch.float64)
+        if torch.rand(1, generator=generator).item() >= self.asymmetric:
+            scale = known[torch.multinomial(known**self.power, 1, generator=generator)].item()
+            return scale, scale
+        pair = torch.randperm(count + 1, generator=generator)[:2]
+        rows, columns = torch.cat([known, torch.ones(1)])[pair].tolist()
+        return rows, columns
 
 
 class Recipe(BaseModel):

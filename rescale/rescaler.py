@@ -128,6 +128,8 @@ class Rescaler:
     ) -> Picture:
         """The small picture, of the given (height, width) if the model serves many; alpha is a plane of its own."""
         size = self.sizes.small(picture.size, None, size)
+        if size == picture.size and self.scale is None:
+            return picture
         is_grey = picture.is_grey and not self.model.hides_detail
         filled = _with_colours_filled(picture)
         small = self._planes(filled, self._down(picture.size, size), is_grey=is_grey)
@@ -164,8 +166,9 @@ class Rescaler:
         against = []
         if found.weights != self.digest:
             against.append(f"made small by {found.model} ({found.weights}), not by {self.name} ({self.digest})")
-        if not self.sizes.fit(found.size, small.size) or found.small not in (None, small.size):
-            made = f"{by(found.small)} of {by(found.size)}" if found.small else f"{by(found.size)} at x{self.scale}"
+        known = found.small or (small.size if self.scale else None)  # rescale 0.1 knew models of one scale only
+        if known != small.size or not self.sizes.fit(found.size, small.size):
+            made = f"{by(known)} of {by(found.size)}" if known else f"{by(found.size)}, made to no known size"
             against.append(f"its record speaks of another size: {made}")
         elif found.pixels != record.digest(small):
             against.append("edited, re-compressed or converted after it was made small, so it would restore badly")

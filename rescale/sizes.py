@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 from rescale.cells import MOST, Grids
 from rescale.errors import UsageError
@@ -53,7 +54,9 @@ class Sizes:
             if not self.fit(checked(size), small):
                 at = f"x{self.scale}" if self.scale else f"scales from 1 to {MOST}"
                 raise UsageError(f"{by(small)} is no small picture of {by(size)} at {at}")
-            return size
+            if scale is not None and self.small(size, scale) != small:
+                raise UsageError(f"expected a scale or a size, got {scale!r} and {by(size)}, which do not agree")
+            return checked(size)
         if scale is None and self.scale is None:
             raise UsageError(
                 f"{self.name} serves every scale from 1 to {MOST}, and needs to be given a size or a scale"
@@ -83,9 +86,9 @@ class Sizes:
 
 def checked(size: Size) -> Size:
     """A size that a caller gave. Raises: UsageError for what is none."""
-    if not isinstance(size, tuple | list) or len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+    if not isinstance(size, tuple | list) or len(size) != 2 or not all(isinstance(n, Integral) and n > 0 for n in size):
         raise UsageError(f"expected a size of (height, width) in whole pixels, got {size!r}")
-    return size[0], size[1]
+    return int(size[0]), int(size[1])
 
 
 def by(size: Size) -> str:

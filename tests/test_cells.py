@@ -24,16 +24,16 @@ def axes(draw, most=400):
 @given(axes())
 def test_gathering_undoes_spreading(axis):
     assume(not is_scarce(*axis))
-    n = samples(*axis) * axis[1]
-    x = torch.rand(1, 1, axis[0], 2, dtype=torch.float64)
-    assert torch.allclose(gather(*axis).down(spread(*axis).down(x, 0, n), 0, axis[0]), x, atol=1e-6)
+    length, total = axis[0], samples(*axis) * axis[1]
+    x = torch.rand(1, 1, length, 2, dtype=torch.float64)
+    assert torch.allclose(gather(length, total).down(spread(length, total).down(x, 0, total), 0, length), x, atol=1e-6)
 
 
 @given(axes())
 def test_no_noise_is_blown_up(axis):
     """Samples next to pixels, for long: a plain inverse would multiply their errors by a hundred."""
-    n = samples(*axis) * axis[1]
-    rows = gather(*axis).down(torch.eye(n, dtype=torch.float64), 0, axis[0])
+    total = samples(*axis) * axis[1]
+    rows = gather(axis[0], total).down(torch.eye(total, dtype=torch.float64), 0, axis[0])
     assert (rows**2).sum(dim=1).max() < 12
 
 
@@ -42,7 +42,7 @@ def test_where_samples_are_scarce_only_the_finest_detail_is_lost():
     assert is_scarce(length, size)
     t = torch.linspace(0, 40, length, dtype=torch.float64)[None, None, :, None]
     smooth = torch.sin(t) + torch.cos(7.3 * t)
-    back = gather(length, size).down(spread(length, size).down(smooth, 0, 4 * size), 0, length)
+    back = gather(length, 4 * size).down(spread(length, 4 * size).down(smooth, 0, 4 * size), 0, length)
     assert (back - smooth).abs()[..., 3:-3, :].max() < 1e-4
 
 
@@ -67,7 +67,7 @@ def test_as_many_samples_as_the_scale_or_a_little_more(length, size, n):
 
 def test_a_whole_scale_takes_the_pixels_themselves():
     x = torch.rand(1, 1, 300, 3, dtype=torch.float64)
-    assert torch.allclose(spread(300, 100).down(x, 0, 300), x, atol=1e-12)
+    assert torch.allclose(spread(300, 300).down(x, 0, 300), x, atol=1e-12)
 
 
 @given(axes(), st.data())
@@ -88,6 +88,26 @@ def test_a_window_is_a_part_of_the_whole(axis, data):
     seen = whole[..., a * need[0].start : a * need[0].stop, b * need[1].start : b * need[1].stop]
     made = grids.gather(seen, window, (need[0].start, need[1].start))
     assert torch.allclose(made, grids.gather(whole, grids.all_full)[..., *window], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("full", "size", "cell"),
+    [((8, 8), (8, 8), (1, 1)), ((8, 8), (8, 4), (2, 2)), ((1, 9), (1, 3), (2, 3)), ((16, 7), (4, 7), (4, 2))],
+)
+def test_only_the_picture_itself_has_cells_of_one(full, size, cell):
+    assert Grids(full, size).cell == cell
+
+
+def test_what_is_kept_from_inference_can_be_learned_through():
+    spread.cache_clear()
+    gather.cache_clear()
+    grids = Grids((33, 20), (13, 20))
+    x = torch.rand(1, 1, 33, 20, dtype=torch.float64)
+    with torch.inference_mode():
+        grids.gather(grids.spread(x, grids.all_small), grids.all_full)
+    x = x.clone().requires_grad_()
+    grids.gather(grids.spread(x, grids.all_small), grids.all_full).sum().backward()
+    assert torch.allclose(x.grad, torch.ones_like(x), atol=1e-6)
 
 
 @pytest.mark.parametrize(("full", "size"), [((8, 8), (9, 8)), ((9, 8), (2, 8)), ((8, 8), (0, 8)), ((8, 33), (4, 8))])

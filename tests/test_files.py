@@ -270,7 +270,7 @@ def test_a_scale_that_nothing_makes_is_refused(source, tmp_path, scale):
 
 
 def test_scale_and_model_must_agree(source, tmp_path):
-    with pytest.raises(UsageError, match="works at x2, got 3"):
+    with pytest.raises(UsageError, match="works at x2, got x3"):
         files.upscale_file(source(), tmp_path / "r.png", model=MODEL, scale=3)
 
 

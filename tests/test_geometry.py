@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,14 +33,18 @@ from rescale.geometry import Geometry
         ("800x600!", (2400, 1600), (600, 800)),
         ("800x", (1000, 1600), (500, 800)),
         ("x600", (1200, 1500), (600, 750)),
-        ("1x", (400, 3), (133, 1)),
-        ("x1", (3, 400), (1, 133)),
+        ("1x", (400, 3), (134, 1)),
+        ("x1", (3, 400), (1, 134)),
         ("800x600>", (1200, 1600), (600, 800)),
         ("800x600>", (600, 800), (600, 800)),
         ("800x600>", (30, 40), (30, 40)),
         ("800x600<", (1200, 1600), (1200, 1600)),
         ("800x>", (9999, 700), (9999, 700)),
         (" 4 ", (8, 8), (2, 2)),
+        ("20x", (61, 80), (16, 20)),
+        ("x15", (60, 79), (15, 20)),
+        ("800x600", (2401, 3200), (600, 800)),
+        ("800x600", (2399, 3200), (600, 800)),
         ("16x17!", (40, 40), (17, 16)),
         ("20x20", (40, 40), (20, 20)),
     ],
@@ -71,10 +76,32 @@ def test_a_size_larger_than_the_picture_is_refused(size):
         Geometry.of(size).small_size((30, 40))
 
 
-@pytest.mark.parametrize("bad", [0, 0.5, -1, math.nan, math.inf, (2,), (2, 3, 4), (2, "3"), (0.5, 2), None, [[2], 3]])
+@pytest.mark.parametrize(
+    "bad",
+    [0, 0.5, -1, math.nan, math.inf, (2,), (2, 3, 4), (2, "3"), (0.5, 2), None, [[2], 3], 10**400, True, (2, True)],
+)
 def test_numbers_that_mean_nothing(bad):
     with pytest.raises(UsageError, match="expected"):
         Geometry.of(bad)
+
+
+def test_numpys_numbers_are_numbers():
+    assert Geometry.of(np.float32(2.5)) == Geometry.of((np.int64(5) / 2, np.float64(2.5))) == Geometry.of("2.5")
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(["w", "h", "box"]), st.integers(1, 4))
+def test_a_whole_share_of_a_side_can_always_be_had(height, width, kind, share):
+    """As the free side is rounded up, no axis is asked for more than the fixed one."""
+    if kind == "w":
+        width *= share
+        words = f"{width // share}x"
+    elif kind == "h":
+        height *= share
+        words = f"x{height // share}"
+    else:
+        words = f"{max(-(-width // share), 17)}x{max(-(-height // share), 17)}>"
+    small = Geometry.of(words).small_size((height, width))
+    assert all(1 <= part <= full <= share * part for full, part in zip((height, width), small, strict=True))
 
 
 def test_numbers_come_height_first_words_width_first():

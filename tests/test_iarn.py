@@ -5,19 +5,24 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import shake
+from conftest import PHOTO, shake
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from rescale import Rescaler
+from rescale import Rescaler, data, load
 from rescale.cells import MOST, Grids
 from rescale.errors import UsageError
 from rescale.geometry import Geometry
-from rescale.images import Picture
+from rescale.images import Picture, read
 from rescale.layers import Cosines, Haar, shuffle, unshuffle
+from rescale.metrics import psnr
 from rescale.models import IARN, IARNConfig
+from rescale.ops import luma, quantize
 from rescale.recipe import Recipe, ScalesRecipe, recipes
+from rescale.resample import resample
 from rescale.tiles import tiled
+from rescale.train import Loss, train
 from rescale.weights import Weights
 
 CONFIG = IARNConfig(blocks=2, growth=4, depth=2)
@@ -123,7 +128,12 @@ def test_sizes_are_exact(height, width, words):
     try:
         size = TINY.sizes.small((height, width), words)
     except UsageError as error:
-        assert "expected" in str(error) and "\n" not in str(error)
+        assert "\n" not in str(error)
+        wanted = Geometry.of(words)
+        width_, height_ = wanted.width, wanted.height
+        assert wanted.unit == "pixels", "every scale from 1 to 4 can be had"
+        sides = [(side, full) for side, full in ((width_, width), (height_, height)) if side]
+        assert any(side > full or 4 * side < full for side, full in sides) or wanted.flag == "!"
         return
     small = TINY.downscale_picture(picture, size)
     assert small.size == size == Geometry.of(words).small_size((height, width))
@@ -171,18 +181,16 @@ def test_cosines_of_two_are_haar():
 
 
 def test_scales_are_drawn_by_the_rule():
-    """AIDN's: tenths from 1.1 to 4, by a power of the scale; a share of the pairs unequal."""
+    """AIDN's: tenths from 1.1 to 4, by a power of the scale; where the axes differ, all pairs alike, 1 among them."""
     generator = torch.Generator().manual_seed(1)
-    pairs = [ScalesRecipe(power=2.0, asymmetric=0.5).draw(generator) for _ in range(4000)]
-    rows = torch.tensor([pair[0] for pair in pairs])
-    assert (
-        rows.min() < 1.25
-        and rows.max() == pytest.approx(4.0)
-        and torch.allclose(rows * 10, (rows * 10).round(), atol=1e-4)
-    )
-    expected = (torch.arange(1.1, 4.05, 0.1) ** 3).sum() / (torch.arange(1.1, 4.05, 0.1) ** 2).sum()
-    assert rows.mean() == pytest.approx(expected.item(), abs=0.05)
-    assert 0.42 < sum(a != b for a, b in pairs) / len(pairs) < 0.52
+    pairs = torch.tensor([ScalesRecipe(power=2.0, asymmetric=0.5).draw(generator) for _ in range(4000)])
+    assert torch.allclose(pairs * 10, (pairs * 10).round(), atol=1e-4)
+    is_one = pairs[:, 0] == pairs[:, 1]
+    assert 0.47 < is_one.float().mean() < 0.53
+    known = torch.arange(1.1, 4.05, 0.1)
+    assert pairs[is_one].mean() == pytest.approx(((known**3).sum() / (known**2).sum()).item(), abs=0.05)
+    assert pairs[is_one].min() > 1.05 and pairs[~is_one].min() == 1 and pairs.max() == pytest.approx(4)
+    assert pairs[~is_one].mean() == pytest.approx((known.sum().item() + 1) / 31, abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +198,10 @@ def test_scales_are_drawn_by_the_rule():
     [
         ("iarn-small", "scales.most=4.5", "scales.most"),
         ("iarn-small", "scales.least=1.0", "scales.least"),
+        ("iarn-small", "scales.step=1e-9", "scales.step"),
+        ("iarn-small", "scales.power=1000.0", "scales.power"),
+        ("iarn-small", "scales.least=4.0\nscales.most=2.0", "least must not be above most"),
+        ("iarn-small", "config.depth=1", "depth of at least 2"),
         ("iarn-small", "crop=98", "crop: expected a multiple of 4"),
         ("irn-x2-small", "scales.power=1.0", "scales: expected them for a model of any scale"),
         ("iarn-small", "config.blocks=0", "at least 1"),
@@ -198,3 +210,110 @@ def test_scales_are_drawn_by_the_rule():
 def test_bad_recipes_are_named(recipe, change, sentence):
     with pytest.raises(UsageError, match=sentence):
         Recipe.read(recipes()[recipe], [change])
+
+
+def test_draws_end_at_the_largest_scale():
+    generator = torch.Generator().manual_seed(1)
+    drawn = {round(ScalesRecipe(step=1.5, asymmetric=0.5).draw(generator)[0], 6) for _ in range(50)}
+    assert drawn == {1, 1.1, 2.6}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_it_learns_after_it_was_used(shared):
+    """What is kept between calls was made under inference, and must not refuse gradients."""
+    model = shake(IARN(IARNConfig(blocks=1, growth=2, depth=2, shared=shared)))
+    hr = torch.rand(1, 3, 23, 31)
+    with torch.inference_mode():
+        model.upscale(model.downscale(hr, (11, 9)), (23, 31))
+    model.terms(hr, torch.rand(1, 3, 11, 9))[1]["restore"].backward()
+
+
+@pytest.mark.parametrize("scale", [(1, 2), (2, 1), (1, 4), (4, 1), (1, 1.1), (1.5, 4), (1.02, 1.02)])
+def test_an_axis_of_scale_one_is_like_all_others(scale):
+    model = load("iarn-small", device="cpu")
+    picture = Picture(read(PHOTO).pixels[100:196, 60:160])
+    size = model.sizes.small(picture.size, scale)
+    small = model.downscale_picture(picture, size)
+    restored = model.upscale_picture(small, size=picture.size)
+    bicubic = quantize(resample(picture.rgb, size))
+    assert psnr(luma(small.rgb), luma(bicubic)) > 36
+    plain = resample(bicubic, picture.size).clamp(0, 1)
+    assert psnr(luma(restored.rgb), luma(picture.rgb)) > psnr(luma(plain), luma(picture.rgb)) + 1
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_strips_are_like_all_other_pictures(rows):
+    model = load("iarn-small", device="cpu")
+    picture = Picture(read(PHOTO).pixels[100 : 100 + rows, 60:260])
+    size = model.sizes.small(picture.size, 2.5)
+    small = model.downscale_picture(picture, size)
+    restored = model.upscale_picture(small, size=picture.size)
+    bicubic = quantize(resample(picture.rgb, size))
+    assert psnr(luma(small.rgb), luma(bicubic)) > 30
+    assert psnr(luma(restored.rgb), luma(picture.rgb)) > 28, "not as good as in the middle of a picture"
+
+
+@pytest.mark.parametrize("kind", ["grey", "alpha", "deep"])
+def test_at_scale_one_any_picture_is_itself(kind, noise):
+    picture = Picture(noise(9, 7, 1 if kind == "grey" else 3, dtype=np.uint16 if kind == "deep" else np.uint8))
+    if kind == "alpha":
+        picture = Picture(picture.pixels, alpha=noise(9, 7))
+    small = TINY.downscale_picture(picture, (9, 7))
+    back = TINY.upscale_picture(small, size=(9, 7))
+    assert (small.pixels == picture.pixels).all() and (back.pixels == picture.pixels).all()
+
+
+def test_sizes_and_scales_must_agree(noise):
+    image = noise(20, 30, 3)
+    assert TINY.upscale(image, scale=2, size=(39, 60)).shape == (39, 60, 3)
+    with pytest.raises(UsageError, match="do not agree"):
+        TINY.upscale(image, scale=1.2, size=(40, 60))
+    with pytest.raises(UsageError, match="expected a scale"):
+        TINY.upscale(image, scale="banana", size=(40, 60))
+
+
+def test_a_run_over_scales_learns_and_goes_on(tmp_path):
+    """Asymmetric crops, bfloat16 for the large scales only, six scales validated: all in three steps."""
+    recipe = Recipe.read(recipes()["iarn-small"], TINY_RUN)
+    Image.open(PHOTO).crop((0, 0, 96, 80)).save(tmp_path / "a.png")
+    Image.open(PHOTO).crop((100, 80, 196, 160)).save(tmp_path / "b.png")
+    run = tmp_path.parent / f"{tmp_path.name}-run"
+    reports = list(train(recipe, [tmp_path], run))
+    assert reports[-1].step == 3
+    assert load(run / "best.safetensors", device="cpu").sizes.small((50, 50), 2.5) == (20, 20)
+
+
+TINY_RUN = [
+    "steps=3", "batch=2", "crop=32", "warmup=1", "validate_every=2", "config.blocks=1", "config.growth=2",
+    "config.depth=2", "scales.asymmetric=1.0",
+]  # fmt: skip
+
+
+def test_crops_have_the_scales_that_were_drawn(tmp_path):
+    Image.open(PHOTO).crop((0, 0, 90, 60)).save(tmp_path / "a.png")
+    Image.open(PHOTO).crop((100, 80, 190, 140)).save(tmp_path / "b.png")
+    learn, _ = data.load([tmp_path], None)
+    for scales in ((1.5, 4.0), (4.0, 1.5), (2.0, 2.0)):
+        hr, bicubic = learn.batch_of(6, 8, scales, torch.Generator().manual_seed(2))
+        assert hr.shape == (6, 3, round(8 * scales[0]), round(8 * scales[1])) and bicubic.shape == (6, 3, 8, 8)
+        assert torch.allclose(bicubic, resample(hr, (8, 8)))
+        assert len({tuple(x.flatten().tolist()) for x in hr}) == 6, "crops differ"
+    both = learn.batch_of(4, 8, (2.0, 3.0), torch.Generator().manual_seed(2))[0]
+    half = learn.batch_of(4, 8, (2.0, 3.0), torch.Generator().manual_seed(2), slice(2, 4))[0]
+    assert torch.equal(both[2:], half)
+
+
+def test_small_scales_stay_in_float32():
+    recipe = Recipe.read(recipes()["iarn-small"], TINY_RUN)
+    learner = Loss(recipe.build(), recipe)
+    seen = []
+    terms = learner.model.terms
+
+    def watch(hr, bicubic):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return terms(hr, bicubic)
+
+    learner.model.terms = watch
+    for side in (16, 24):
+        learner(torch.rand(1, 3, side, side), torch.rand(1, 3, 8, 8))
+    assert seen == [False, True]

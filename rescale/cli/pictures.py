@@ -62,7 +62,8 @@ def down(
     if asked and asked.scales:
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
-    words = {"scale": str(wanted).removeprefix("x"), "model": rescaler.name}
+    name = str(wanted)
+    words = {"scale": name.removeprefix("x") if wanted.scales else name, "model": rescaler.name}
     plan = _planned(batch.plan(inputs, output, lambda f: files.small_name(f, wanted), **words))
     for _, target in plan:
         files.carrier(target)
@@ -76,7 +77,10 @@ def up(
     output: Output = None,
     model: Model = None,
     scale: Annotated[
-        float | None, typer.Option("-s", "--scale", help="Enlarge ordinary pictures by 2, 3 or 4.", show_default=False)
+        float | None,
+        typer.Option(
+            "-s", "--scale", help="Enlarge ordinary pictures by 2, 3 or 4; or by what -m serves.", show_default=False
+        ),
     ] = None,
     device: Device = None,
     threads: Threads = None,

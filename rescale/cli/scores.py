@@ -1,6 +1,7 @@
 """`evaluate` and `models`: what the networks are worth."""
 
 import json
+import math
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,7 +58,9 @@ def evaluate(
     cycles: Annotated[
         int | None, typer.Option(min=1, max=100, help="Down and up so often, instead of once.", show_default=False)
     ] = None,
-    cycle: Annotated[Cycle, typer.Option(help="What differs between cycles.")] = Cycle.same,
+    cycle: Annotated[
+        Cycle | None, typer.Option(help="What differs between cycles: nothing if not given.", show_default=False)
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="PNG to draw PSNR over the scales into.", show_default=False)
     ] = None,
@@ -76,20 +79,33 @@ def evaluate(
     from rescale.grid import Grid
 
     use_threads(threads)
+    others = {
+        "--csv": as_csv, "--plot": plot, "--grid": grid, "--paper": paper, "--each": each, "--lpips": lpips,
+        "--round-luma": round_luma, "--refine": refine,
+    }  # fmt: skip
+    if cycles and (given := [name for name, value in others.items() if value]):
+        raise UsageError(f"expected --cycles without {', '.join(given)}")
+    if cycle and (not cycles or (cycle is Cycle.random and scale)):
+        raise UsageError("expected --cycle together with --cycles, and random without --scale")
     contenders = _contenders(model, scale or [], device)
     rescalers = [rescaler for rescaler, _ in contenders]
     how: dict[str, Any] = {"round_luma": round_luma, "lpips": _distances(lpips or [], rescalers[0].device)}
     found = _pictures(folders)
     for target in filter(None, (grid, plot)):
-        images.format_of(target)
+        if images.format_of(target) != "PNG" and target == plot:
+            raise UsageError(f"expected a PNG to draw into, got {target}")
         for file in (file for files in found.values() for file in files):
             check_target(file, target, overwrite=overwrite)
+    if plot and plot == grid:
+        raise UsageError(f"expected two files for --grid and --plot, got {grid} twice")
     if plot and not curve.is_available():
         raise EnvironmentFault("--plot needs matplotlib: pip install matplotlib")
     jobs = [(contender, folder, file) for folder, files in found.items() for contender in contenders for file in files]
     efforts = [None] if refine is None else [None, Effort.of(refine)]
     if cycles:
-        _cycled(jobs, folders, cycles, cycle, as_json=as_json)
+        if cycle is Cycle.random:  # which draws its scales itself
+            jobs = list({(job[0][0], *job[1:]): job for job in jobs}.values())
+        _cycled(jobs, folders, cycles, cycle or Cycle.same, as_json=as_json)
         return
     rows: list[Scores] = []
     sheet = Grid()
@@ -119,16 +135,25 @@ def evaluate(
 
 def _cycled(jobs: "list[Job]", folders: list[Path], count: int, kind: Cycle, *, as_json: bool) -> None:
     """Down and up again and again."""
-    from dataclasses import asdict
-
     from rescale import images
-    from rescale.cycles import cycles, markdown
+    from rescale.cycles import cycles, markdown, records
 
     rows: list[Any] = []
+    failures: list[RescaleError] = []
     for (rescaler, geometry), folder, file in progress(jobs, "evaluating"):
         name = _set_name(folder, folders)
-        rows += cycles(rescaler, images.read(file), count, geometry, kind=kind.value, set_name=name)
-    typer.echo(json.dumps([asdict(row) for row in rows]) if as_json else markdown(rows))
+        try:
+            rows += list(cycles(rescaler, images.read(file), count, geometry, kind=kind.value, set_name=name))
+        except UsageError:
+            raise
+        except RescaleError as error:
+            failures.append(error)
+            typer.echo(f"error: {told(str(file), str(error))}", err=True)
+    if rows:
+        typer.echo(json.dumps(records(rows)) if as_json else markdown(rows))
+    if failures:
+        typer.echo(f"{len(failures)} of {len(jobs)} could not be scored", err=True)
+        raise typer.Exit(InputError.exit_code)
 
 
 def _contenders(names: list[str] | None, scales: list[str], device: str | None) -> "list[Contender]":
@@ -137,11 +162,15 @@ def _contenders(names: list[str] | None, scales: list[str], device: str | None) 
     from rescale.geometry import Geometry
     from rescale.train import VALIDATED
 
-    named = _all_models() if names == ["all"] else names or [DEFAULT_MODEL, "bicubic-x4"]
+    default = ["iarn-small", "bicubic"] if scales else [DEFAULT_MODEL, "bicubic-x4"]
+    named = _all_models() if names == ["all"] else names or default
     rescalers = _told_apart([load(name, device=device) for name in named], named)
     asked = [geometry for text in scales for geometry in _range(text)] or [Geometry.of(s) for s in VALIDATED]
     if scales and all(rescaler.scale for rescaler in rescalers):
-        raise UsageError("expected --scale for a model that serves many, got none; `rescale models` tells which do")
+        known = ", ".join(rescaler.name for rescaler in rescalers)
+        raise UsageError(
+            f"expected --scale for models that serve many, such as iarn-small and bicubic, got only {known}"
+        )
     return [
         (rescaler, rescaler.sizes.check(geometry))
         for rescaler in rescalers
@@ -161,7 +190,7 @@ def _range(text: str) -> "list[Geometry]":
         return [geometry]
     try:
         first, last, step = map(float, parts)
-        count = round((last - first) / step)
+        count = math.floor((last - first) / step + 1e-9)
         if not 0 <= count < 1000:
             raise ValueError(text)
     except (ValueError, ArithmeticError) as error:

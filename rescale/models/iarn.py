@@ -30,8 +30,8 @@ class IARNConfig:
     encoded: bool = True  # whether sub-networks are told the scale of each axis
 
     def __post_init__(self) -> None:
-        if min(self.blocks, self.growth, self.depth) < 1:
-            raise UsageError(f"expected blocks, growth and depth of at least 1, got {self}")
+        if min(self.blocks, self.growth) < 1 or self.depth < 2:
+            raise UsageError(f"expected blocks and growth of at least 1 and a depth of at least 2, got {self}")
 
 
 class IARN(Rescaling):
@@ -43,7 +43,7 @@ class IARN(Rescaling):
     ```
 
     Each axis is first interpolated to n samples for each LR pixel, n being its scale or a little more; `gather` is the
-    exact inverse, of least squares. The samples of an LR pixel are then split into cosines: means, from which the small
+    inverse, of least squares. The samples of an LR pixel are then split into cosines: means, from which the small
     picture is made, and detail. What these mean does not depend on the scale, so the couplings are the same for all
     scales, and of their channels for detail only those are used that n and m need. Sub-networks are told the two scales
     in numbers that move their biases.
@@ -165,7 +165,10 @@ def _chosen(cell: Size, device: torch.device) -> Tensor | None:
     if cell == (MOST, MOST):
         return None
     bands = [i * MOST + j for i in range(cell[0]) for j in range(cell[1])]
-    return torch.tensor([3 * (band - 1) + c for band in bands[1:] for c in range(3)], device=device, dtype=torch.long)
+    with torch.inference_mode(mode=False):  # it is kept, and may be learned through later
+        return torch.tensor(
+            [3 * (band - 1) + c for band in bands[1:] for c in range(3)], device=device, dtype=torch.long
+        )
 
 
 def _code(grids: Grids, like: Tensor) -> Tensor:
