@@ -402,12 +402,12 @@ def test_evaluate_at_many_scales(call):
 def test_evaluate_in_cycles(call):
     Path("set").mkdir()
     picture("set/a.png", size=(48, 40))
-    code, out, _ = call("evaluate", "set", "-m", "bicubic", "-s", "3", "--cycles", 2, "--cycle", "shift")
+    code, out, _ = call("cycles", "set", "-m", "bicubic", "-s", "3", "-n", 2, "--kind", "shift")
     assert code == 0 and "| bicubic | x3, shifted | set |" in out and "after 2" in out
-    code, out, _ = call("evaluate", "set", "-m", "bicubic", "-s", "3", "--cycles", 2, "--json")
+    code, out, _ = call("cycles", "set", "-m", "bicubic", "-s", "3", "-n", 2, "--json")
     rows = json.loads(out, parse_constant=pytest.fail)
     assert [row["count"] for row in rows] == [1, 2] and rows[0]["lr_psnr_y"] is None
-    code, out, _ = call("evaluate", "set", "-m", "bicubic", "--cycles", 2, "--cycle", "random", "--json")
+    code, out, _ = call("cycles", "set", "-m", "bicubic", "-n", 2, "--kind", "random", "--json")
     assert code == 0 and [row["scale"] for row in json.loads(out)] == ["x1.1..x4"] * 2
 
 
@@ -416,7 +416,7 @@ def test_cycles_go_on_past_bad_pictures(call):
     picture("set/a.png", size=(48, 40))
     picture("set/small.png", size=(9, 8))
     Path("set/torn.png").write_bytes(Path("photo.png").read_bytes()[:200])
-    code, out, err = call("evaluate", "set", "-m", "bicubic", "-s", "3", "--cycles", 3)
+    code, out, err = call("cycles", "set", "-m", "bicubic", "-s", "3", "-n", 3)
     assert code == 3 and "| bicubic | x3 | set |" in out
     assert "small.png: expected sides of at least 9 pixels for 3 cycles" in err
     assert "torn.png" in err and "2 of 3 could not be scored" in err
@@ -425,18 +425,18 @@ def test_cycles_go_on_past_bad_pictures(call):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--cycles", "2", "--csv", "--each"], "--cycles without --csv, --each"),
-        (["--cycle", "shift"], "--cycle together with --cycles"),
-        (["--cycles", "2", "--cycle", "random", "-s", "2"], "random without --scale"),
-        (["--cycles", "2", "--cycle", "random", "-m", "irn-x2-small"], "--cycle random is for models of every scale"),
-        (["--plot", "a.jpg"], "expected a PNG"),
-        (["--plot", "a.png", "--grid", "a.png"], "two files for --grid and --plot"),
+        (["cycles", "--kind", "random", "-s", "2"], "random without --scale"),
+        (["cycles", "--kind", "random", "-m", "irn-x2-small"], "random scales are for models that serve all"),
+        (["cycles", "-n", "0"], "--count"),
+        (["cycles", "--kind", "odd"], "--kind"),
+        (["evaluate", "--plot", "a.jpg"], "expected a PNG"),
+        (["evaluate", "--plot", "a.png", "--grid", "a.png"], "two files for --grid and --plot"),
     ],
 )
 def test_modes_that_do_not_go_together(call, words, sentence):
     Path("set").mkdir()
     picture("set/a.png", size=(48, 40))
-    code, out, err = call("evaluate", "set", "-m", "bicubic", *words)
+    code, out, err = call(words[0], "set", "-m", "bicubic", *words[1:])
     assert (code, out) == (2, "") and is_one_sentence(err) and sentence in err
 
 
@@ -469,8 +469,7 @@ def test_a_hostile_record_of_any_scale_is_refused(call, size, keeps_small):
         (["-s", "1:2:0"], "expected a range"), (["-s", "1:x:2"], "expected a range"),
         (["-s", "1:2"], "expected a range"),
         (["-s", "5"], "up to 4"), (["-m", "bicubic-x2", "-s", "3"], "expected --scale for models that serve many"),
-        (["--cycles", "0"], "--cycles"), (["--cycles", "2", "--cycle", "odd"], "--cycle"),
-        (["--plot", "a.txt"], "a.txt"),
+                (["--plot", "a.txt"], "a.txt"),
     ],
 )  # fmt: skip
 def test_scales_that_cannot_be_evaluated(call, words, sentence):

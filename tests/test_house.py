@@ -16,7 +16,8 @@ READING_ORDER = [
     "weights", "pickles", "official", "collaborate", "kinds", "rescaler", "files", "batch",
     "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
     "muon", "adversary", "parallel", "state", "train", "release", "bench",
-    "console", "cli.options", "cli.pictures", "cli.scores", "cli.training", "cli.measuring",
+    "console", "cli.options", "cli.pictures", "cli.contest", "cli.scores", "cli.cycling",
+    "cli.training", "cli.measuring",
     "cli", "__main__", "",
 ]  # fmt: skip
 HEAVY = {"gradio", "av", "ray", "lpips", "torchvision", "kornia", "matplotlib"}

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rescale import __version__
+from rescale.cli.cycling import cycles
 from rescale.cli.measuring import bench
 from rescale.cli.pictures import down, up
 from rescale.cli.scores import evaluate, models
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (down, up, evaluate, train, models):
+for verb in (down, up, evaluate, cycles, train, models):
     app.command()(verb)
 app.command("import")(import_)
 app.add_typer(bench, name="bench")
