@@ -1,9 +1,8 @@
-"""A picture on the grid of its small one: n x n samples to each LR pixel, and exactly back.
+"""A picture on the grid of its small one: four samples to each LR pixel along each axis, and back.
 
-Along each axis `spread` interpolates the picture to n samples for each LR pixel, n being the scale or a little more.
-Interpolating to more samples loses nothing, so that `gather`, its inverse of least squares, undoes it exactly, but for
-the finest detail next to the largest scale. On
-that grid a picture looks alike whatever its scale: one network serves all of them.
+`spread` interpolates the picture to four times the size of the small one, whatever the scale. Interpolating to more
+samples loses nothing, so that `gather`, its inverse of least squares, undoes it exactly, but for the finest detail next
+to the largest scale. On that grid a picture looks alike whatever its scale: one network serves all of them.
 """
 
 from dataclasses import dataclass
@@ -20,23 +19,12 @@ from rescale.resample import chunk
 
 Window = tuple[slice, slice]
 """Rows and columns, each from and to."""
-
 MOST = 4
-"""The largest scale of an axis, and the most samples."""
-_ROOM = 1.06
+"""Samples to each LR pixel along an axis, and the largest scale."""
+_ROOM = 1.06  # samples to a pixel from which on the plain inverse is tame
 _MARGIN = 64  # HR pixels around a chunk in which its least squares are solved: what is beyond matters less than 1e-7
 _REACH = 4  # HR pixels that a sample reads on each side of its own place, at most
 _LEAST = 1e-7  # smaller weights of the solution are left out
-
-
-def samples(length: int, size: int) -> int:
-    """n, how many samples along an axis of `length` go into each of the `size` LR pixels.
-
-    It is the scale, if that is whole. Else there are at least 6% more samples than pixels: where they outnumber the
-    pixels by a hair, they fall between them for long somewhere, and the finest detail is lost there. Only next to the
-    largest scale there is no n left.
-    """
-    return length // size if length % size == 0 else min(int(-(-_ROOM * length // size)), MOST)
 
 
 @dataclass(frozen=True)
@@ -57,16 +45,6 @@ class Grids:
             )
 
     @property
-    def cell(self) -> Size:
-        """Rows and columns of samples for each LR pixel: (1, 1) for the picture itself, else at least two of each.
-
-        No network learns an axis of scale 1 beside another; as one of two samples a pixel it is like all others.
-        """
-        least = 1 if self.full == self.size else 2
-        rows, columns = (max(samples(*axis), least) for axis in zip(self.full, self.size, strict=True))
-        return rows, columns
-
-    @property
     def all_small(self) -> Window:
         """All of the small picture."""
         return slice(0, self.size[0]), slice(0, self.size[1])
@@ -77,62 +55,70 @@ class Grids:
         return slice(0, self.full[0]), slice(0, self.full[1])
 
     def spread(self, hr: Tensor, window: Window) -> Tensor:
-        """What `read_by` says of a picture (N, C, ., .) -> the samples of the LR pixels in the window."""
-        (rows, columns), (a, b) = window, self.cell
-        top, left = (part.start for part in self.read_by(window))
+        """What `read_by` says of a picture -> the samples (N, C, 4·h, 4·w) of a window of h x w LR pixels."""
+        (down, across), (rows, columns), (top, left) = self._spread, window, self.read_by(window)
         with full_precision(hr):
-            x = spread(self.full[0], a * self.size[0]).down(hr, a * rows.start, a * rows.stop, top)
-            return spread(self.full[1], b * self.size[1]).across(x, b * columns.start, b * columns.stop, left)
+            x = down.down(hr, MOST * rows.start, MOST * rows.stop, top.start)
+            return across.across(x, MOST * columns.start, MOST * columns.stop, left.start)
 
     def gather(self, x: Tensor, window: Window, at: Size = (0, 0)) -> Tensor:
         """The opposite: samples from the LR pixel `at` on -> the pixels in a window of the large picture."""
-        (rows, columns), (a, b) = window, self.cell
+        (down, across), (rows, columns) = self._gather, window
         with full_precision(x):
-            y = gather(self.full[0], a * self.size[0]).down(x, rows.start, rows.stop, a * at[0])
-            return gather(self.full[1], b * self.size[1]).across(y, columns.start, columns.stop, b * at[1])
+            y = down.down(x, rows.start, rows.stop, MOST * at[0])
+            return across.across(y, columns.start, columns.stop, MOST * at[1])
 
     def read_by(self, window: Window) -> Window:
         """The part of the large picture that the samples in a window of the small one are made of."""
-        (rows, columns), (a, b) = window, self.cell
-        height = spread(self.full[0], a * self.size[0]).reads(a * rows.start, a * rows.stop)
-        width = spread(self.full[1], b * self.size[1]).reads(b * columns.start, b * columns.stop)
-        return slice(*height), slice(*width)
+        rows, columns = (
+            slice(*bands.reads(MOST * part.start, MOST * part.stop))
+            for bands, part in zip(self._spread, window, strict=True)
+        )
+        return rows, columns
 
     def needed_for(self, window: Window) -> Window:
         """The part of the small picture whose samples a window of the large one is made of."""
-        (rows, columns), (a, b) = window, self.cell
-        height = gather(self.full[0], a * self.size[0]).reads(rows.start, rows.stop)
-        width = gather(self.full[1], b * self.size[1]).reads(columns.start, columns.stop)
-        return slice(height[0] // a, -(-height[1] // a)), slice(width[0] // b, -(-width[1] // b))
+        reads = (bands.reads(part.start, part.stop) for bands, part in zip(self._gather, window, strict=True))
+        rows, columns = (slice(first // MOST, -(-last // MOST)) for first, last in reads)
+        return rows, columns
 
     def made_from(self, window: Window) -> Window:
         """The part of the large picture that needs samples of a window of the small one only."""
         parts = []
-        for part, n, length, size in zip(window, self.cell, self.full, self.size, strict=True):
-            bands = gather(length, n * size)
+        for bands, part, length, size in zip(self._gather, window, self.full, self.size, strict=True):
             start, stop = part.start * length // size, -(-part.stop * length // size)
-            while start < stop and bands.reads(start, start + 1)[0] < n * part.start:
+            while start < stop and bands.reads(start, start + 1)[0] < MOST * part.start:
                 start += 1
-            while stop > start and bands.reads(stop - 1, stop)[1] > n * part.stop:
+            while stop > start and bands.reads(stop - 1, stop)[1] > MOST * part.stop:
                 stop -= 1
             parts.append(slice(start, stop))
         return parts[0], parts[1]
 
+    @property
+    def _spread(self) -> tuple[Bands, Bands]:
+        return spread(self.full[0], self.size[0]), spread(self.full[1], self.size[1])
+
+    @property
+    def _gather(self) -> tuple[Bands, Bands]:
+        return gather(self.full[0], self.size[0]), gather(self.full[1], self.size[1])
+
 
 @lru_cache(maxsize=32)
-def spread(length: int, total: int) -> Bands:
-    """The (total, length) matrix that interpolates an axis to `total` samples."""
+def spread(length: int, size: int) -> Bands:
+    """The (4·size, length) matrix that interpolates an axis."""
+    total = MOST * size
     return Bands.of(_rows(length, total, start, min(start + CHUNK, total)) for start in range(0, total, CHUNK))
 
 
 @lru_cache(maxsize=32)
-def gather(length: int, total: int) -> Bands:
-    """The (length, total) matrix that is the left inverse of `spread`, of least squares.
+def gather(length: int, size: int) -> Bands:
+    """The (length, 4·size) matrix that is the left inverse of `spread`, of least squares.
 
-    Where samples are scarce, between x3.78 and x4, it is not exact for detail as fine as two pixels.
+    Between x3.78 and x4 it is not exact for detail as fine as two pixels: where samples outnumber the pixels by a
+    hair, they fall between them for long somewhere, and such detail is nearly lost there.
     """
     starts = range(0, length, CHUNK)
-    return Bands.of((_inverse(length, total, start, min(start + CHUNK, length)) for start in starts), least=_LEAST)
+    return Bands.of((_inverse(length, MOST * size, at, min(at + CHUNK, length)) for at in starts), least=_LEAST)
 
 
 def _inverse(length: int, total: int, start: int, stop: int) -> tuple[int, Tensor]:

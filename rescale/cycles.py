@@ -48,9 +48,7 @@ def cycles(
     too small for the scale and as many cuts.
     """
     if kind == "random" and rescaler.scale is not None:
-        raise UsageError(
-            f"{rescaler.name} works at x{rescaler.scale}; random scales are for models that serve every one"
-        )
+        raise UsageError(f"{rescaler.name} works at x{rescaler.scale}; random scales are for models that serve all")
     least = count + 2 * max(math.ceil(s) for s in scale.scales or (MOST,))
     if min(picture.size) < least:
         raise InputError(f"expected sides of at least {least} pixels for {count} cycles, got {picture.size}")

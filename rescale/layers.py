@@ -21,48 +21,27 @@ class SubPixelConv(nn.Module):
     Args:
         channels: of the input.
         out: channels of the result.
-        scale: s, the side of the cell that the s² channels of each output channel fill; or its height and width.
+        scale: s, the side of the cell that the s² channels of each output channel fill.
         kernel_size: odd; padded so that the size stays.
         bias: whether the convolution adds a bias.
     Source: ESPCN (1609.05158), section 2.2.
     """
 
-    def __init__(
-        self, channels: int, out: int, scale: int | tuple[int, int], *, kernel_size: int = 1, bias: bool = True
-    ) -> None:
+    def __init__(self, channels: int, out: int, scale: int, *, kernel_size: int = 1, bias: bool = True) -> None:
         super().__init__()
-        self.cell = (scale, scale) if isinstance(scale, int) else scale
-        self.conv = nn.Conv2d(channels, out * math.prod(self.cell), kernel_size, padding=kernel_size // 2, bias=bias)
+        self.scale = scale
+        self.conv = nn.Conv2d(channels, out * scale**2, kernel_size, padding=kernel_size // 2, bias=bias)
 
     @classmethod
-    def fixed(cls, weight: Tensor, scale: int | tuple[int, int]) -> "SubPixelConv":
+    def fixed(cls, weight: Tensor, scale: int) -> "SubPixelConv":
         """One whose kernel (out·s², channels, k, k) is a constant: no parameter, nothing in the weight file."""
-        cell = scale**2 if isinstance(scale, int) else math.prod(scale)
-        layer = cls(weight.shape[1], weight.shape[0] // cell, scale, kernel_size=weight.shape[-1], bias=False)
+        layer = cls(weight.shape[1], weight.shape[0] // scale**2, scale, kernel_size=weight.shape[-1], bias=False)
         del layer.conv.weight
         layer.conv.register_buffer("weight", weight, persistent=False)
         return layer
 
     def forward(self, x: Tensor) -> Tensor:
-        return shuffle(self.conv(x), self.cell)
-
-
-def shuffle(x: Tensor, cell: tuple[int, int]) -> Tensor:
-    """(N, C·a·b, H, W) -> (N, C, a·H, b·W): torch's pixel shuffle, also for cells that are not square."""
-    (a, b), (n, _, height, width) = cell, x.shape
-    if a == b:
-        return F.pixel_shuffle(x, a)
-    return x.view(n, -1, a, b, height, width).permute(0, 1, 4, 2, 5, 3).reshape(n, -1, a * height, b * width)
-
-
-def unshuffle(x: Tensor, cell: tuple[int, int]) -> Tensor:
-    """The opposite of `shuffle`."""
-    a, b = cell
-    if a == b:
-        return F.pixel_unshuffle(x, a)
-    n, _, height, width = x.shape
-    parts = x.reshape(n, -1, height // a, a, width // b, b)
-    return parts.permute(0, 1, 3, 5, 2, 4).reshape(n, -1, height // a, width // b)
+        return F.pixel_shuffle(self.conv(x), self.scale)
 
 
 class Haar(nn.Module):
@@ -92,38 +71,33 @@ class Haar(nn.Module):
 
 
 class Cosines(nn.Module):
-    """Turn each cell of pixels into cosines of half a period and less: means of all channels first, then the rest.
+    """Turn each cell of n x n pixels into cosines of half a period and more: means of all channels first.
 
-    `(N, C, a·H, b·W) <-> (N, a·b·C, H, W)`; the cosine of i half periods down and j across is band i·b + j. All bands
-    weigh alike, and the first is itself a picture; with cells of 2x2 this is `Haar`. The way back is a sub-pixel
-    convolution.
+    `(N, C, n·H, n·W) <-> (N, n²·C, H, W)`; the cosine of i half periods down and j across is band i·n + j. All bands
+    weigh alike, and the first is itself a picture; with n = 2 this is `Haar`. The way back is a sub-pixel convolution.
 
     Args:
         channels: C.
-        cell: a, b: height and width of a cell.
+        side: n.
     """
 
-    def __init__(self, channels: int, cell: tuple[int, int]) -> None:
+    def __init__(self, channels: int, side: int) -> None:
         super().__init__()
-        self.cell = cell
-        bands = torch.kron(*(_cosines(n) for n in cell))  # (band, pixel), orthogonal
-        merge = torch.einsum("bp,cd->cpbd", bands, torch.eye(channels)).flatten(0, 1).flatten(1, 2)
-        self.merge = SubPixelConv.fixed(merge[..., None, None], cell)
+        k, j = torch.arange(side, dtype=torch.float64)[:, None], torch.arange(side, dtype=torch.float64) + 0.5
+        rows = torch.cos(math.pi * k * j / side) * torch.where(k == 0, 1.0, math.sqrt(2))
+        bands = torch.kron(rows, rows)  # (band, pixel), orthogonal, all of mean square one
+        merge = torch.einsum("bp,cd->cpbd", bands.float(), torch.eye(channels)).flatten(0, 1).flatten(1, 2)
+        self.merge = SubPixelConv.fixed(merge[..., None, None], side)
 
     def forward(self, x: Tensor) -> Tensor:
         with full_precision(x):
-            split = self.merge.conv.weight.transpose(0, 1) / math.prod(self.cell)
-            return F.conv2d(unshuffle(x, self.cell), split)
+            side = self.merge.scale
+            split = self.merge.conv.weight.transpose(0, 1) / side**2
+            return F.conv2d(F.pixel_unshuffle(x, side), split)
 
     def inverse(self, y: Tensor) -> Tensor:
         with full_precision(y):
             return self.merge(y)
-
-
-def _cosines(n: int) -> Tensor:
-    """(n, n) of orthogonal rows: ones, then cosines of half a period more each, all of mean square one."""
-    k, j = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64) + 0.5
-    return (torch.cos(math.pi * k * j / n) * torch.where(k == 0, 1.0, math.sqrt(2))).float()
 
 
 class Dense(nn.Module):
@@ -158,29 +132,14 @@ class Dense(nn.Module):
         if self.encode:
             nn.init.zeros_(self.encode.weight)
 
-    def forward(
-        self, x: Tensor, *, inputs: Tensor | None = None, outputs: Tensor | None = None, code: Tensor | None = None
-    ) -> Tensor:
-        """x (N, C, H, W) -> (N, out, H, W); `inputs` and `outputs` say which channels, where those are not all."""
+    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         *hidden, last = (cast(nn.Conv2d, conv) for conv in self.convs)
         moves = self.encode(code).chunk(len(hidden)) if self.encode else [0.0] * len(hidden)
         features = x
         for conv, move in zip(hidden, moves, strict=True):
-            bias = cast(Tensor, conv.bias) + move
-            new = self.activation(F.conv2d(features, _seen(conv.weight, features, inputs), bias, padding=1))
+            new = self.activation(F.conv2d(features, conv.weight, cast(Tensor, conv.bias) + move, padding=1))
             features = torch.cat([features.to(new.dtype), new], dim=1)
-        weight, bias = _seen(last.weight, features, inputs), cast(Tensor, last.bias)
-        if outputs is not None:
-            weight, bias = weight[outputs], bias[outputs]
-        return F.conv2d(features, weight, bias, padding=1).to(x.dtype)  # autocast is for the convolutions only
-
-
-def _seen(weight: Tensor, x: Tensor, inputs: Tensor | None) -> Tensor:
-    """The part of a kernel that sees the `inputs` and what was made of them."""
-    if inputs is None:
-        return weight
-    made = torch.arange(weight.shape[1] - x.shape[1] + len(inputs), weight.shape[1], device=x.device)
-    return weight[:, torch.cat([inputs, made])]
+        return cast(Tensor, last(features)).to(x.dtype)  # under autocast only the convolutions are half as wide
 
 
 class Coupling(nn.Module):
@@ -219,25 +178,20 @@ class Coupling(nn.Module):
         outs = [2 * detail] if shared else [detail, detail]
         self.to_detail = nn.ModuleList(dense(low, out) for out in outs)
 
-    def forward(self, x: Tensor, chosen: Tensor | None = None, code: Tensor | None = None) -> Tensor:
-        """`chosen` are the channels of the detail that are there, where those are not all; `code` is as in `Dense`."""
-        low, detail = x.tensor_split([self.sizes[0]], dim=1)
-        low = low + self.to_low(detail, inputs=chosen, code=code)
-        scale, shift = self._scale_and_shift(low, chosen, code)
+    def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
+        low, detail = x.split(self.sizes, dim=1)
+        low = low + self.to_low(detail, code)
+        scale, shift = self._scale_and_shift(low, code)
         return torch.cat([low, detail * scale.exp() + shift], dim=1)
 
-    def inverse(self, y: Tensor, chosen: Tensor | None = None, code: Tensor | None = None) -> Tensor:
-        low, detail = y.tensor_split([self.sizes[0]], dim=1)
-        scale, shift = self._scale_and_shift(low, chosen, code)
+    def inverse(self, y: Tensor, code: Tensor | None = None) -> Tensor:
+        low, detail = y.split(self.sizes, dim=1)
+        scale, shift = self._scale_and_shift(low, code)
         detail = (detail - shift) * (-scale).exp()
-        return torch.cat([low - self.to_low(detail, inputs=chosen, code=code), detail], dim=1)
+        return torch.cat([low - self.to_low(detail, code), detail], dim=1)
 
-    def _scale_and_shift(self, low: Tensor, chosen: Tensor | None, code: Tensor | None) -> tuple[Tensor, Tensor]:
-        outputs = chosen
-        if chosen is not None and len(self.to_detail) == 1:
-            outputs = torch.cat([chosen, chosen + self.sizes[1]])
-        made = [net(low, outputs=outputs, code=code) for net in self.to_detail]
-        scale, shift = torch.cat(made, dim=1).chunk(2, dim=1)
+    def _scale_and_shift(self, low: Tensor, code: Tensor | None) -> tuple[Tensor, Tensor]:
+        scale, shift = torch.cat([net(low, code) for net in self.to_detail], dim=1).chunk(2, dim=1)
         return torch.tanh(scale / 2), shift
 
 

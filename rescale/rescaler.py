@@ -17,7 +17,7 @@ from rescale.images import Picture
 from rescale.kinds import Kind
 from rescale.models import Rescaling
 from rescale.sizes import Scale, Sizes, by
-from rescale.tiles import Piece, tiled
+from rescale.tiles import Piece, tiled, whole
 
 TILE = 1024
 """HR pixels a side: the overlap costs little, and the features of one tile fit any machine."""
@@ -128,7 +128,7 @@ class Rescaler:
     ) -> Picture:
         """The small picture, of the given (height, width) if the model serves many; alpha is a plane of its own."""
         size = self.sizes.small(picture.size, None, size)
-        if size == picture.size and self.scale is None:
+        if self._is_itself(picture.size, size):
             return picture
         is_grey = picture.is_grey and not self.model.hides_detail
         filled = _with_colours_filled(picture)
@@ -187,14 +187,22 @@ class Rescaler:
         return torch.where(is_better, better, lr).cpu()
 
     def _down(self, full: Size, small: Size) -> "_Way":
+        if self._is_itself(full, small):
+            return _Way([whole(lambda x: x, full, small)], 1, small, small)
         by = self.model.multiple
         padded = -(-full[0] // by) * by, -(-full[1] // by) * by
         inner = (padded[0] // self.scale, padded[1] // self.scale) if self.scale else small
         return _Way(list(self.model.shrinking(padded, inner, TILE)), by, inner, small)
 
     def _up(self, small: Size, full: Size) -> "_Way":
+        if self._is_itself(full, small):
+            return _Way([whole(lambda x: x, small, full)], 1, full, full)
         inner = (small[0] * self.scale, small[1] * self.scale) if self.scale else full
         return _Way(list(self.model.growing(small, inner, TILE)), 1, inner, full)
+
+    def _is_itself(self, full: Size, small: Size) -> bool:
+        """Whether no network is needed: at scale 1 the small picture is the picture."""
+        return self.scale is None and full == small
 
     def _planes(self, picture: Picture, way: "_Way", *, is_grey: bool) -> Picture:
         top = 2**picture.depth - 1
