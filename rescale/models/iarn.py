@@ -45,7 +45,7 @@ class IARN(Rescaling):
     that, of least squares. The samples of an LR pixel are then split into cosines: means, from which the small picture
     is made, and detail. What these mean does not depend on the scale, so the couplings are the same for all scales;
     their sub-networks are told the two scales in numbers that move their biases. Fewer samples would do for small
-    scales and be faster, but the room helps: at x2 four bring 2 dB more in the small picture than two.
+    scales and be faster, but restore worse: the room that more leave to the couplings helps.
 
     Source: IARN (2209.13055), of which no code, table or list of layers is public. From its abstract: an invertible
     network for any scale, also different ones along the axes; channels that are split before the resize gets lost in
