@@ -44,37 +44,11 @@ class SubPixelConv(nn.Module):
         return F.pixel_shuffle(self.conv(x), self.scale)
 
 
-class Haar(nn.Module):
-    """Halve the sides into four bands: averages of all channels first, then horizontal, vertical, diagonal.
-
-    `(N, C, H, W) <-> (N, 4C, H/2, W/2)`. Divided by 4, not 2, so that the average band of a picture is
-    itself a picture; the way back is then a sub-pixel convolution whose 1x1 kernel holds only -1, 0 and 1.
-
-    Source: IRN (2005.05650), section 3.2; scaling and band order as in the released code.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        signs = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float32)
-        # Row c*4 + p is pixel p of channel c, as the shuffle wants it; column b*C + c is band b of channel c.
-        merge = torch.einsum("bp,cd->cpbd", signs, torch.eye(channels)).reshape(4 * channels, 4 * channels, 1, 1)
-        self.merge = SubPixelConv.fixed(merge, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        with full_precision(x):
-            split = self.merge.conv.weight.transpose(0, 1) / 4
-            return F.conv2d(F.pixel_unshuffle(x, 2), split)
-
-    def inverse(self, y: Tensor) -> Tensor:
-        with full_precision(y):
-            return self.merge(y)
-
-
 class Cosines(nn.Module):
     """Turn each cell of n x n pixels into cosines of half a period and more: means of all channels first.
 
     `(N, C, n·H, n·W) <-> (N, n²·C, H, W)`; the cosine of i half periods down and j across is band i·n + j. All bands
-    weigh alike, and the first is itself a picture; with n = 2 this is `Haar`. The way back is a sub-pixel convolution.
+    weigh alike, and the first is itself a picture. The way back is a sub-pixel convolution.
 
     Args:
         channels: C.
@@ -84,7 +58,7 @@ class Cosines(nn.Module):
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
         k, j = torch.arange(side, dtype=torch.float64)[:, None], torch.arange(side, dtype=torch.float64) + 0.5
-        rows = torch.cos(math.pi * k * j / side) * torch.where(k == 0, 1.0, math.sqrt(2))
+        rows = torch.cos(math.pi * k * j / side) * k.clamp(max=1).add(1).sqrt()
         bands = torch.kron(rows, rows)  # (band, pixel), orthogonal, all of mean square one
         merge = torch.einsum("bp,cd->cpbd", bands.float(), torch.eye(channels)).flatten(0, 1).flatten(1, 2)
         self.merge = SubPixelConv.fixed(merge[..., None, None], side)
@@ -98,6 +72,19 @@ class Cosines(nn.Module):
     def inverse(self, y: Tensor) -> Tensor:
         with full_precision(y):
             return self.merge(y)
+
+
+class Haar(Cosines):
+    """Halve the sides into four bands: averages of all channels first, then horizontal, vertical, diagonal.
+
+    `(N, C, H, W) <-> (N, 4C, H/2, W/2)`: the cosines of cells of two, whose kernel holds only -1 and 1. Divided by 4,
+    not 2, so that the average band of a picture is itself a picture.
+
+    Source: IRN (2005.05650), section 3.2; scaling and band order as in the released code.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 2)
 
 
 class Dense(nn.Module):
