@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rescale.errors import UsageError
+from rescale.geometry import Size
 
 # ITU-R BT.601 in studio range, as MATLAB's rgb2ycbcr: rows give Y, Cb, Cr of RGB in [0, 1], in units of 1/255.
 _YCBCR = ((65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214))
@@ -21,6 +22,11 @@ def usable(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"expected a device that this machine has, got {device!r}") from error
     return where
+
+
+def size_of(x: Tensor) -> Size:
+    """Height and width of a picture tensor."""
+    return x.shape[-2], x.shape[-1]
 
 
 def quantize(x: Tensor, levels: int = 256) -> Tensor:
@@ -89,7 +95,7 @@ def pad(x: Tensor, multiple: int) -> Tensor:
     return x[..., rows, :][..., columns] if rows.numel() + columns.numel() > height + width else x
 
 
-def crop(x: Tensor, size: tuple[int, int]) -> Tensor:
+def crop(x: Tensor, size: Size) -> Tensor:
     """The top left `size` (height, width) of x: the opposite of `pad`."""
     return x[..., : size[0], : size[1]]
 

@@ -86,7 +86,8 @@ class Rescaler:
         effort = None if refine is None else Effort.of(refine)
         if not kinds.is_levels(image):
             x = kinds.to_batch(image)
-            y = ops.quantize(self._run(x, self._down(_size(x), self.sizes.small(_size(x), scale, size))))
+            full = ops.size_of(x)
+            y = ops.quantize(self._run(x, self._down(full, self.sizes.small(full, scale, size))))
             y = y if effort is None else self._refined(x, y, effort, 256)
             return kinds.from_batch(y, image, is_grey=kinds.is_grey(image) and not self.model.hides_detail)
         picture = kinds.to_picture(image)
@@ -109,7 +110,8 @@ class Rescaler:
         """
         if not kinds.is_levels(image):
             x = kinds.to_batch(image)
-            y = self._run(x, self._up(_size(x), self.sizes.full(_size(x), scale, size))).clamp(0, 1)
+            small = ops.size_of(x)
+            y = self._run(x, self._up(small, self.sizes.full(small, scale, size))).clamp(0, 1)
             return kinds.from_batch(y, image, is_grey=kinds.is_grey(image) if grey is None else grey)
         picture = kinds.to_picture(image)
         found = self._recorded(image, picture)
@@ -178,7 +180,7 @@ class Rescaler:
         """(N, 1 or 3, h, w): each small picture refined, if in the end that restores the whole better."""
         hr, lr = hr.to(self.device), lr.to(self.device)
         better = collaborate.refine(self.model, hr, lr, effort, levels=levels, report=report)
-        way = self._up(_size(lr), _size(hr))
+        way = self._up(ops.size_of(lr), ops.size_of(hr))
         before, after = (
             collaborate.errors(ops.quantize(self._run(x, way, is_grey=hr.shape[1] == 1), levels).to(hr), hr)
             for x in (lr, better)
@@ -284,7 +286,3 @@ def _levels(pixels: NDArray[Any]) -> Tensor:
 def _pixels(levels: Tensor, top: int) -> NDArray[Any]:
     """The opposite of `_levels`."""
     return levels[0].permute(1, 2, 0).contiguous().numpy().astype(np.uint8 if top == 255 else np.uint16)
-
-
-def _size(x: Tensor) -> Size:
-    return x.shape[-2], x.shape[-1]

@@ -19,7 +19,7 @@ from rescale.errors import RescaleError, UsageError
 from rescale.images import publish
 from rescale.metrics import psnr
 from rescale.models import Rescaling
-from rescale.ops import from_bytes, luma, quantize, usable
+from rescale.ops import from_bytes, luma, quantize, size_of, usable
 from rescale.parallel import Team, team
 from rescale.recipe import Recipe
 from rescale.resample import resample
@@ -180,7 +180,7 @@ def validate(model: Rescaling, held: Pictures, side: int = 256) -> tuple[float, 
     scores = []
     with torch.inference_mode():
         for hr, bicubic in _pairs(held, side):
-            size, small = (hr.shape[-2], hr.shape[-1]), (bicubic.shape[-2], bicubic.shape[-1])
+            size, small = size_of(hr), size_of(bicubic)
             lr = quantize(model.downscale(hr.to(device), small))
             restored = quantize(model.upscale(lr, size)).to(hr.device)
             scores.append([psnr(luma(restored), luma(hr)), psnr(luma(lr).to(hr.device), luma(bicubic))])

@@ -10,7 +10,7 @@ from rescale.errors import UsageError
 from rescale.geometry import Size
 from rescale.layers import SubPixelConv
 from rescale.models.base import Rescaling
-from rescale.ops import from_ycbcr, luma, quantize, to_ycbcr
+from rescale.ops import from_ycbcr, luma, quantize, size_of, to_ycbcr
 from rescale.resample import resample
 
 
@@ -66,7 +66,7 @@ class ESPCN(Rescaling):
     def forward(self, y: Tensor) -> Tensor:
         """Luma (N, 1, h, w) -> (N, 1, h·scale, w·scale)."""
         made = self.up(self.body(y)).to(y.dtype)
-        return made + resample(y, (made.shape[-2], made.shape[-1])) if self.config.residual else made
+        return made + resample(y, size_of(made)) if self.config.residual else made
 
     def _sharpen(self, gain: float) -> None:
         """Begin with first kernels that sum to zero and have this norm, with every tanh at work, and near silence.

@@ -13,7 +13,7 @@ from rescale.geometry import Size
 from rescale.layers import Cosines, Coupling
 from rescale.models.base import Rescaling, given
 from rescale.models.irn import terms
-from rescale.ops import quantize
+from rescale.ops import quantize, size_of
 from rescale.tiles import HALO, Piece, plan
 
 
@@ -109,16 +109,16 @@ class IARN(Rescaling):
         return grids.gather(self.cells.inverse(y), window or grids.all_full, at)
 
     def downscale(self, hr: Tensor, size: Size | None = None) -> Tensor:
-        grids = Grids((hr.shape[-2], hr.shape[-1]), given(size))
+        grids = Grids(size_of(hr), given(size))
         return self(hr, grids)[0]
 
     def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
-        grids = Grids(given(size), (lr.shape[-2], lr.shape[-1]))
+        grids = Grids(given(size), size_of(lr))
         return self.inverse(lr, grids)
 
     def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """As of `IRN.terms`."""
-        grids = Grids((hr.shape[-2], hr.shape[-1]), (bicubic.shape[-2], bicubic.shape[-1]))
+        grids = Grids(size_of(hr), size_of(bicubic))
         lr, up = self(hr, grids)
         restored = self.inverse(quantize(lr), grids)
         return restored, terms(restored, hr, lr, bicubic) | {"latent": (up**2).mean()}
