@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -20,59 +20,72 @@ from torch import Tensor
 from rescale.errors import UsageError
 from rescale.geometry import Size
 from rescale.models import Rescaling
-from rescale.ops import luma, quantize
+from rescale.ops import crop, luma, pad, quantize, size_of
 from rescale.resample import resample
+from rescale.sizes import by
 from rescale.tiles import HALO, Piece, Tile, Window, plan
 
 RATE, REACH = 1 / 255, 8 / 255
 """First step of a sample, and how far it may go in all."""
-FIDELITY = 0.1
+FIDELITY = 0.05
 """Weight of the small picture's distance from bicubic, beside the error of the restored one."""
 SIDE = 256
 """LR pixels of a tile a side."""
+WHOLE = 4_000_000
+"""Pixels of the largest picture whose HR stage is tried: it has no tiles, and takes 1 GB for a quarter of that."""
 _BETAS = 0.8, 0.95
 Stages = Literal["lr", "hr", "hr lr"]
 Report = Callable[[float, float], None]
 """Told after every step: how much of the work is done, 0 to 1; what the tile at hand has gained so far, in dB."""
+_WORDS = re.compile(
+    r"((?P<stages>hr lr|hr|lr) )?"
+    r"((?P<steps>\d{1,5})|(?P<seconds>\d+(\.\d+)?) ?s|\+?(?P<gain_db>\d+(\.\d+)?) ?dB)"
+    r"(, fidelity (?P<fidelity>\d+(\.\d+)?))?"
+)
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to refine; the first limit that is met ends it."""
+    """How to refine, and for how long; the first limit that is met ends it."""
 
     steps: int = 200
     seconds: float = math.inf
     gain_db: float = math.inf
+    stages: Stages = "lr"
+    """"hr lr" is the paper's way, of which each gets half of the effort. A step on the HR takes twice the time and the
+    memory of one on the LR; in equal time "lr" gains as much."""
+    fidelity: float = FIDELITY
+    """Weight of the small picture's distance from bicubic."""
 
     @classmethod
     def of(cls, asked: "int | str | Effort") -> "Effort":
-        """From 20 or "20" (steps), "30s" or "+1.0dB". Raises: UsageError for anything else."""
+        """From 20 or "20" (steps), "30s" or "+1.0dB"; also "hr lr 20, fidelity 0.1". Raises: UsageError else."""
         if isinstance(asked, Effort):
             return asked
-        text = str(asked).strip()
-        match = re.fullmatch(r"(?P<steps>\d{1,5})|(?P<seconds>\d+(\.\d+)?) ?s|\+?(?P<gain_db>\d+(\.\d+)?) ?dB", text)
-        found = {key: float(value) for key, value in match.groupdict().items() if value} if match else {}
-        if not all(found.values()) or not found:
+        match = _WORDS.fullmatch(str(asked).strip())
+        found = {key: value for key, value in match.groupdict().items() if value} if match else {}
+        limits = {key: float(found[key]) for key in ("steps", "seconds", "gain_db") if key in found}
+        if not found or not all(limits.values()):
             raise UsageError(f"expected refinement as steps (20), seconds (30s) or a gain (+1.0dB), got {asked!r}")
-        steps = int(found.pop("steps", cls.steps))
-        return cls(steps, found.get("seconds", math.inf), found.get("gain_db", math.inf))
+        steps = int(limits.pop("steps", cls.steps))
+        stages = cast(Stages, found.get("stages", cls.stages))
+        return cls(steps, **limits, stages=stages, fidelity=float(found.get("fidelity", cls.fidelity)))
+
+    def half(self) -> "Effort":
+        """For each of two stages."""
+        return replace(self, steps=-(-self.steps // 2), seconds=self.seconds / 2, gain_db=self.gain_db / 2)
 
     def __str__(self) -> str:
         """The words that it can be had from."""
+        before = "" if self.stages == "lr" else f"{self.stages} "
+        after = "" if self.fidelity == FIDELITY else f", fidelity {self.fidelity:g}"
         if self.gain_db < math.inf:
-            return f"+{self.gain_db:g}dB"
-        return f"{self.seconds:g}s" if self.seconds < math.inf else str(self.steps)
+            return f"{before}+{self.gain_db:g}dB{after}"
+        return f"{before}{self.seconds:g}s{after}" if self.seconds < math.inf else f"{before}{self.steps}{after}"
 
 
 def refine(
-    model: Rescaling,
-    hr: Tensor,
-    lr: Tensor,
-    effort: Effort,
-    *,
-    stages: Stages = "lr",
-    levels: int = 256,
-    report: Report | None = None,
+    model: Rescaling, hr: Tensor, lr: Tensor, effort: Effort, *, levels: int = 256, report: Report | None = None
 ) -> Tensor:
     """A small picture that restores better, and never worse.
 
@@ -80,20 +93,43 @@ def refine(
         model: both networks; their weights stay as they are.
         hr: (N, 1 or 3, H, W) in [0, 1], of any size; grey if it has one channel.
         lr: (N, 1 or 3, h, w), what the model made of it, on the levels of a file.
-        effort: when to stop.
-        stages: "lr", "hr", or "hr lr", as in the paper, of which each gets half of the effort. A step on the HR takes
-            twice the time and memory of one on the LR; in equal time "lr" gains most.
+        effort: in which stages, and when to stop.
         levels: that a sample of the file can have.
         report: is told how far it is.
     Returns: as `lr`.
     """
-    if stages == "lr":
+    if effort.stages == "lr":
         return refine_lr(model, hr, lr, effort, levels=levels, report=report)
-    if stages == "hr":
-        return refine_hr(model, hr, effort, size=_size(lr), levels=levels, report=report)
-    half = replace(effort, steps=-(-effort.steps // 2), seconds=effort.seconds / 2)
-    made = refine_hr(model, hr, half, size=_size(lr), levels=levels, report=report and _part_of(report, 0, 2))
-    return refine_lr(model, hr, made, half, levels=levels, report=report and _part_of(report, 1, 2))
+    if effort.stages == "hr":
+        return refine_hr(model, hr, lr, effort, levels=levels, report=report)
+    made = refine_hr(model, hr, lr, effort.half(), levels=levels, report=report and _part_of(report, 0, 2))
+    return refine_lr(model, hr, made, effort.half(), levels=levels, report=report and _part_of(report, 1, 2))
+
+
+def refine_hr(
+    model: Rescaling, hr: Tensor, lr: Tensor, effort: Effort, *, levels: int = 256, report: Report | None = None
+) -> Tensor:
+    """The LR of a slightly changed original that restores best to the true one; arguments as of `refine`.
+
+    It descends on the HR picture, through both networks, and takes the whole of it at once.
+
+    Raises: UsageError for a picture of more than `WHOLE` pixels.
+    """
+    size, full = size_of(lr), size_of(hr)
+    if full[0] * full[1] > WHOLE:
+        raise UsageError(f"expected at most {WHOLE:,} pixels for the hr stage, got {by(full)}; the lr stage takes any")
+
+    def see(changed: Tensor) -> tuple[Tensor, Tensor]:
+        whole = _as_colours(pad(changed, model.multiple))
+        made = crop(model.downscale(whole, size if model.scale is None else None), size)
+        made = quantize(made if lr.shape[1] == 3 else made.mean(dim=1, keepdim=True), levels)
+        restored = crop(model.upscale(_as_colours(made), full), full)
+        return made, restored if hr.shape[1] == 3 else restored.mean(dim=1, keepdim=True)
+
+    goal = _Goal(hr, resample(hr, size), levels, effort.fidelity)
+    changed = _descend(hr, see, goal, effort, report, keep_levels=False)
+    with torch.no_grad():
+        return see(changed)[0]
 
 
 def refine_lr(
@@ -104,53 +140,21 @@ def refine_lr(
     A tile changes its own LR pixels only and minds all HR pixels that they reach, amid what its neighbours are by
     then; so the error of the whole picture falls from tile to tile, and no seam can show.
     """
-    size, halo = _size(lr), min(model.halo, HALO)
+    size, full, halo = size_of(lr), size_of(hr), min(model.halo, HALO)
     tiles = list(plan(size, SIDE, 2 * halo))
     bicubic = resample(hr, size)
     end = time.monotonic() + effort.seconds
     lr = lr.clone()
     for done, tile in enumerate(tiles):
         share = replace(effort, seconds=max(end - time.monotonic(), 0.0) / (len(tiles) - done))
-        piece = model.part(tile.seen, size, _size(hr))
-        minded = _reached(tile, size, _size(hr), halo)
+        piece = model.part(tile.seen, size, full)
+        minded = _reached(tile, size, full, halo)
         inner = _within(minded, piece.target)
         see = partial(_see_lr, piece, lr[..., *tile.seen], tile.inner, inner, is_grey=hr.shape[1] == 1)
-        goal = _Goal(hr[..., *_shifted(inner, piece.target)], bicubic[..., *tile.own], levels)
+        goal = _Goal(hr[..., *_shifted(inner, piece.target)], bicubic[..., *tile.own], levels, effort.fidelity)
         telling = report and _part_of(report, done, len(tiles))
         lr[..., *tile.own] = _descend(lr[..., *tile.own], see, goal, share, telling)
     return lr
-
-
-def refine_hr(
-    model: Rescaling,
-    hr: Tensor,
-    effort: Effort,
-    *,
-    size: Size | None = None,
-    levels: int = 256,
-    report: Report | None = None,
-) -> Tensor:
-    """The LR of a slightly changed original that restores best to the true one; descends on the HR picture.
-
-    Args:
-        model: both networks.
-        hr: (N, 3, H, W) in [0, 1], sides multiples of the scale; whole, so not for pictures larger than memory.
-        effort: when to stop.
-        size: of the LR, for a model that serves every scale.
-        levels: that a sample of the file can have.
-        report: is told how far it is.
-    Returns: (N, 3, h, w) on the levels of a file.
-    """
-    with torch.no_grad():
-        bicubic = resample(hr, _size(model.downscale(hr, size)))
-
-    def see(changed: Tensor) -> tuple[Tensor, Tensor]:
-        lr = quantize(model.downscale(changed, size), levels)
-        return lr, model.upscale(lr, _size(hr))
-
-    changed = _descend(hr, see, _Goal(hr, bicubic, levels), effort, report, keep_levels=False)
-    with torch.no_grad():
-        return see(changed)[0]
 
 
 def errors(restored: Tensor, hr: Tensor) -> Tensor:
@@ -166,7 +170,7 @@ def _see_lr(
     """A tile's own pixels, and what the receiver makes of them amid what is around them."""
     lr = around.clone()
     lr[..., *own] = changed
-    made = piece.function(lr.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))[..., *piece.inner]
+    made = piece.function(_as_colours(lr))[..., *piece.inner]
     made = made.mean(dim=1, keepdim=True) if is_grey else made
     return changed, made[..., *minded]
 
@@ -194,8 +198,9 @@ def _shifted(window: Window, of: Window) -> Window:
     return rows, columns
 
 
-def _size(x: Tensor) -> Size:
-    return x.shape[-2], x.shape[-1]
+def _as_colours(x: Tensor) -> Tensor:
+    """(N, 3, H, W) of (N, 1 or 3, H, W), in the order of memory that convolutions like."""
+    return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
@@ -205,10 +210,11 @@ class _Goal:
     hr: Tensor
     bicubic: Tensor
     levels: int
+    fidelity: float
 
     def loss(self, restored: Tensor, lr: Tensor) -> Tensor:
         distance = (lr - self.bicubic).square().mean(dim=(1, 2, 3))
-        return (errors(restored, self.hr).mean(dim=1) + FIDELITY * distance).sum()
+        return (errors(restored, self.hr).mean(dim=1) + self.fidelity * distance).sum()
 
 
 def _descend(

@@ -45,8 +45,8 @@ class Record(BaseModel):
     """Height and width of the original."""
     small: tuple[Side, Side] | None = None
     """Height and width of the LR; records of rescale 0.1 leave it out."""
-    refined: str = Field("", pattern=r"^[\w.+]{0,24}$")
-    """How long the LR was refined, as `--refine` takes it; empty if it was not."""
+    refined: str = Field("", pattern=r"^[\w.+, ]{0,48}$")
+    """How the LR was refined, as `--refine` takes it; empty if it was not."""
     depth: Literal[8, 16] = 8
     grey: bool = False
     alpha: bool = False

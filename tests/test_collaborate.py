@@ -110,7 +110,7 @@ def test_tiles_gain_as_much_as_the_whole_and_stay_apart(monkeypatch):
 def test_the_hr_stage_gains_too():
     model, hr = network("irn-x4-small").model, photo(64, 64)
     lr = small(model, hr)
-    assert score(model, refine_hr(model, hr, Effort(10)), hr)[1] > score(model, lr, hr)[1] + 0.2
+    assert score(model, refine_hr(model, hr, lr, Effort(10)), hr)[1] > score(model, lr, hr)[1] + 0.2
 
 
 def test_time_and_gain_are_limits():
@@ -124,13 +124,30 @@ def test_time_and_gain_are_limits():
     assert len(steps) == 1, "there is no time for another"
 
 
-@pytest.mark.parametrize("asked", ["20", 20, "30s", "+1dB", "+0.5dB", "1.5 s", Effort(3)])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "20",
+        20,
+        "30s",
+        "+1dB",
+        "+0.5dB",
+        "1.5 s",
+        Effort(3),
+        "hr 20",
+        "hr lr 30s",
+        "+1dB, fidelity 0",
+        "hr 5, fidelity 0.1",
+    ],
+)
 def test_efforts_are_understood_and_said_again(asked):
     effort = Effort.of(asked)
     assert Effort.of(str(effort)) == effort
 
 
-@pytest.mark.parametrize("asked", ["0", "", "-3", "20 steps", "0s", "1e9", "+0dB", "nan", "infs", -1, 1.5])
+@pytest.mark.parametrize(
+    "asked", ["0", "", "-3", "20 steps", "0s", "1e9", "+0dB", "nan", "infs", -1, 1.5, "lr", "lr hr 20", "20, fidelity"]
+)
 def test_other_efforts_are_refused(asked):
     with pytest.raises(UsageError, match="expected refinement as steps"):
         Effort.of(asked)
@@ -195,6 +212,25 @@ def test_the_whole_picture_has_the_last_word(monkeypatch):
 def test_the_other_stages_gain_too(name, stages):
     model, hr = network(name).model, photo(64, 64)
     lr, seen = small(model, hr), []
-    better = refine(model, hr, lr, Effort(10), stages=stages, report=lambda done, _: seen.append(done))
+    better = refine(model, hr, lr, Effort(10, stages=stages), report=lambda done, _: seen.append(done))
     assert score(model, better, hr)[1] > score(model, lr, hr)[1] + 0.05
     assert seen == sorted(seen) and seen[-1] == 1
+
+
+@pytest.mark.parametrize("name", ["irn-x4-small", "espcn-x3"])
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_hr_stage_takes_any_size_and_grey(name, grey):
+    model = network(name)
+    image = (photo(61, 70)[0].permute(1, 2, 0).numpy() * 255).round().astype("uint8")
+    image = image[..., 1] if grey else image
+    plain, better = model.downscale(image), model.downscale(image, refine="hr lr 6")
+    assert better.shape == plain.shape
+    restored = [model.upscale(x, size=image.shape[:2], grey=grey).squeeze().astype(float) for x in (plain, better)]
+    before, after = (((r - image) ** 2).mean() for r in restored)
+    assert after < before
+
+
+def test_the_hr_stage_refuses_what_is_too_large(monkeypatch):
+    monkeypatch.setattr("rescale.collaborate.WHOLE", 1000)
+    with pytest.raises(UsageError, match="at most 1,000 pixels for the hr stage, got 48x32"):
+        refine(network("irn-x2-small").model, photo(32, 48), photo(16, 24), Effort(1, stages="hr"))
