@@ -85,12 +85,5 @@ def markdown(rows: Sequence[Cycle]) -> str:
     return "\n".join([line(columns), line(["---"] * len(columns)), *body])
 
 
-def records(rows: Sequence[Cycle]) -> list[dict[str, object]]:
-    """The rows for JSON, which knows no infinity: an exact picture's PSNR is null."""
-    return [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in vars(row).items()} for row in rows
-    ]
-
-
 def _mean(rows: Sequence[Cycle], number: str) -> str:
     return decibels(mean([getattr(row, number) for row in rows]))

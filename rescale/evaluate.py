@@ -13,7 +13,7 @@ import csv
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
 from statistics import fmean
@@ -275,11 +275,10 @@ def line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def records(rows: Iterable[Scores]) -> list[dict[str, object]]:
-    """The table for JSON, which knows no infinity: an exact picture's PSNR is null."""
+def records(rows: Iterable[object]) -> list[dict[str, object]]:
+    """Rows of scores for JSON, which knows no infinity: an exact picture's PSNR is null."""
     return [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
-        for row in rows
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in vars(row).items()} for row in rows
     ]
 
 

@@ -1,12 +1,14 @@
 """Which models are scored, at which scales, on which pictures."""
 
 import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from rescale.errors import InputError, UsageError
+from rescale.console import progress, told
+from rescale.errors import InputError, RescaleError, UsageError
 
 if TYPE_CHECKING:
     from rescale.geometry import Geometry
@@ -28,6 +30,7 @@ Scales = Annotated[
         show_default=False,
     ),
 ]
+Row = TypeVar("Row")
 DEFAULT_MODEL = "irn-x4-small"
 
 
@@ -83,6 +86,27 @@ def pictures_of(folders: list[Path]) -> dict[Path, list[Path]]:
     return found
 
 
+def play(
+    contenders: "list[Contender]",
+    folders: list[Path],
+    found: dict[Path, list[Path]],
+    score: "Callable[[Rescaler, Geometry, Path, str], Iterable[Row]]",
+) -> tuple[list[Row], int]:
+    """Every model on every picture; what fails is reported, and the rest goes on. Returns rows and failures."""
+    jobs = [(contender, folder, file) for folder, files in found.items() for contender in contenders for file in files]
+    rows: list[Row] = []
+    failures = 0
+    for (rescaler, geometry), folder, file in progress(jobs, "evaluating"):
+        try:
+            rows += score(rescaler, geometry, file, _set_name(folder, folders))
+        except RescaleError as error:
+            failures += 1
+            typer.echo(f"error: {told(str(file), str(error))}", err=True)
+    if failures:
+        typer.echo(f"{failures} of {len(jobs)} could not be scored", err=True)
+    return rows, failures
+
+
 def _all_models() -> list[str]:
     """Every shipped one, and the baseline."""
     from rescale.weights import manifest
@@ -99,7 +123,7 @@ def _told_apart(rescalers: "list[Rescaler]", given: list[str]) -> "list[Rescaler
     return rescalers
 
 
-def set_name(folder: Path, folders: list[Path]) -> str:
+def _set_name(folder: Path, folders: list[Path]) -> str:
     """A folder's name, or its path where several are called alike."""
     name = folder.resolve().name
     return str(folder) if [other.resolve().name for other in folders].count(name) > 1 else name

@@ -1,15 +1,21 @@
 """`cycles`: what is left of pictures that are made small and large again and again."""
 
 import json
+from collections.abc import Iterable
 from enum import Enum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescale.cli.contest import Folders, Models, Scales, contenders_of, pictures_of, set_name
+from rescale.cli.contest import Folders, Models, Scales, contenders_of, pictures_of, play
 from rescale.cli.options import Device, Json, Threads, use_threads
-from rescale.console import progress, told
-from rescale.errors import InputError, RescaleError, UsageError
+from rescale.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from rescale.cycles import Cycle
+    from rescale.geometry import Geometry
+    from rescale.rescaler import Rescaler
 
 
 class Kind(Enum):
@@ -35,7 +41,8 @@ def cycles(
     """Score models where pictures are made small and large again and again."""
     from rescale import images
     from rescale.cycles import cycles as go_round
-    from rescale.cycles import markdown, records
+    from rescale.cycles import markdown
+    from rescale.evaluate import records
 
     if kind is Kind.random and scale:
         raise UsageError("expected --kind random without --scale")
@@ -43,21 +50,14 @@ def cycles(
     contenders = contenders_of(model, scale or [], device)
     if kind is Kind.random:  # which draws its scales itself
         contenders = list({rescaler.name: (rescaler, geometry) for rescaler, geometry in contenders}.values())
-    found = pictures_of(folders)
-    jobs = [(contender, folder, file) for folder, files in found.items() for contender in contenders for file in files]
-    rows: list[Any] = []
-    failures: list[RescaleError] = []
-    for (rescaler, geometry), folder, file in progress(jobs, "evaluating"):
-        name = set_name(folder, folders)
-        try:
-            rows += list(go_round(rescaler, images.read(file), count, geometry, kind=kind.value, set_name=name))
-        except UsageError:
-            raise
-        except RescaleError as error:
-            failures.append(error)
-            typer.echo(f"error: {told(str(file), str(error))}", err=True)
+        if fixed := [rescaler.name for rescaler, _ in contenders if rescaler.scale]:
+            raise UsageError(f"expected models that serve all scales for --kind random, got {', '.join(fixed)}")
+
+    def rows_of(rescaler: "Rescaler", geometry: "Geometry", file: Path, set_name: str) -> "Iterable[Cycle]":
+        return go_round(rescaler, images.read(file), count, geometry, kind=kind.value, set_name=set_name)
+
+    rows, failures = play(contenders, folders, pictures_of(folders), rows_of)
     if rows:
         typer.echo(json.dumps(records(rows)) if as_json else markdown(rows))
     if failures:
-        typer.echo(f"{len(failures)} of {len(jobs)} could not be scored", err=True)
         raise typer.Exit(InputError.exit_code)

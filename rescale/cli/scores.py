@@ -1,18 +1,19 @@
 """`evaluate` and `models`: what the networks are worth."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.contest import Folders, Models, Scales, contenders_of, pictures_of, set_name
-from rescale.cli.options import Device, Json, Overwrite, Refine, Threads, use_threads
-from rescale.console import progress, told
-from rescale.errors import EnvironmentFault, InputError, RescaleError, UsageError
+from rescale.cli.contest import Folders, Models, Scales, contenders_of, pictures_of, play
+from rescale.cli.options import Device, Json, Overwrite, Threads, use_threads
+from rescale.errors import EnvironmentFault, InputError, UsageError
 
 if TYPE_CHECKING:
     from rescale.evaluate import Scores
+    from rescale.geometry import Geometry
     from rescale.rescaler import Rescaler
 
 
@@ -26,7 +27,13 @@ def evaluate(
     lpips: Annotated[
         list[str] | None, typer.Option("--lpips", help="alex or vgg; may be repeated.", show_default=False)
     ] = None,
-    refine: Refine = None,
+    refine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also refined: 20 (steps), 30s, +1.0dB; 'hr 20', 'hr lr 20', '20, fidelity 0'. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     each: Annotated[bool, typer.Option("--each", help="Every picture's own row as well.")] = False,
     paper: Annotated[bool, typer.Option("--paper", help="The papers' table, with published rows among ours.")] = False,
     plot: Annotated[
@@ -42,8 +49,7 @@ def evaluate(
     """Score models on folders of pictures by the papers' protocol."""
     from rescale import curve, images
     from rescale.collaborate import Effort
-    from rescale.evaluate import Scores, means, protocol, score, try_out
-    from rescale.files import check_target
+    from rescale.evaluate import means, protocol, score, try_out
     from rescale.grid import Grid
 
     use_threads(threads)
@@ -51,31 +57,19 @@ def evaluate(
     rescalers = [rescaler for rescaler, _ in contenders]
     how: dict[str, Any] = {"round_luma": round_luma, "lpips": _distances(lpips or [], rescalers[0].device)}
     found = pictures_of(folders)
-    for target in filter(None, (grid, plot)):
-        if images.format_of(target) != "PNG" and target == plot:
-            raise UsageError(f"expected a PNG to draw into, got {target}")
-        for file in (file for files in found.values() for file in files):
-            check_target(file, target, overwrite=overwrite)
-    if plot and plot == grid:
-        raise UsageError(f"expected two files for --grid and --plot, got {grid} twice")
-    if plot and not curve.is_available():
-        raise EnvironmentFault("--plot needs matplotlib: pip install matplotlib")
-    jobs = [(contender, folder, file) for folder, files in found.items() for contender in contenders for file in files]
-    efforts = [None] if refine is None else [None, Effort.of(refine)]
-    rows: list[Scores] = []
+    _check_drawings(plot, grid, found, overwrite=overwrite)
+    efforts = [None, *map(Effort.of, refine or [])]
     sheet = Grid()
-    failures = 0
-    for (rescaler, geometry), folder, file in progress(jobs, "evaluating"):
-        try:
-            picture = images.read(file)
-            for effort in efforts:
-                trial = try_out(rescaler, picture, file.stem, geometry, refine=effort)
-                rows.append(score(trial, set_name(folder, folders), file.stem, **how))
-                if grid:
-                    sheet.add(file, file.stem, picture, trial)
-        except RescaleError as error:
-            failures += 1
-            typer.echo(f"error: {told(str(file), str(error))}", err=True)
+
+    def rows_of(rescaler: "Rescaler", geometry: "Geometry", file: Path, set_name: str) -> "Iterator[Scores]":
+        picture = images.read(file)
+        for effort in efforts:
+            trial = try_out(rescaler, picture, file.stem, geometry, refine=effort)
+            if grid:
+                sheet.add(file, file.stem, picture, trial)
+            yield score(trial, set_name, file.stem, **how)
+
+    rows, failures = play(contenders, folders, found, rows_of)
     shown = (rows if each else []) + means(rows)
     said = protocol(round_luma=round_luma)
     typer.echo(_shown(shown, said, rescalers, paper=paper, as_csv=as_csv, as_json=as_json))
@@ -84,7 +78,6 @@ def evaluate(
     if plot and rows:
         curve.draw_scales(means(rows), plot, overwrite=overwrite)
     if failures:
-        typer.echo(f"{failures} of {len(jobs)} could not be scored", err=True)
         raise typer.Exit(InputError.exit_code)
 
 
@@ -103,6 +96,23 @@ def models(as_json: Json = False) -> None:
         scale = f"x{entry.scale}" if entry.scale else "x1 to x4"
         typer.echo(f"{name:<16} {scale:<8}  {entry.parameters:>9,} parameters  {entry.summary}")
         typer.echo("".join(f"{'':<16} {key}: {value}\n" for key, value in entry.scores.items()), nl=False)
+
+
+def _check_drawings(plot: Path | None, grid: Path | None, found: dict[Path, list[Path]], *, overwrite: bool) -> None:
+    """Refuse, before any work, what could not be drawn in the end."""
+    from rescale import curve, images
+    from rescale.files import check_target
+
+    if plot and images.format_of(plot) != "PNG":
+        raise UsageError(f"expected a PNG to draw into, got {plot}")
+    if plot and plot == grid:
+        raise UsageError(f"expected two files for --grid and --plot, got {grid} twice")
+    if plot and not curve.is_available():
+        raise EnvironmentFault("--plot needs matplotlib: pip install 'rescale[train]'")
+    for target in filter(None, (grid, plot)):
+        images.format_of(target)
+        for file in (file for files in found.values() for file in files):
+            check_target(file, target, overwrite=overwrite)
 
 
 def _shown(
