@@ -17,13 +17,14 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
+from rescale.engine import multiplies_bfloat16
 from rescale.errors import UsageError
 from rescale.geometry import Size
 from rescale.models import Rescaling
 from rescale.ops import crop, luma, pad, quantize, size_of
 from rescale.resample import resample
 from rescale.sizes import by
-from rescale.tiles import HALO, Piece, Tile, Window, plan
+from rescale.tiles import Piece, Tile, Window, plan
 
 RATE, REACH = 1 / 255, 8 / 255
 """First step of a sample, and how far it may go in all."""
@@ -31,6 +32,8 @@ FIDELITY = 0.05
 """Weight of the small picture's distance from bicubic, beside the error of the restored one."""
 SIDE = 256
 """LR pixels of a tile a side."""
+_HALO = 16
+"""LR pixels around a tile that are minded at most; what a sample changes beyond is less than a level."""
 WHOLE = 4_000_000
 """Pixels of the largest picture whose HR stage is tried: it has no tiles, and takes 1 GB for a quarter of that."""
 _BETAS = 0.8, 0.95
@@ -140,7 +143,7 @@ def refine_lr(
     A tile changes its own LR pixels only and minds all HR pixels that they reach, amid what its neighbours are by
     then; so the error of the whole picture falls from tile to tile, and no seam can show.
     """
-    size, full, halo = size_of(lr), size_of(hr), min(model.halo, HALO)
+    size, full, halo = size_of(lr), size_of(hr), min(model.halo, _HALO)
     tiles = list(plan(size, SIDE, 2 * halo))
     bicubic = resample(hr, size)
     end = time.monotonic() + effort.seconds
@@ -230,10 +233,12 @@ def _descend(
     began = time.monotonic()
     moved, mean, square = (torch.zeros_like(start) for _ in range(3))
     best, least, first = start, torch.empty(0), torch.empty(0)
+    narrow = torch.autocast(start.device.type, torch.bfloat16, enabled=multiplies_bfloat16(start.device))
     for step in range(effort.steps + 1):
         point = (start + moved).requires_grad_()
         seen = quantize(point, goal.levels) if keep_levels else point
-        lr, restored = see(seen)
+        with narrow:  # a direction need not be exact, and the true error is measured in the end
+            lr, restored = see(seen)
         with torch.no_grad():
             found = errors(quantize(restored.detach(), goal.levels), goal.hr)
             if step == 0:

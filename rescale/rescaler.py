@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rescale import alpha, collaborate, kinds, ops, record, weights
+from rescale import alpha, collaborate, engine, kinds, ops, record, weights
 from rescale.collaborate import Effort, Report
+from rescale.engine import Precision
 from rescale.errors import RecordError, RescaleError
 from rescale.geometry import Size
 from rescale.images import Picture
@@ -19,20 +20,26 @@ from rescale.models import Rescaling
 from rescale.sizes import Scale, Sizes, by
 from rescale.tiles import Piece, tiled, whole
 
-TILE = 1024
+TILE = 2048
 """HR pixels a side: the overlap costs little, and the features of one tile fit any machine."""
 
 
-def load(model: str | Path = "irn-x4-small", *, device: str | torch.device | None = None) -> "Rescaler":
+def load(
+    model: str | Path = "irn-x4-small",
+    *,
+    device: str | torch.device | None = None,
+    precision: Precision = "auto",
+) -> "Rescaler":
     """A model ready to use.
 
     Args:
         model: an id of `rescale models`, or a safetensors file that `rescale train` wrote.
         device: where to run; a CUDA device if there is one, else the CPU.
+        precision: of the convolutions; "auto" takes bfloat16 where that is faster and costs less than 0.02 dB.
     Raises: UsageError for an unknown id; WeightsError where the file is not what it should be.
     """
     where = ops.usable(device)
-    return Rescaler(weights.load(model), device=where)
+    return Rescaler(weights.load(model), device=where, precision=precision)
 
 
 class Rescaler:
@@ -45,12 +52,16 @@ class Rescaler:
     image comes back grey by its record, an array if `upscale` is told so.
     """
 
-    def __init__(self, source: weights.Weights, *, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, source: weights.Weights, *, device: str | torch.device = "cpu", precision: Precision = "auto"
+    ) -> None:
         self.name = source.name
         self.digest = source.sha256[:16]
         self.device = torch.device(device)
         self.model: Rescaling = source.model.to(self.device).eval().requires_grad_(False)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._fast = engine.fastest(self.model, precision)
+        self._careful = engine.fastest(self.model, "float32") if self.model.bfloat16_from > 1 else self._fast
 
     @property
     def scale(self) -> int | None:
@@ -194,13 +205,18 @@ class Rescaler:
         by = self.model.multiple
         padded = -(-full[0] // by) * by, -(-full[1] // by) * by
         inner = (padded[0] // self.scale, padded[1] // self.scale) if self.scale else small
-        return _Way(list(self.model.shrinking(padded, inner, TILE)), by, inner, small)
+        return _Way(list(self._network(padded, inner).shrinking(padded, inner, TILE)), by, inner, small)
 
     def _up(self, small: Size, full: Size) -> "_Way":
         if self._is_itself(full, small):
             return _Way([whole(lambda x: x, small, full)], 1, full, full)
         inner = (small[0] * self.scale, small[1] * self.scale) if self.scale else full
-        return _Way(list(self.model.growing(small, inner, TILE)), 1, inner, full)
+        return _Way(list(self._network(inner, small).growing(small, inner, TILE)), 1, inner, full)
+
+    def _network(self, full: Size, small: Size) -> Rescaling:
+        """The fastest that is exact enough for these sizes."""
+        least = min(a / b for a, b in zip(full, small, strict=True))
+        return self._fast if least >= self.model.bfloat16_from else self._careful
 
     def _is_itself(self, full: Size, small: Size) -> bool:
         """Whether no network is needed: at scale 1 the small picture is the picture."""

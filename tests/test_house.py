@@ -13,7 +13,7 @@ READING_ORDER = [
     "sizes", "chunks", "picture", "deep", "decoding", "encoding", "images", "record", "alpha",
     "layers", "metrics", "perceptual",
     "models.base", "models.bicubic", "models.espcn", "models.irn", "models.iarn", "models",
-    "weights", "pickles", "official", "collaborate", "kinds", "rescaler", "files", "batch",
+    "engine", "weights", "pickles", "official", "collaborate", "kinds", "rescaler", "files", "batch",
     "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
     "muon", "adversary", "parallel", "state", "train", "release", "bench",
     "console", "cli.options", "cli.pictures", "cli.contest", "cli.scores", "cli.cycling",

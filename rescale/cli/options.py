@@ -35,8 +35,11 @@ PIXELS = 100_000_000
 
 
 def use_threads(count: int | None) -> None:
-    """Let torch use so many CPU threads; as many as it likes without a count."""
-    if count:
-        import torch
+    """Let torch use so many CPU threads; as many as it likes without a count. And let this program keep its memory."""
+    import torch
 
+    from rescale.engine import keep_memory
+
+    keep_memory()
+    if count:
         torch.set_num_threads(count)

@@ -14,7 +14,7 @@ from rescale.layers import Cosines, Coupling
 from rescale.models.base import Rescaling, given
 from rescale.models.irn import terms
 from rescale.ops import quantize, size_of
-from rescale.tiles import HALO, Piece, plan
+from rescale.tiles import Piece, plan
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class IARN(Rescaling):
     scale = None
     multiple = 1
     hides_detail = True
+    bfloat16_from = 1.75
 
     def __init__(self, config: IARNConfig) -> None:
         super().__init__()
@@ -125,11 +126,11 @@ class IARN(Rescaling):
 
     def shrinking(self, full: Size, size: Size, side: int) -> Iterator[Piece]:
         grids = Grids(full, size)
-        for tile in plan(size, side // MOST, min(self.halo, HALO)):
+        for tile in plan(size, side // MOST, self.halo):
             yield Piece(grids.read_by(tile.seen), tile.inner, tile.own, partial(self._down, grids, tile.seen))
 
     def growing(self, size: Size, full: Size, side: int) -> Iterator[Piece]:
-        grids, halo = Grids(full, size), min(self.halo, HALO)
+        grids, halo = Grids(full, size), self.halo
         for tile in plan(full, side, 0):
             near = grids.needed_for(tile.own)
             seen = _wider(near[0], halo, size[0]), _wider(near[1], halo, size[1])
