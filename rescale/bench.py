@@ -6,12 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from rescale import weights
 from rescale.cells import MOST
 from rescale.collaborate import Effort
+from rescale.engine import convolution_dtype, fastest
 from rescale.images import Picture
-from rescale.ops import usable
-from rescale.recipe import Recipe
+from rescale.models import Rescaling, build
+from rescale.ops import quantize, usable
+from rescale.recipe import Recipe, recipes
 from rescale.rescaler import load
 from rescale.state import State
 from rescale.train import Loss
@@ -66,6 +70,77 @@ def refining(model: str, *, steps: int = 20, side: int = 512, turns: int = 3, de
         rescaler.downscale_picture(picture, size, refine=Effort(steps))
 
     return race(("down and up", there_and_back), (f"down, refined by {steps} steps", refine), turns=turns)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A network made fast against the same network as PyTorch runs it, and against what the machine can do."""
+
+    model: str
+    parameters: int
+    side: int
+    """Of the picture, in pixels."""
+    down: Race
+    up: Race
+    total: float
+    """How many times faster down and up are together."""
+    gflops: float
+    """Billions of operations a second, down and up."""
+    limit_gflops: float
+    """The same of a large matrix product in the type of number that the network uses."""
+    share: float
+    levels: float
+    """The most that any sample of the restored pictures differs, in levels of 255."""
+
+
+def rescaling(name: str, *, side: int = 512, turns: int = 3, device: str = "cpu") -> Speed:
+    """A model down and up: the engine against plain contiguous float32 PyTorch, in turns.
+
+    Args:
+        name: a model id or a weight file; or a recipe, whose network is then taken with random weights.
+        side: of a square picture of noise, in pixels.
+        turns: how often both are measured.
+        device: where.
+    """
+    where = usable(device)
+    model = _network(name).to(where).requires_grad_(False).eval()
+    fast = fastest(model)
+    size, full = (round(side / (model.scale or 2.5)),) * 2, (side, side)
+    hr = torch.rand(1, 3, *full, generator=torch.Generator().manual_seed(1)).to(where)
+    with torch.inference_mode():
+        lr = quantize(model.downscale(hr, size))
+        down = race(
+            ("engine, down", lambda: fast.downscale(hr, size)), ("plain, down", lambda: model.downscale(hr, size)),
+            turns=turns,
+        )  # fmt: skip
+        up = race(
+            ("engine, up", lambda: fast.upscale(lr, full)), ("plain, up", lambda: model.upscale(lr, full)), turns=turns
+        )
+        with FlopCounterMode(display=False) as counted:
+            model.downscale(hr, size), model.upscale(lr, full)
+        apart = (fast.upscale(lr, full).clamp(0, 1) - model.upscale(lr, full).clamp(0, 1)).abs().max().item() * 255
+    seconds = down.contender_s + up.contender_s
+    rate, limit = counted.get_total_flops() / seconds / 1e9, matmul_gflops(convolution_dtype("auto", where), where)
+    total = (down.baseline_s + up.baseline_s) / seconds
+    return Speed(name, model.parameter_count, side, down, up, total, rate, limit, rate / limit, apart)
+
+
+def matmul_gflops(dtype: torch.dtype, device: torch.device, *, side: int = 2048, turns: int = 7) -> float:
+    """Billions of operations a second of a large matrix product: what a convolution can hope for."""
+    a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
+    a @ b
+    return 2e-9 * side**3 / statistics.median(_seconds(lambda: a @ b) for _ in range(turns))
+
+
+def _network(name: str) -> Rescaling:
+    if name not in recipes() or name in weights.manifest():
+        return weights.load(name).model
+    torch.manual_seed(1)
+    recipe = Recipe.read(recipes()[name])
+    model = build(recipe.model, recipe.config)
+    for parameter in model.parameters():
+        parameter.data += 0.01 * torch.randn_like(parameter)  # the last convolutions begin at zero
+    return model
 
 
 def _stepping(recipe: Recipe, layout: torch.memory_format, device: str) -> Callable[[], None]:

@@ -17,7 +17,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from rescale.engine import multiplies_bfloat16
+from rescale.engine import fastest
 from rescale.errors import UsageError
 from rescale.geometry import Size
 from rescale.models import Rescaling
@@ -118,7 +118,7 @@ def refine_hr(
 
     Raises: UsageError for a picture of more than `WHOLE` pixels.
     """
-    size, full = size_of(lr), size_of(hr)
+    size, full, model = size_of(lr), size_of(hr), fastest(model)
     if full[0] * full[1] > WHOLE:
         raise UsageError(f"expected at most {WHOLE:,} pixels for the hr stage, got {by(full)}; the lr stage takes any")
 
@@ -143,7 +143,7 @@ def refine_lr(
     A tile changes its own LR pixels only and minds all HR pixels that they reach, amid what its neighbours are by
     then; so the error of the whole picture falls from tile to tile, and no seam can show.
     """
-    size, full, halo = size_of(lr), size_of(hr), min(model.halo, _HALO)
+    size, full, halo, model = size_of(lr), size_of(hr), min(model.halo, _HALO), fastest(model)
     tiles = list(plan(size, SIDE, 2 * halo))
     bicubic = resample(hr, size)
     end = time.monotonic() + effort.seconds
@@ -233,12 +233,10 @@ def _descend(
     began = time.monotonic()
     moved, mean, square = (torch.zeros_like(start) for _ in range(3))
     best, least, first = start, torch.empty(0), torch.empty(0)
-    narrow = torch.autocast(start.device.type, torch.bfloat16, enabled=multiplies_bfloat16(start.device))
     for step in range(effort.steps + 1):
         point = (start + moved).requires_grad_()
         seen = quantize(point, goal.levels) if keep_levels else point
-        with narrow:  # a direction need not be exact, and the true error is measured in the end
-            lr, restored = see(seen)
+        lr, restored = see(seen)
         with torch.no_grad():
             found = errors(quantize(restored.detach(), goal.levels), goal.hr)
             if step == 0:

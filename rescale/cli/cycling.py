@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rescale.cli.contest import Folders, Models, Scales, contenders_of, pictures_of, play
-from rescale.cli.options import Device, Json, Threads, use_threads
+from rescale.cli.options import Device, Json, Threads, use_machine
 from rescale.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def cycles(
 
     if kind is Kind.random and scale:
         raise UsageError("expected --kind random without --scale")
-    use_threads(threads)
+    use_machine(threads)
     contenders = contenders_of(model, scale or [], device)
     if kind is Kind.random:  # which draws its scales itself
         contenders = list({rescaler.name: (rescaler, geometry) for rescaler, geometry in contenders}.values())

@@ -49,6 +49,32 @@ def refine(
     _tell(race, "round trips", as_json=as_json)
 
 
+@bench.command()
+def rescale(
+    model: Annotated[
+        str, typer.Argument(help="A model id, a .safetensors file, or a recipe, whose network is then random.")
+    ] = "irn-x4-small",
+    side: Annotated[int, typer.Option(min=16, help="Of the picture, in pixels.")] = 512,
+    turns: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 5,
+    threads: Threads = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Down and up, against plain contiguous float32 PyTorch and the machine's own limit."""
+    from rescale.bench import rescaling
+
+    use_threads(threads)
+    speed = rescaling(model, side=side, turns=turns, device=device)
+    if as_json:
+        typer.echo(json.dumps(asdict(speed)))
+        return
+    for race in (speed.down, speed.up):
+        _tell(race, "times as fast", as_json=False)
+    typer.echo(f"down and up {speed.total:.2f} times as fast, at {speed.gflops:.0f} GFLOP/s:")
+    typer.echo(f"{speed.share:.0%} of what a large matrix product makes here, {speed.limit_gflops:.0f} GFLOP/s")
+    typer.echo(f"restored pictures differ by at most {speed.levels:.2f} of 255 levels")
+
+
 def _tell(race: "Race", unit: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(race)))

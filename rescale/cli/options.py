@@ -35,11 +35,16 @@ PIXELS = 100_000_000
 
 
 def use_threads(count: int | None) -> None:
-    """Let torch use so many CPU threads; as many as it likes without a count. And let this program keep its memory."""
-    import torch
+    """Let torch use so many CPU threads; as many as it likes without a count."""
+    if count:
+        import torch
 
+        torch.set_num_threads(count)
+
+
+def use_machine(threads: int | None) -> None:
+    """What a program that does nothing else may do to be fast."""
     from rescale.engine import keep_memory
 
     keep_memory()
-    if count:
-        torch.set_num_threads(count)
+    use_threads(threads)

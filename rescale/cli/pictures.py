@@ -19,7 +19,7 @@ from rescale.cli.options import (
     Quality,
     Refine,
     Threads,
-    use_threads,
+    use_machine,
 )
 from rescale.console import Gauge, run
 
@@ -58,7 +58,7 @@ def down(
     effort = None if refine is None else Effort.of(refine)
     asked = Geometry.of(scale) if scale is not None else None
     rescaler = load(model or files.downscaler(asked or Geometry.of(4)), device=device)
-    use_threads(threads)
+    use_machine(threads)
     if asked and asked.scales:
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
@@ -94,7 +94,7 @@ def up(
     """Restore small pictures by their own record; with --scale, enlarge ordinary ones."""
     from rescale import batch, files
 
-    use_threads(threads)
+    use_machine(threads)
     words = {"scale": scale and f"{scale:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
     known = {key: value for key, value in words.items() if value is not None}
     plan = _planned(batch.plan(inputs, output, lambda f: files.large_name(f, is_restored=scale is None), **known))

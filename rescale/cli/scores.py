@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rescale.cli.contest import Folders, Models, Scales, contenders_of, pictures_of, play
-from rescale.cli.options import Device, Json, Overwrite, Threads, use_threads
+from rescale.cli.options import Device, Json, Overwrite, Threads, use_machine
 from rescale.errors import EnvironmentFault, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def evaluate(
     from rescale.evaluate import means, protocol, score, try_out
     from rescale.grid import Grid
 
-    use_threads(threads)
+    use_machine(threads)
     contenders = contenders_of(model, scale or [], device)
     rescalers = [rescaler for rescaler, _ in contenders]
     how: dict[str, Any] = {"round_luma": round_luma, "lpips": _distances(lpips or [], rescalers[0].device)}
