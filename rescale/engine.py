@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rescale.errors import UsageError
 from rescale.layers import Coupling, Dense
-from rescale.models import Rescaling
+from rescale.models import ESPCN, Rescaling
 
 Precision = Literal["auto", "float32", "bfloat16"]
 _LANES = 16
@@ -42,6 +42,8 @@ def fastest(model: Rescaling, precision: Precision = "auto") -> Rescaling:
         for name, child in parent.named_children():
             if isinstance(child, Coupling):
                 setattr(parent, name, FastCoupling(child, dtype))
+    if isinstance(model, ESPCN):
+        _quicken(model, dtype)
     return model.eval().requires_grad_(False).to(memory_format=_CL)  # type: ignore[call-overload]
 
 
@@ -101,6 +103,31 @@ class FastCoupling(nn.Module):
         scale, shift = made if len(made) == 2 else made[0].chunk(2, dim=1)
         shift = shift.add(scale, alpha=0)  # infinity times zero: a tanh would hide that something went wrong
         return (scale * 0.5).tanh_(), shift
+
+
+class FastConv(nn.Module):
+    """A convolution for inference, with tanh where it is wanted, in one go."""
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, *, tanh: bool) -> None:
+        super().__init__()
+        self.weight, self.bias = _packed(conv.weight, dtype), cast(Tensor, conv.bias).detach().to(dtype)
+        self.padding, self.tanh = conv.kernel_size[0] // 2, tanh
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.weight.dtype, memory_format=_CL)
+        if self.tanh and _has_onednn(x):
+            once = [1, 1]
+            fused = torch.ops.mkldnn._convolution_pointwise
+            padding = [self.padding, self.padding]
+            return cast(Tensor, fused(x, self.weight, self.bias, padding, once, once, 1, "tanh", [], ""))
+        made = F.conv2d(x, self.weight, self.bias, padding=self.padding)
+        return made.tanh_() if self.tanh else made
+
+
+def _quicken(model: ESPCN, dtype: torch.dtype) -> None:
+    convs = [layer for layer in model.body if isinstance(layer, nn.Conv2d)]
+    model.body = nn.Sequential(*(FastConv(conv, dtype, tanh=True) for conv in convs))
+    model.up.conv = FastConv(model.up.conv, dtype, tanh=False)  # type: ignore[assignment]
 
 
 class FastDense(nn.Module):
@@ -189,10 +216,15 @@ def _add(made: Tensor, source: Tensor, weight: Tensor, stride: int) -> Tensor:
     """`made` plus a convolution, rounded once where no gradient is wanted; in place where oneDNN can."""
     if torch.is_grad_enabled():
         return made + F.conv2d(source, weight, stride=stride, padding=1)
-    if made.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if _has_onednn(made):
         add = torch.ops.mkldnn._convolution_pointwise_.binary
         return cast(
             Tensor,
             add(made, source, weight, None, [1, 1], [stride, stride], [1, 1], 1, "add", None, None, [], None),
         )
     return (made.float() + F.conv2d(source.float(), weight.float(), stride=stride, padding=1)).to(made.dtype)
+
+
+def _has_onednn(x: Tensor) -> bool:
+    """Whether oneDNN's fused convolutions can be had; they know no gradients."""
+    return x.device.type == "cpu" and torch.backends.mkldnn.is_available() and not torch.is_grad_enabled()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.ops import full_precision
+from rescale.resample import matrix
 
 
 class SubPixelConv(nn.Module):
@@ -42,6 +43,28 @@ class SubPixelConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.conv(x), self.scale)
+
+
+class Interpolation(nn.Module):
+    """Bicubic enlargement by a whole factor s, as `resample` does it, written as a sub-pixel convolution.
+
+    (N, C, H, W) -> (N, C, s·H, s·W): the s² pixels that one becomes are fixed sums of the 5 x 5 around it, of which
+    edges are mirrored. As no step depends on the size, it can be exported for all sizes at once.
+    """
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        rows = matrix(9, 9 * scale)[4 * scale : 5 * scale, 2:7]  # of the pixel in the middle, far from the edges
+        kernel = torch.einsum("ij,kl->ikjl", rows, rows).reshape(scale**2, 1, 5, 5)
+        self.register_buffer("kernel", kernel.float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        with full_precision(x):
+            planes = x.reshape(-1, 1, height, width)[..., _mirrored(height, x), :][..., _mirrored(width, x)]
+            large = F.pixel_shuffle(F.conv2d(planes, cast(Tensor, self.kernel).to(x.dtype)), self.scale)
+        return large.reshape(*x.shape[:2], self.scale * height, self.scale * width)
 
 
 class Cosines(nn.Module):
@@ -198,3 +221,9 @@ class Chain(nn.Module):
         for step in reversed(self.steps):
             y = step.inverse(y)  # type: ignore[operator]
         return y
+
+
+def _mirrored(length: int, like: Tensor) -> Tensor:
+    """Indices of an axis with two pixels more on each side, the edge repeated; works from one pixel up."""
+    index = torch.arange(-2, length + 2, device=like.device) % (2 * length)
+    return torch.minimum(index, 2 * length - 1 - index)

@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
 from rescale.geometry import Size
-from rescale.layers import SubPixelConv
+from rescale.layers import Interpolation, SubPixelConv
 from rescale.models.base import Rescaling
-from rescale.ops import from_ycbcr, luma, quantize, size_of, to_ycbcr
+from rescale.ops import luma, quantize
 from rescale.resample import resample
+
+_LUMA_TO_RGB = 255 / 219
+"""What each of R, G and B gains for what Y gains, while Cb and Cr stay."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class ESPCN(Rescaling):
             channels = width
         self.body = nn.Sequential(*layers)
         self.up = SubPixelConv(channels, 1, config.scale, kernel_size=config.kernels[-1])
+        self.interpolate = Interpolation(config.scale)
         if config.gain:
             self._sharpen(config.gain)
         if config.residual:
@@ -65,8 +68,10 @@ class ESPCN(Rescaling):
 
     def forward(self, y: Tensor) -> Tensor:
         """Luma (N, 1, h, w) -> (N, 1, h·scale, w·scale)."""
-        made = self.up(self.body(y)).to(y.dtype)
-        return made + resample(y, size_of(made)) if self.config.residual else made
+        return self._made(y) + self.interpolate(y) if self.config.residual else self._made(y)
+
+    def _made(self, y: Tensor) -> Tensor:
+        return self.up(self.body(y)).to(y.dtype)
 
     def _sharpen(self, gain: float) -> None:
         """Begin with first kernels that sum to zero and have this norm, with every tanh at work, and near silence.
@@ -90,9 +95,9 @@ class ESPCN(Rescaling):
         return resample(hr, (hr.shape[-2] // self.config.scale, hr.shape[-1] // self.config.scale))
 
     def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
-        ycc = to_ycbcr(lr)
-        size = (lr.shape[-2] * self.config.scale, lr.shape[-1] * self.config.scale)
-        return from_ycbcr(torch.cat([self(ycc[:, :1]), resample(ycc[:, 1:], size)], dim=1))
+        y = luma(lr)
+        detail = self._made(y) if self.config.residual else self._made(y) - self.interpolate(y)
+        return self.interpolate(lr) + detail * _LUMA_TO_RGB  # all of it is linear but the network
 
     def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """restore: mean squared error of the luma."""

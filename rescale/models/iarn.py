@@ -58,7 +58,7 @@ class IARN(Rescaling):
     scale = None
     multiple = 1
     hides_detail = True
-    bfloat16_from = 1.75
+    bfloat16_from = 2.2
 
     def __init__(self, config: IARNConfig) -> None:
         super().__init__()
