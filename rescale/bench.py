@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,6 +13,8 @@ from rescale import weights
 from rescale.cells import MOST
 from rescale.collaborate import Effort
 from rescale.engine import convolution_dtype, fastest
+from rescale.export import rivals
+from rescale.geometry import Size
 from rescale.images import Picture
 from rescale.models import Rescaling, build
 from rescale.ops import quantize, usable
@@ -78,10 +81,12 @@ class Speed:
 
     model: str
     parameters: int
-    side: int
-    """Of the picture, in pixels."""
+    size: Size
+    """Height and width of the picture."""
     down: Race
     up: Race
+    rivals: list[Race]
+    """Up, against other programs with the same network, where they are installed."""
     total: float
     """How many times faster down and up are together."""
     gflops: float
@@ -93,19 +98,21 @@ class Speed:
     """The most that any sample of the restored pictures differs, in levels of 255."""
 
 
-def rescaling(name: str, *, side: int = 512, turns: int = 3, device: str = "cpu") -> Speed:
+def rescaling(name: str, *, full: Size = (512, 512), turns: int = 3, device: str = "cpu") -> Speed:
     """A model down and up: the engine against plain contiguous float32 PyTorch, in turns.
 
     Args:
         name: a model id or a weight file; or a recipe, whose network is then taken with random weights.
-        side: of a square picture of noise, in pixels.
+        full: height and width of a picture of noise.
         turns: how often both are measured.
         device: where.
     """
     where = usable(device)
     model = _network(name).to(where).requires_grad_(False).eval()
     fast = fastest(model)
-    size, full = (round(side / (model.scale or 2.5)),) * 2, (side, side)
+    scale = model.scale or 2.5
+    size = round(full[0] / scale), round(full[1] / scale)
+    full = (size[0] * model.scale, size[1] * model.scale) if model.scale else full
     hr = torch.rand(1, 3, *full, generator=torch.Generator().manual_seed(1)).to(where)
     with torch.inference_mode():
         lr = quantize(model.downscale(hr, size))
@@ -116,13 +123,17 @@ def rescaling(name: str, *, side: int = 512, turns: int = 3, device: str = "cpu"
         up = race(
             ("engine, up", lambda: fast.upscale(lr, full)), ("plain, up", lambda: model.upscale(lr, full)), turns=turns
         )
+        others = [
+            race(("engine, up", lambda: fast.upscale(lr, full)), (f"{title}, up", partial(run, lr)), turns=turns)
+            for title, run in (rivals(model) if where.type == "cpu" else {}).items()
+        ]
         with FlopCounterMode(display=False) as counted:
             model.downscale(hr, size), model.upscale(lr, full)
         apart = (fast.upscale(lr, full).clamp(0, 1) - model.upscale(lr, full).clamp(0, 1)).abs().max().item() * 255
     seconds = down.contender_s + up.contender_s
     rate, limit = counted.get_total_flops() / seconds / 1e9, matmul_gflops(convolution_dtype("auto", where), where)
     total = (down.baseline_s + up.baseline_s) / seconds
-    return Speed(name, model.parameter_count, side, down, up, total, rate, limit, rate / limit, apart)
+    return Speed(name, model.parameter_count, full, down, up, others, total, rate, limit, rate / limit, apart)
 
 
 def matmul_gflops(dtype: torch.dtype, device: torch.device, *, side: int = 2048, turns: int = 7) -> float:

@@ -62,7 +62,7 @@ class Interpolation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         with full_precision(x):
-            planes = x.reshape(-1, 1, height, width)[..., _mirrored(height, x), :][..., _mirrored(width, x)]
+            planes = _mirrored(_mirrored(x.reshape(-1, 1, height, width), -1), -2)
             large = F.pixel_shuffle(F.conv2d(planes, cast(Tensor, self.kernel).to(x.dtype)), self.scale)
         return large.reshape(*x.shape[:2], self.scale * height, self.scale * width)
 
@@ -223,7 +223,10 @@ class Chain(nn.Module):
         return y
 
 
-def _mirrored(length: int, like: Tensor) -> Tensor:
-    """Indices of an axis with two pixels more on each side, the edge repeated; works from one pixel up."""
-    index = torch.arange(-2, length + 2, device=like.device) % (2 * length)
-    return torch.minimum(index, 2 * length - 1 - index)
+def _mirrored(x: Tensor, axis: int) -> Tensor:
+    """Two pixels more on each side of an axis, mirrored with the edge repeated; works from one pixel up."""
+    length = x.shape[axis]
+    if length == 1:
+        return torch.cat([x] * 5, dim=axis)
+    before, after = x.narrow(axis, 0, 2), x.narrow(axis, length - 2, 2)
+    return torch.cat([before.flip(axis), x, after.flip(axis)], dim=axis)

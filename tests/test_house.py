@@ -13,14 +13,14 @@ READING_ORDER = [
     "sizes", "chunks", "picture", "deep", "decoding", "encoding", "images", "record", "alpha",
     "layers", "metrics", "perceptual",
     "models.base", "models.bicubic", "models.espcn", "models.irn", "models.iarn", "models",
-    "engine", "weights", "pickles", "official", "collaborate", "kinds", "rescaler", "files", "batch",
+    "engine", "weights", "pickles", "official", "export", "collaborate", "kinds", "rescaler", "files", "batch",
     "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
     "muon", "adversary", "parallel", "state", "train", "release", "bench",
     "console", "cli.options", "cli.pictures", "cli.contest", "cli.scores", "cli.cycling",
     "cli.training", "cli.measuring",
     "cli", "__main__", "",
 ]  # fmt: skip
-HEAVY = {"gradio", "av", "ray", "lpips", "torchvision", "kornia", "matplotlib"}
+HEAVY = {"gradio", "av", "ray", "lpips", "torchvision", "kornia", "matplotlib", "onnxruntime", "cv2"}
 
 
 def name_of(file: Path) -> str:

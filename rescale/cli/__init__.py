@@ -11,7 +11,7 @@ from rescale.cli.cycling import cycles
 from rescale.cli.measuring import bench
 from rescale.cli.pictures import down, up
 from rescale.cli.scores import evaluate, models
-from rescale.cli.training import import_, release, train
+from rescale.cli.training import export, import_, release, train
 from rescale.console import fail, understood
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (down, up, evaluate, cycles, train, models):
+for verb in (down, up, evaluate, cycles, train, models, export):
     app.command()(verb)
 app.command("import")(import_)
 app.add_typer(bench, name="bench")

@@ -1,6 +1,7 @@
 """`bench`: speed, as a ratio to a named baseline measured in the same run."""
 
 import json
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from rescale.cli.options import Json, Threads, use_threads
 from rescale.cli.training import Changes, RecipeName, recipe_of
+from rescale.errors import UsageError
 
 if TYPE_CHECKING:
     from rescale.bench import Race
@@ -54,21 +56,25 @@ def rescale(
     model: Annotated[
         str, typer.Argument(help="A model id, a .safetensors file, or a recipe, whose network is then random.")
     ] = "irn-x4-small",
-    side: Annotated[int, typer.Option(min=16, help="Of the picture, in pixels.")] = 512,
+    size: Annotated[str, typer.Option(help="Of the picture, width x height.")] = "512x512",
     turns: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 5,
     threads: Threads = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Down and up, against plain contiguous float32 PyTorch and the machine's own limit."""
+    """Down and up, against plain contiguous float32 PyTorch, other programs, and the machine's own limit."""
     from rescale.bench import rescaling
 
+    sides = re.fullmatch(r"(\d{2,5})x(\d{2,5})", size)
+    if not sides:
+        raise UsageError(f"expected a size of width x height such as 512x512, got {size!r}")
+
     use_threads(threads)
-    speed = rescaling(model, side=side, turns=turns, device=device)
+    speed = rescaling(model, full=(int(sides[2]), int(sides[1])), turns=turns, device=device)
     if as_json:
         typer.echo(json.dumps(asdict(speed)))
         return
-    for race in (speed.down, speed.up):
+    for race in (speed.down, speed.up, *speed.rivals):
         _tell(race, "times as fast", as_json=False)
     typer.echo(f"down and up {speed.total:.2f} times as fast, at {speed.gflops:.0f} GFLOP/s:")
     typer.echo(f"{speed.share:.0%} of what a large matrix product makes here, {speed.limit_gflops:.0f} GFLOP/s")

@@ -95,6 +95,20 @@ def import_(
     typer.echo(f"IRN x{model.scale}, {model.parameter_count:,} parameters", err=True)
 
 
+def export(
+    model: Annotated[str, typer.Argument(help="A model id, or a .safetensors file.")],
+    target: Annotated[Path, typer.Argument(help="What to write: .onnx, or .pt2 for torch.export.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Write what enlarges, for other programs: pictures of any size in, loaded again and compared."""
+    from rescale import weights
+    from rescale.export import export as write
+
+    apart = write(weights.load(model).model, target, overwrite=overwrite)
+    typer.echo(target)
+    typer.echo(f"note: differs from the model by at most {apart:.1g} of a sample in 0 .. 1", err=True)
+
+
 def release(
     name: Annotated[str, typer.Argument(help="Model id.")],
     file: Annotated[Path, typer.Argument(help="What `rescale train` kept as the best.")],
