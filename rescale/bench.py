@@ -19,6 +19,7 @@ from rescale.images import Picture
 from rescale.models import Rescaling, build
 from rescale.ops import quantize, usable
 from rescale.recipe import Recipe, recipes
+from rescale.resample import resample
 from rescale.rescaler import load
 from rescale.state import State
 from rescale.train import Loss
@@ -103,7 +104,7 @@ def rescaling(name: str, *, full: Size = (512, 512), turns: int = 3, device: str
 
     Args:
         name: a model id or a weight file; or a recipe, whose network is then taken with random weights.
-        full: height and width of a picture of noise.
+        full: height and width of a picture of clouds.
         turns: how often both are measured.
         device: where.
     """
@@ -113,7 +114,8 @@ def rescaling(name: str, *, full: Size = (512, 512), turns: int = 3, device: str
     scale = model.scale or 2.5
     size = round(full[0] / scale), round(full[1] / scale)
     full = (size[0] * model.scale, size[1] * model.scale) if model.scale else full
-    hr = torch.rand(1, 3, *full, generator=torch.Generator().manual_seed(1)).to(where)
+    clouds = torch.rand(1, 3, full[0] // 8 + 1, full[1] // 8 + 1, generator=torch.Generator().manual_seed(1))
+    hr = resample(clouds, full).clamp(0, 1).to(where)
     with torch.inference_mode():
         lr = quantize(model.downscale(hr, size))
         down = race(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rescale.bench import race, refining, training
+from rescale.bench import race, refining, rescaling, training
 from rescale.recipe import Recipe, recipes
 
 
@@ -40,3 +40,13 @@ def test_refining_is_counted_in_round_trips(name):
     result = refining(name, steps=6, side=48, turns=1)
     assert result.contender == "down and up" and "6 steps" in result.baseline
     assert result.ratio > 3, "a step is a way up and back"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "others"), [("irn-x2-small", 1), ("espcn-x3", 2), ("iarn-small", 0)])
+def test_the_engine_races_the_plain_network_and_other_programs(name, others):
+    speed = rescaling(name, full=(60, 48), turns=1)
+    assert len(speed.rivals) == others and speed.size == (60, 48)
+    assert speed.total > 0 and speed.share == pytest.approx(speed.gflops / speed.limit_gflops)
+    assert 0 <= speed.levels < 4
+    assert {speed.up.contender, speed.up.baseline} == {"engine, up", "plain, up"}

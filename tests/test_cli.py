@@ -651,6 +651,18 @@ def test_evaluate_shows_both_with_and_without_refining(call):
     assert "`irn-x4-small, refined 2`" in call("evaluate", "set", "-m", "irn-x4-small", "--refine", 2, "--paper")[1]
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_export_and_speed_have_verbs(call):
+    code, out, err = call("export", "espcn-x3", "net.pt2")
+    assert (code, out) == (0, "net.pt2\n") and err.startswith("note: differs from the model by at most")
+    code, _, err = call("export", "espcn-x3", "net.pt2")
+    assert code == 4 and is_one_sentence(err)
+    code, out, _ = call("bench", "rescale", "bicubic-x2", "--size", "40x32", "--turns", 1, "--json")
+    assert code == 0 and json.loads(out)["size"] == [32, 40]
+    code, _, err = call("bench", "rescale", "espcn-x2", "--size", "big")
+    assert code == 2 and is_one_sentence(err) and "512x512" in err
+
+
 def test_what_the_machine_lacks_is_one_sentence(call, monkeypatch):
     """The errors that torch and the system raise, at the place where they come from."""
     said = {
