@@ -22,6 +22,8 @@ from rescale.models import ESPCN, Rescaling
 Precision = Literal["auto", "float32", "bfloat16"]
 _LANES = 16
 """Outputs that the processor's convolutions compute at once."""
+_CACHED = 100_000
+"""Pixels of a strip: 64 channels of bfloat16 of these are 13 MB."""
 _CL = torch.channels_last
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of malloc.h
 
@@ -124,10 +126,29 @@ class FastConv(nn.Module):
         return made.tanh_() if self.tanh else made
 
 
+class Strips(nn.Sequential):
+    """Layers that work on a picture strip by strip, so that what passes between them stays in the processor's cache."""
+
+    def __init__(self, *layers: nn.Module, halo: int) -> None:
+        super().__init__(*layers)
+        self.halo = halo
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, height = max(_CACHED // x.shape[-1], 8), x.shape[-2]
+        made = []
+        for top in range(0, height, rows):
+            first, last = max(top - self.halo, 0), min(top + rows + self.halo, height)
+            out = super().forward(x[..., first:last, :])
+            by = out.shape[-2] // (last - first)
+            made.append(out[..., (top - first) * by : (min(top + rows, height) - first) * by, :])
+        return torch.cat(made, dim=-2) if len(made) > 1 else made[0]
+
+
 def _quicken(model: ESPCN, dtype: torch.dtype) -> None:
     convs = [layer for layer in model.body if isinstance(layer, nn.Conv2d)]
-    model.body = nn.Sequential(*(FastConv(conv, dtype, tanh=True) for conv in convs))
     model.up.conv = FastConv(model.up.conv, dtype, tanh=False)  # type: ignore[assignment]
+    model.up = Strips(*(FastConv(conv, dtype, tanh=True) for conv in convs), model.up, halo=model.halo)  # type: ignore[assignment]
+    model.body = nn.Sequential()
 
 
 class FastDense(nn.Module):

@@ -1,5 +1,6 @@
 """The inference object: pictures in, pictures of the same kind out; check, pad, tile, call, clamp, crop."""
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,11 +144,16 @@ class Rescaler:
         size = self.sizes.small(picture.size, None, size)
         if self._is_itself(picture.size, size):
             return picture
+        began = time.monotonic()
         is_grey = picture.is_grey and not self.model.hides_detail
         filled = _with_colours_filled(picture)
         small = self._planes(filled, self._down(picture.size, size), is_grey=is_grey)
         if refine is None:
             return small
+        left = refine.seconds - 3 * (time.monotonic() - began)  # to compare two restored pictures takes twice as long
+        if left <= 0:
+            return small
+        refine = replace(refine, seconds=left)
         top = 2**picture.depth - 1
         hr, lr = (_levels(p.pixels).float() / top for p in (filled, small))
         better = self._refined(hr, lr, refine, top + 1, report)

@@ -225,7 +225,9 @@ def test_shipped_scores_hold(name, title):
     scale = title.partition(" x")[2] or None
     (mean,) = means(evaluate(rescale.load(name, device="cpu"), shared("data/test/Set5"), scale=scale))
     psnr_y, ssim_y = weights.manifest()[name].scores[title].partition(",")[0].split(" / ")
-    assert mean.psnr_y == pytest.approx(float(psnr_y), abs=0.021)  # bfloat16, where the processor has it, may cost 0.02 dB
+    assert mean.psnr_y == pytest.approx(
+        float(psnr_y), abs=0.021
+    )  # bfloat16, where the processor has it, may cost 0.02 dB
     assert mean.ssim_y == pytest.approx(float(ssim_y), abs=2e-4)
 
 
