@@ -154,15 +154,16 @@ def test_memory_is_kept():
     """Tensors that come and go need no fresh pages."""
 
     def fresh_pages(first: str) -> int:
-        body = """
+        body = f"""
 import resource, torch
 from rescale.engine import keep_memory
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+{first}
+torch.ones(2**24)
 torch.ones(2**22)
 before = faults()
 for _ in range(5): torch.ones(2**22)
 print(faults() - before)"""
-        body = body.replace("torch.ones(2**22)\nbefore", f"{first}\ntorch.ones(2**22)\nbefore")
         return int(subprocess.run([sys.executable, "-c", body], capture_output=True, check=True).stdout)
 
     assert fresh_pages("keep_memory()") < fresh_pages("") / 10
