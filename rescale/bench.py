@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rescale import weights
@@ -94,7 +95,10 @@ class Speed:
     """Billions of operations a second, down and up."""
     limit_gflops: float
     """The same of a large matrix product in the type of number that the network uses."""
+    limit_gbytes: float
+    """Billions of bytes a second that a large copy reads and writes."""
     share: float
+    """Of the speed that those limits allow: to make all products, and to read and write the two pictures."""
     levels: float
     """The most that any sample of the restored pictures differs, in levels of 255."""
 
@@ -125,17 +129,30 @@ def rescaling(name: str, *, full: Size = (512, 512), turns: int = 3, device: str
         up = race(
             ("engine, up", lambda: fast.upscale(lr, full)), ("plain, up", lambda: model.upscale(lr, full)), turns=turns
         )
+        plain = model.upscale(lr, full).clamp(0, 1)
         others = [
-            race(("engine, up", lambda: fast.upscale(lr, full)), (f"{title}, up", partial(run, lr)), turns=turns)
+            race(
+                ("engine, up", lambda: fast.upscale(lr, full)),
+                (f"{title}, up, {_levels(run(lr), plain):.1f} levels off", partial(run, lr)),
+                turns=turns,
+            )
             for title, run in (rivals(model) if where.type == "cpu" else {}).items()
         ]
         with FlopCounterMode(display=False) as counted:
             model.downscale(hr, size), model.upscale(lr, full)
-        apart = (fast.upscale(lr, full).clamp(0, 1) - model.upscale(lr, full).clamp(0, 1)).abs().max().item() * 255
+        apart = _levels(fast.upscale(lr, full).clamp(0, 1), plain)
     seconds = down.contender_s + up.contender_s
-    rate, limit = counted.get_total_flops() / seconds / 1e9, matmul_gflops(convolution_dtype("auto", where), where)
+    gflop, moved = counted.get_total_flops() / 1e9, 2 * (hr.nbytes + lr.nbytes) / 1e9
+    limit, copied = matmul_gflops(convolution_dtype("auto", where), where), copy_gbytes(where)
     total = (down.baseline_s + up.baseline_s) / seconds
-    return Speed(name, model.parameter_count, full, down, up, others, total, rate, limit, rate / limit, apart)
+    share = max(gflop / limit, moved / copied) / seconds
+    return Speed(
+        name, model.parameter_count, full, down, up, others, total, gflop / seconds, limit, copied, share, apart
+    )
+
+
+def _levels(a: Tensor, b: Tensor) -> float:
+    return (a - b).abs().max().item() * 255
 
 
 def matmul_gflops(dtype: torch.dtype, device: torch.device, *, side: int = 2048, turns: int = 7) -> float:
@@ -143,6 +160,12 @@ def matmul_gflops(dtype: torch.dtype, device: torch.device, *, side: int = 2048,
     a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
     a @ b
     return 2e-9 * side**3 / statistics.median(_seconds(lambda: a @ b) for _ in range(turns))
+
+
+def copy_gbytes(device: torch.device, *, size: int = 2**28, turns: int = 7) -> float:
+    """Billions of bytes a second that a copy of `size` bytes reads and writes together."""
+    a, b = (torch.zeros(size // 4, device=device) for _ in range(2))
+    return 2e-9 * size / statistics.median(_seconds(lambda: b.copy_(a)) for _ in range(turns))
 
 
 def _network(name: str) -> Rescaling:

@@ -87,6 +87,8 @@ def rivals(model: Rescaling) -> dict[str, Callable[[Tensor], Tensor]]:
     found = {"ONNX Runtime": _with_onnxruntime(data)}
     if importlib.util.find_spec("cv2") and isinstance(model, ESPCN):  # OpenCV 5 cannot make the zeros of an IRN
         found["OpenCV"] = _with_opencv(data)
+    if importlib.util.find_spec("openvino"):
+        found["OpenVINO"] = _with_openvino(data)
     return found
 
 
@@ -111,6 +113,14 @@ def _with_opencv(data: bytes) -> Callable[[Tensor], Tensor]:
         return torch.from_numpy(network.forward())
 
     return run
+
+
+def _with_openvino(data: bytes) -> Callable[[Tensor], Tensor]:
+    import openvino
+
+    asked = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+    network = openvino.compile_model(openvino.Core().read_model(io.BytesIO(data)), "CPU", asked)
+    return lambda x: torch.from_numpy(network(x.numpy())[0])
 
 
 def _run(data: bytes, suffix: str, x: Tensor) -> Tensor:

@@ -43,10 +43,11 @@ def test_refining_is_counted_in_round_trips(name):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("name", "others"), [("irn-x2-small", 1), ("espcn-x3", 2), ("iarn-small", 0)])
+@pytest.mark.parametrize(("name", "others"), [("irn-x2-small", 2), ("espcn-x3", 3), ("iarn-small", 0)])
 def test_the_engine_races_the_plain_network_and_other_programs(name, others):
     speed = rescaling(name, full=(60, 48), turns=1)
     assert len(speed.rivals) == others and speed.size == (60, 48)
-    assert speed.total > 0 and speed.share == pytest.approx(speed.gflops / speed.limit_gflops)
+    assert speed.total > 0 and 1 < speed.limit_gbytes < 1e5
+    assert speed.share >= 0.999 * speed.gflops / speed.limit_gflops > 0
     assert 0 <= speed.levels < 4
     assert {speed.up.contender, speed.up.baseline} == {"engine, up", "plain, up"}

@@ -37,10 +37,12 @@ def test_what_is_written_enlarges_as_the_model_does(name, suffix, tmp_path):
 def test_other_programs_are_found_and_agree():
     model, x = network("espcn-x2"), torch.rand(1, 3, 30, 44)
     found = rivals(model)
-    assert set(found) == {"ONNX Runtime", "OpenCV"}
+    assert set(found) == {"ONNX Runtime", "OpenCV", "OpenVINO"}
     with torch.inference_mode():
         wanted = model.upscale(x).clamp(0, 1)
-    assert all(torch.allclose(run(x), wanted, atol=TOLERANCE) for run in found.values())
+    coarse = {"OpenVINO": 4 / 255}  # of its own accord it computes in bfloat16 where the processor can
+    for title, run in found.items():
+        assert torch.allclose(run(x), wanted, atol=coarse.get(title, TOLERANCE))
 
 
 @pytest.mark.parametrize("name", ["iarn-small", "bicubic", "bicubic-x2"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescale.cli.options import Json, Threads, use_threads
+from rescale.cli.options import Json, Threads, use_machine, use_threads
 from rescale.cli.training import Changes, RecipeName, recipe_of
 from rescale.errors import UsageError
 
@@ -69,7 +69,7 @@ def rescale(
     if not sides:
         raise UsageError(f"expected a size of width x height such as 512x512, got {size!r}")
 
-    use_threads(threads)
+    use_machine(threads)
     speed = rescaling(model, full=(int(sides[2]), int(sides[1])), turns=turns, device=device)
     if as_json:
         typer.echo(json.dumps(asdict(speed)))
@@ -77,7 +77,8 @@ def rescale(
     for race in (speed.down, speed.up, *speed.rivals):
         _tell(race, "times as fast", as_json=False)
     typer.echo(f"down and up {speed.total:.2f} times as fast, at {speed.gflops:.0f} GFLOP/s:")
-    typer.echo(f"{speed.share:.0%} of what a large matrix product makes here, {speed.limit_gflops:.0f} GFLOP/s")
+    limits = f"{speed.limit_gflops:.0f} GFLOP/s in a matrix product, {speed.limit_gbytes:.0f} GB/s in a copy"
+    typer.echo(f"{speed.share:.0%} of what this machine allows: {limits}")
     typer.echo(f"restored pictures differ by at most {speed.levels:.2f} of 255 levels")
 
 
