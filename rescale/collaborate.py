@@ -144,7 +144,7 @@ def refine_lr(
     then; so the error of the whole picture falls from tile to tile, and no seam can show.
     """
     size, full, halo, model = size_of(lr), size_of(hr), min(model.halo, _HALO), fastest(model)
-    tiles = list(plan(size, SIDE, 2 * halo))
+    tiles = list(plan(size, SIDE, 2 * halo, model.cell))
     bicubic = resample(hr, size)
     end = time.monotonic() + effort.seconds
     lr = lr.clone()

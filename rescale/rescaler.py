@@ -1,7 +1,7 @@
 """The inference object: pictures in, pictures of the same kind out; check, pad, tile, call, clamp, crop."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rescale import alpha, collaborate, engine, kinds, ops, record, weights
+from rescale import alpha, collaborate, kinds, ops, record, weights
 from rescale.collaborate import Effort, Report
 from rescale.engine import Precision
-from rescale.errors import RecordError, RescaleError
+from rescale.errors import RecordError
 from rescale.geometry import Size
 from rescale.images import Picture
 from rescale.kinds import Kind
 from rescale.models import Rescaling
+from rescale.runner import Runner, Way
 from rescale.sizes import Scale, Sizes, by
-from rescale.tiles import Piece, tiled, whole
-
-TILE = 2048
-"""HR pixels a side: the overlap costs little, and the features of one tile fit any machine."""
 
 
 def load(
@@ -61,8 +58,7 @@ class Rescaler:
         self.device = torch.device(device)
         self.model: Rescaling = source.model.to(self.device).eval().requires_grad_(False)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._fast = engine.fastest(self.model, precision)
-        self._careful = engine.fastest(self.model, "float32") if self.model.bfloat16_from > 1 else self._fast
+        self.runner = Runner(self.model, self.device, precision)
 
     @property
     def scale(self) -> int | None:
@@ -99,7 +95,7 @@ class Rescaler:
         if not kinds.is_levels(image):
             x = kinds.to_batch(image)
             full = ops.size_of(x)
-            y = ops.quantize(self._run(x, self._down(full, self.sizes.small(full, scale, size))))
+            y = ops.quantize(self.runner.run(x, self.runner.down(full, self.sizes.small(full, scale, size))))
             y = y if effort is None else self._refined(x, y, effort, 256)
             return kinds.from_batch(y, image, is_grey=kinds.is_grey(image) and not self.model.hides_detail)
         picture = kinds.to_picture(image)
@@ -123,7 +119,7 @@ class Rescaler:
         if not kinds.is_levels(image):
             x = kinds.to_batch(image)
             small = ops.size_of(x)
-            y = self._run(x, self._up(small, self.sizes.full(small, scale, size))).clamp(0, 1)
+            y = self.runner.run(x, self.runner.up(small, self.sizes.full(small, scale, size))).clamp(0, 1)
             return kinds.from_batch(y, image, is_grey=kinds.is_grey(image) if grey is None else grey)
         picture = kinds.to_picture(image)
         found = self._recorded(image, picture)
@@ -142,12 +138,12 @@ class Rescaler:
     ) -> Picture:
         """The small picture, of the given (height, width) if the model serves many; alpha is a plane of its own."""
         size = self.sizes.small(picture.size, None, size)
-        if self._is_itself(picture.size, size):
+        if self.scale is None and picture.size == size:
             return picture
         began = time.monotonic()
         is_grey = picture.is_grey and not self.model.hides_detail
         filled = _with_colours_filled(picture)
-        small = self._planes(filled, self._down(picture.size, size), is_grey=is_grey)
+        small = self._planes(filled, self.runner.down(picture.size, size), is_grey=is_grey)
         if refine is None:
             return small
         left = refine.seconds - 3 * (time.monotonic() - began)  # to compare two restored pictures takes twice as long
@@ -163,7 +159,9 @@ class Rescaler:
         """The large picture of the given (height, width), grey if the small one is or if told so."""
         is_grey = picture.is_grey if is_grey is None else is_grey
         whole = picture if self.model.hides_detail else _with_colours_filled(picture)
-        return self._planes(whole, self._up(picture.size, self.sizes.full(picture.size, size=size)), is_grey=is_grey)
+        return self._planes(
+            whole, self.runner.up(picture.size, self.sizes.full(picture.size, size=size)), is_grey=is_grey
+        )
 
     def describe(self, small: Picture, original: Picture, refined: Effort | None = None) -> record.Record:
         """What the small picture is to say about itself."""
@@ -197,38 +195,15 @@ class Rescaler:
         """(N, 1 or 3, h, w): each small picture refined, if in the end that restores the whole better."""
         hr, lr = hr.to(self.device), lr.to(self.device)
         better = collaborate.refine(self.model, hr, lr, effort, levels=levels, report=report)
-        way = self._up(ops.size_of(lr), ops.size_of(hr))
+        way = self.runner.up(ops.size_of(lr), ops.size_of(hr))
         before, after = (
-            collaborate.errors(ops.quantize(self._run(x, way, is_grey=hr.shape[1] == 1), levels).to(hr), hr)
+            collaborate.errors(ops.quantize(self.runner.run(x, way, is_grey=hr.shape[1] == 1), levels).to(hr), hr)
             for x in (lr, better)
         )
         is_better = (after <= before).all(dim=1)[:, None, None, None]
         return torch.where(is_better, better, lr).cpu()
 
-    def _down(self, full: Size, small: Size) -> "_Way":
-        if self._is_itself(full, small):
-            return _Way([whole(lambda x: x, full, small)], 1, small, small)
-        by = self.model.multiple
-        padded = -(-full[0] // by) * by, -(-full[1] // by) * by
-        inner = (padded[0] // self.scale, padded[1] // self.scale) if self.scale else small
-        return _Way(list(self._network(padded, inner).shrinking(padded, inner, TILE)), by, inner, small)
-
-    def _up(self, small: Size, full: Size) -> "_Way":
-        if self._is_itself(full, small):
-            return _Way([whole(lambda x: x, small, full)], 1, full, full)
-        inner = (small[0] * self.scale, small[1] * self.scale) if self.scale else full
-        return _Way(list(self._network(inner, small).growing(small, inner, TILE)), 1, inner, full)
-
-    def _network(self, full: Size, small: Size) -> Rescaling:
-        """The fastest that is exact enough for these sizes."""
-        least = min(a / b for a, b in zip(full, small, strict=True))
-        return self._fast if least >= self.model.bfloat16_from else self._careful
-
-    def _is_itself(self, full: Size, small: Size) -> bool:
-        """Whether no network is needed: at scale 1 the small picture is the picture."""
-        return self.scale is None and full == small
-
-    def _planes(self, picture: Picture, way: "_Way", *, is_grey: bool) -> Picture:
+    def _planes(self, picture: Picture, way: Way, *, is_grey: bool) -> Picture:
         top = 2**picture.depth - 1
         colours = _levels(picture.pixels)
         if picture.alpha is None:
@@ -241,29 +216,9 @@ class Rescaler:
             made = np.ascontiguousarray(self._plane(plane, top, way, is_grey=True)[..., 0])
         return replace(picture, pixels=self._plane(colours, top, way, is_grey), alpha=made)
 
-    def _plane(self, levels: Tensor, top: int, way: "_Way", is_grey: bool) -> NDArray[Any]:
+    def _plane(self, levels: Tensor, top: int, way: Way, is_grey: bool) -> NDArray[Any]:
         """(1, 1 or 3, H, W) levels 0 .. top -> (H', W', 1 or 3), the same as uint8 or uint16."""
-        return _pixels(self._run(levels, way, top=top, is_grey=is_grey), top)
-
-    def _run(self, source: Tensor, way: "_Way", *, top: int | None = None, is_grey: bool = False) -> Tensor:
-        """Pad, tile, call, crop; with `top`, levels 0 .. top in and out, else floats; if grey, the mean of RGB."""
-
-        def load(x: Tensor) -> Tensor:
-            x = x.to(self.device, torch.float32)
-            x = x / top if top else x
-            return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-
-        def store(y: Tensor) -> Tensor:
-            if not torch.isfinite(y).all():
-                raise RescaleError(f"{self.name} made numbers that are not finite; nothing was written")
-            y = y.mean(dim=1, keepdim=True) if is_grey else y
-            return (y.clamp(0, 1) * top).round().to(source.dtype).cpu() if top else y.cpu()
-
-        with torch.inference_mode():
-            results = [
-                tiled(way.pieces, one[None], way.inner, load=load, store=store) for one in ops.pad(source, way.multiple)
-            ]
-        return ops.crop(torch.cat(results), way.size)
+        return _pixels(self.runner.run(levels, way, top=top, is_grey=is_grey), top)
 
     def _recorded(self, image: object, picture: Picture) -> record.Record | None:
         """What the image says about itself, in its file's metadata or in Pillow's `info`."""
@@ -275,19 +230,6 @@ class Rescaler:
         if against:
             raise RecordError(f"{'; '.join(against)}; an array of its pixels is taken without its record")
         return found
-
-
-@dataclass(frozen=True)
-class _Way:
-    """Down or up: what to call, and the sizes that go with it."""
-
-    pieces: list[Piece]
-    multiple: int
-    """Of the sides of what goes in."""
-    inner: Size
-    """Of what comes out."""
-    size: Size
-    """Of what is kept of that."""
 
 
 def _with_colours_filled(picture: Picture) -> Picture:

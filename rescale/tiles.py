@@ -55,9 +55,12 @@ class Piece:
     function: Function
 
 
-def plan(size: Size, side: int, halo: int) -> Iterator[Tile]:
-    """Tiles of at most `side`, all nearly alike, that cover `size` (height, width) once, in reading order."""
-    high, wide = (-(-length // -(-length // side)) for length in size)
+def plan(size: Size, side: int, halo: int, cell: int = 1) -> Iterator[Tile]:
+    """Tiles of about `side`, all nearly alike, that cover `size` (height, width) once, in reading order.
+
+    They begin at multiples of `cell`, and so do their halos where those are such multiples.
+    """
+    high, wide = (-(-length // -(-length // side) // cell) * cell for length in size)
     for top in range(0, size[0], high):
         for left in range(0, size[1], wide):
             bottom, right = min(top + high, size[0]), min(left + wide, size[1])
@@ -65,7 +68,7 @@ def plan(size: Size, side: int, halo: int) -> Iterator[Tile]:
             yield Tile(top, left, bottom, right, around)
 
 
-def shrinking(function: Function, size: Size, by: int, *, side: int, halo: int) -> Iterator[Piece]:
+def shrinking(function: Function, size: Size, by: int, *, side: int, halo: int, cell: int = 1) -> Iterator[Piece]:
     """Pieces of a function that makes a picture of `size`, a multiple of `by`, smaller by that factor.
 
     Args:
@@ -74,14 +77,15 @@ def shrinking(function: Function, size: Size, by: int, *, side: int, halo: int) 
         by: the factor.
         side: of a tile, in pixels of the result.
         halo: around a tile, in pixels of the result.
+        cell: as of `plan`, in pixels of the result.
     """
-    for tile in plan((size[0] // by, size[1] // by), side, halo):
+    for tile in plan((size[0] // by, size[1] // by), side, halo, cell):
         yield Piece(_times(tile.seen, by), tile.inner, tile.own, function)
 
 
-def growing(function: Function, size: Size, by: int, *, side: int, halo: int) -> Iterator[Piece]:
+def growing(function: Function, size: Size, by: int, *, side: int, halo: int, cell: int = 1) -> Iterator[Piece]:
     """The opposite of `shrinking`; tiles and halo are in pixels of the source."""
-    for tile in plan(size, side, halo):
+    for tile in plan(size, side, halo, cell):
         yield Piece(tile.seen, _times(tile.inner, by), _times(tile.own, by), function)
 
 

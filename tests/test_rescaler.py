@@ -7,7 +7,7 @@ from conftest import PHOTO, shake, shared
 from PIL import Image
 
 import rescale
-from rescale import images, rescaler, weights
+from rescale import images, memory, weights
 from rescale.errors import RecordError, RescaleError, UsageError
 from rescale.images import Picture
 from rescale.models import IRN, IRNConfig
@@ -197,10 +197,10 @@ def test_tiled_equals_whole(name, scale, monkeypatch):
     photo = images.read(PHOTO)
     photo = Picture(photo.pixels[:384, :576])
     size = model.sizes.small(photo.size, scale)
-    monkeypatch.setattr(rescaler, "TILE", 4096)
+    monkeypatch.setattr(memory, "sides", lambda *_: [4096])
     small = model.downscale_picture(photo, size)
     large = model.upscale_picture(small, size=photo.size)
-    monkeypatch.setattr(rescaler, "TILE", 256)
+    monkeypatch.setattr(memory, "sides", lambda *_: [256])
     down, up = model.downscale_picture(photo, size), model.upscale_picture(small, size=photo.size)
     assert (down.pixels == small.pixels).all()
     assert (up.pixels == large.pixels).all()

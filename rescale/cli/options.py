@@ -44,7 +44,7 @@ def use_threads(count: int | None) -> None:
 
 def use_machine(threads: int | None) -> None:
     """What a program that does nothing else may do to be fast."""
-    from rescale.engine import keep_memory
+    from rescale import memory
 
-    keep_memory()
+    memory.keep()
     use_threads(threads)

@@ -28,8 +28,12 @@ class Rescaling(nn.Module):
     """Whether the small picture holds detail in its low bits and between its channels, so that none may be touched."""
     bfloat16_from: float = 1.0
     """The least scale, of any axis, at which convolutions in bfloat16 cost a restored picture less than 0.02 dB."""
+    bytes_per_pixel: float = 700
+    """Memory at the busiest, for each HR pixel of a tile, with convolutions in float32; no more than this."""
     halo: int
-    """LR pixels around a tile beyond which nothing inside it can depend on them."""
+    """LR pixels around a tile beyond which nothing inside it can depend on them; a multiple of `cell`."""
+    cell: int = 1
+    """Tiles must begin at multiples of this, in LR pixels."""
 
     def downscale(self, hr: Tensor, size: Size | None = None) -> Tensor:
         """(N, 3, H, W) RGB in [0, 1] -> (N, 3, h, w), neither quantised nor clamped.
@@ -54,12 +58,12 @@ class Rescaling(nn.Module):
     def shrinking(self, full: Size, size: Size, side: int) -> Iterable[Piece]:
         """The calls that `downscale` a large picture of `full` to `size`, tile by tile of about `side` HR pixels."""
         assert self.scale
-        return shrinking(self.downscale, full, self.scale, side=side // self.scale, halo=self.halo)
+        return shrinking(self.downscale, full, self.scale, side=side // self.scale, halo=self.halo, cell=self.cell)
 
     def growing(self, size: Size, full: Size, side: int) -> Iterable[Piece]:
         """The calls that `upscale` a large picture of `size` to `full`, tile by tile."""
         assert self.scale
-        return growing(self.upscale, size, self.scale, side=side // self.scale, halo=self.halo)
+        return growing(self.upscale, size, self.scale, side=side // self.scale, halo=self.halo, cell=self.cell)
 
     def part(self, seen: Window, size: Size, full: Size) -> Piece:
         """The call that makes of a window of a small picture of `size` its part of the large one of `full`.

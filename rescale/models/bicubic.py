@@ -24,6 +24,7 @@ class Bicubic(Rescaling):
 
     Config = BicubicConfig
     config: BicubicConfig
+    bytes_per_pixel = 80
     halo = 4  # two pixels of support, and margin
 
     def __init__(self, config: BicubicConfig) -> None:

@@ -1,8 +1,9 @@
 """ESPCN: bicubic down, and a few convolutions at low resolution with a sub-pixel convolution at the end to go up."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
@@ -14,6 +15,7 @@ from rescale.resample import resample
 
 _LUMA_TO_RGB = 255 / 219
 """What each of R, G and B gains for what Y gains, while Cb and Cr stay."""
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,14 @@ class ESPCNConfig:
     kernels: tuple[int, ...] = (5, 3, 3)  # of the hidden layers, then of the sub-pixel convolution
     gain: float = 0.0  # above 0: how strongly the first layer answers to detail before training, see `_sharpen`
     residual: bool = False  # learn only what bicubic misses: ours, the same parameters learn much sooner
+    cell: int = 1  # side of the cells of pixels that the body sees as one of more channels: ours, for speed
+    activation: Literal["tanh", "relu"] = "tanh"
 
     def __post_init__(self) -> None:
         if self.scale < 2 or not self.widths or len(self.kernels) != len(self.widths) + 1 or min(self.widths) < 1:
             raise UsageError(f"expected a scale of at least 2, and one kernel more than widths, got {self}")
+        if self.cell < 1 or self.gain < 0:
+            raise UsageError(f"expected a cell of at least 1 and a gain of at least 0, got {self}")
         if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):
             raise UsageError(f"expected odd kernels, got {self}")
 
@@ -47,31 +53,39 @@ class ESPCN(Rescaling):
 
     Config = ESPCNConfig
     config: ESPCNConfig
+    bytes_per_pixel = 80
 
     def __init__(self, config: ESPCNConfig) -> None:
         super().__init__()
         self.config = config
         self.scale = self.multiple = config.scale
-        self.halo = sum(kernel // 2 for kernel in config.kernels)
+        self.cell = config.cell
+        self.halo = sum(kernel // 2 for kernel in config.kernels) * config.cell
         layers: list[nn.Module] = []
-        channels = 1
+        channels = config.cell**2
         for width, kernel in zip(config.widths, config.kernels, strict=False):
-            layers += [nn.Conv2d(channels, width, kernel, padding=kernel // 2), nn.Tanh()]
+            layers += [nn.Conv2d(channels, width, kernel, padding=kernel // 2), _ACTIVATIONS[config.activation]()]
             channels = width
         self.body = nn.Sequential(*layers)
-        self.up = SubPixelConv(channels, 1, config.scale, kernel_size=config.kernels[-1])
+        self.up = SubPixelConv(channels, 1, config.scale * config.cell, kernel_size=config.kernels[-1])
         self.interpolate = Interpolation(config.scale)
         if config.gain:
             self._sharpen(config.gain)
         if config.residual:
-            self.halo = max(self.halo, 3)  # two pixels of bicubic support, and the half pixel between the grids
+            self.halo = max(
+                self.halo, -(-3 // self.cell) * self.cell
+            )  # two pixels of bicubic support, and the half pixel between the grids
 
     def forward(self, y: Tensor) -> Tensor:
         """Luma (N, 1, h, w) -> (N, 1, h·scale, w·scale)."""
         return self._made(y) + self.interpolate(y) if self.config.residual else self._made(y)
 
     def _made(self, y: Tensor) -> Tensor:
-        return self.up(self.body(y)).to(y.dtype)
+        cell, scale, (height, width) = self.cell, self.config.scale, y.shape[-2:]
+        if cell == 1:
+            return self.up(self.body(y)).to(y.dtype)
+        cells = F.pixel_unshuffle(F.pad(y, (0, -width % cell, 0, -height % cell), mode="replicate"), cell)
+        return self.up(self.body(cells)).to(y.dtype)[..., : height * scale, : width * scale]
 
     def _sharpen(self, gain: float) -> None:
         """Begin with first kernels that sum to zero and have this norm, with every tanh at work, and near silence.

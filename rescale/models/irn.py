@@ -54,6 +54,7 @@ class IRN(Rescaling):
 
     Config = IRNConfig
     config: IRNConfig
+    bytes_per_pixel = 400
     hides_detail = True  # a grey small picture, say, costs 6 dB at x2: nearly all that is gained over bicubic
 
     def __init__(self, config: IRNConfig) -> None:
