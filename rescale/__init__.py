@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rescale.files import Done, downscale_file, upscale_file
     from rescale.rescaler import Rescaler, load
+    from rescale.video.journeys import downscale_video, frames, upscale_video
 
-__all__ = ["Done", "Rescaler", "__version__", "downscale_file", "load", "upscale_file"]
+__all__ = ["Done", "Rescaler", "__version__", "downscale_file", "downscale_video", "frames", "load", "upscale_file",
+           "upscale_video"]  # fmt: skip
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -22,6 +24,9 @@ _HOMES = {
     "downscale_file": "files",
     "load": "rescaler",
     "upscale_file": "files",
+    "downscale_video": "video.journeys",
+    "frames": "video.journeys",
+    "upscale_video": "video.journeys",
 }
 
 

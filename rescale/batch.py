@@ -8,6 +8,7 @@ from pathlib import Path
 from rescale.errors import InputError, RefusedError, UsageError
 from rescale.files import check_target
 from rescale.images import find, format_of
+from rescale.video import containers
 
 Plan = list[tuple[Path, Path]]
 _FIELD = re.compile(r"\{(\w+)\}")
@@ -40,7 +41,7 @@ def _check_places(pairs: Plan) -> None:
     taken: dict[Path, Path] = {}
     places = {_place(source): source for source, _ in pairs}
     for source, target in pairs:
-        format_of(target)
+        (containers.format_of if containers.is_video(source) else format_of)(target)
         if not target.parent.is_dir():
             raise UsageError(f"{target.parent} is no folder; make it first")
         place = _place(target)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,12 +15,12 @@ from rescale.errors import EnvironmentFault, RescaleError, UsageError
 
 if TYPE_CHECKING:
     from rescale.batch import Plan
-    from rescale.files import Done
+    from rescale.video.realtime import Clock
 
 _NO_MEMORY = re.compile("out of memory|n.t allocate memory|not enough memory")
 
 
-def run(plan: "Plan", work: "Callable[[Path, Path], Done]", *, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+def run(plan: "Plan", work: "Callable[[Path, Path], Any]", *, overwrite: bool, dry_run: bool, as_json: bool) -> None:
     """One picture after the other; a failed one is reported and the rest go on."""
     from rescale.batch import check
 
@@ -60,6 +61,9 @@ def report(facts: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"error: {told(facts['source'], facts['error'])}", err=True)
     else:
         typer.echo(os.fsencode(facts["target"]))  # as bytes, since a file's name need not be UTF-8
+        if "rates" in facts:
+            stages = ", ".join(f"{stage} {rate:.0f}" for stage, rate in facts["rates"].items())
+            typer.echo(f"{facts['frames']} frames at {facts['rate']:.1f} a second; alone: {stages}", err=True)
         for note in facts.get("notes", []):
             typer.echo(f"note: {told(facts['source'], note)}", err=True)
 
@@ -97,6 +101,36 @@ class Gauge:
             sys.stderr.write("\r" + line + end)
             sys.stderr.flush()
         self.shown = line
+
+
+class Meter:
+    """How far a video is, as a line on stderr that rewrites itself; silent if nobody watches.
+
+    Called with a `Clock`, whose last second decides the rate that is shown first.
+    """
+
+    def __init__(self) -> None:
+        self.at, self.frames, self.longest = 0.0, 0, 0
+
+    def __call__(self, clock: "Clock") -> None:
+        now = time.monotonic()
+        if not sys.stderr.isatty() or (now - self.at < 1 and clock.frames != clock.total):
+            return
+        rate = (clock.frames - self.frames) / (now - (self.at or clock.began))
+        self.at, self.frames = now, clock.frames
+        sys.stderr.write("\r" + self._line(clock, rate))
+        sys.stderr.flush()
+
+    def _line(self, clock: "Clock", rate: float) -> str:
+        share = f"/{clock.total}" if clock.total else ""
+        left = (clock.total - clock.frames) / max(clock.rate, 1e-9) if clock.total else None
+        stages = ", ".join(f"{stage} {value:.0f}" for stage, value in clock.rates.items())
+        line = f"{clock.frames}{share} frames, {rate:.1f} a second, mean {clock.rate:.1f}" + (
+            f", {left:.0f} s left" if left is not None else ""
+        )
+        line = f"{line} ({stages})"
+        self.longest = max(self.longest, len(line))
+        return line.ljust(self.longest)
 
 
 def fail(sentence: str, code: int) -> NoReturn:

@@ -15,6 +15,7 @@ from rescale.geometry import Geometry
 from rescale.images import Picture
 from rescale.rescaler import Rescaler, load
 from rescale.sizes import Scale
+from rescale.video.containers import is_video
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,14 @@ def upscale_file(
 
 
 def small_name(source: Path, scale: Geometry) -> str:
-    """photo.jpg -> photo.x4.png or photo.800x600.png"""
-    return f"{source.stem}.{scale}.png"
+    """photo.jpg -> photo.x4.png or photo.800x600.png; clip.mp4 -> clip.x4.mkv"""
+    return f"{source.stem}.{scale}.{'mkv' if is_video(source) else 'png'}"
 
 
 def large_name(source: Path, *, is_restored: bool) -> str:
-    """photo.x4.png -> photo.x4.restored.png; an ordinary picture.jpg -> picture.upscaled.png"""
-    return f"{source.stem}.{'restored' if is_restored else 'upscaled'}.png"
+    """photo.x4.png -> photo.x4.restored.png; an ordinary picture.jpg -> picture.upscaled.png; a video's suffix stays"""
+    suffix = source.suffix if is_video(source) else ".png"
+    return f"{source.stem}.{'restored' if is_restored else 'upscaled'}{suffix}"
 
 
 def _loaded(model: str, device: str | None) -> Rescaler:
@@ -145,7 +147,8 @@ def downscaler(scale: Geometry) -> str:
 
 def _enlarger(scale: float | None) -> str:
     """The model for super-resolution by a factor."""
-    made = {entry.scale or 0: name for name, entry in weights.manifest().items() if entry.model == "espcn"}
+    shipped = weights.manifest().items()
+    made = {e.scale or 0: name for name, e in shipped if e.model == "espcn" and not name.endswith("-rt")}
     if scale is None or scale not in made:
         known = ", ".join(map(str, sorted(made))) or "a model that comes with the package (there is none)"
         raise UsageError(f"expected a super-resolution scale of {known}, got {scale:g}")

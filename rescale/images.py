@@ -7,16 +7,19 @@ in the `Picture`; what cannot travel is named in its notes, or the file is refus
 import os
 import stat
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from rescale.decoding import MAX_PIXELS, decode, from_pil
 from rescale.encoding import encode
-from rescale.errors import EnvironmentFault, InputError, RefusedError, UsageError
+from rescale.errors import EnvironmentFault, InputError, RefusedError, RescaleError, UsageError
 from rescale.picture import Picture, Pixels, to_pil, to_pixels, to_tensor
 
 __all__ = [
     "FORMATS", "MAX_PIXELS", "Picture", "Pixels", "decode", "encode", "find", "format_of", "from_pil", "publish",
-    "read", "read_bytes", "to_pil", "to_pixels", "to_tensor", "write",
+    "published", "read", "read_bytes", "to_pil", "to_pixels", "to_tensor", "write",
 ]  # fmt: skip
 
 FORMATS = {
@@ -71,7 +74,14 @@ def format_of(path: Path) -> str:
 
 
 def publish(path: Path, data: bytes, *, overwrite: bool = False) -> None:
-    """Put bytes at a path: written beside it under another name, flushed, then moved in one step.
+    """Put bytes at a path, see `published`."""
+    with published(path, overwrite=overwrite) as file:
+        file.write(data)
+
+
+@contextmanager
+def published(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """A file to write that appears at its path when all is done: under another name, flushed, moved in one step.
 
     Raises: RefusedError where the path exists; EnvironmentFault where the disk says no.
     """
@@ -80,21 +90,19 @@ def publish(path: Path, data: bytes, *, overwrite: bool = False) -> None:
             raise FileExistsError
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # not from the name, which may be as long as can be
         try:
-            _fill(temporary, data)
+            with temporary.open("x+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
             (Path.replace if overwrite else _move_to_free_name)(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+    except RescaleError:
+        raise
     except FileExistsError as error:
         raise RefusedError(f"{path} exists; pass --overwrite to replace it") from error
     except (OSError, ValueError) as error:
         raise EnvironmentFault(f"cannot write {path}: {_reason(error)}") from error
-
-
-def _fill(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _move_to_free_name(temporary: Path, path: Path) -> None:

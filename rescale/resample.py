@@ -53,6 +53,24 @@ def resample(
     return x
 
 
+def phased(x: Tensor, size: int, axis: int, *, before: float, after: float) -> Tensor:
+    """Resize one axis of planes whose samples do not sit in the middle of their cells, as chroma's often do not.
+
+    Args:
+        x: (..., H, W), floating point.
+        size: of the axis in the result.
+        axis: -2 or -1.
+        before: how far each sample of `x` lies after the middle of its cell, in cells of `x`.
+        after: how far each sample of the result is to lie after the middle of its cell, in cells of the result.
+    """
+    length = x.shape[axis]
+    shift = after * length / size - before
+    if length == size and shift == 0:
+        return x
+    bands = _bands(length, size, "cubic", "symmetric", True, shift)
+    return bands.down(x, 0, size) if axis == -2 else bands.across(x, 0, size)
+
+
 def matrix(
     length: int, size: int, *, kernel: Kernel = "cubic", edges: Edges = "symmetric", antialias: bool = True
 ) -> Tensor:
@@ -70,12 +88,16 @@ def chunk(
     kernel: Kernel = "cubic",
     edges: Edges = "symmetric",
     antialias: bool = True,
+    shift: float = 0.0,
 ) -> tuple[int, Tensor]:
-    """Rows `start` .. `stop` of `matrix`: the first column that they read, and all that they read from there on."""
+    """Rows `start` .. `stop` of `matrix`: the first column that they read, and all that they read from there on.
+
+    With `shift`, each reads so many samples further on.
+    """
     scale = size / length
     stretch = max(1.0, 1 / scale) if antialias else 1.0
     radius = _RADIUS[kernel] * stretch
-    centre = (torch.arange(start, stop, dtype=torch.float64) + 0.5) / scale - 0.5
+    centre = (torch.arange(start, stop, dtype=torch.float64) + 0.5) / scale - 0.5 + shift
     taps = torch.floor(centre - radius).long()[:, None] + torch.arange(math.ceil(2 * radius) + 2)
     weight = _evaluate(kernel, (taps - centre[:, None]) / stretch)
     if edges == "cut":
@@ -109,8 +131,8 @@ def _evaluate(kernel: Kernel, x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _bands(length: int, size: int, kernel: Kernel, edges: Edges, antialias: bool) -> Bands:
+def _bands(length: int, size: int, kernel: Kernel, edges: Edges, antialias: bool, shift: float = 0.0) -> Bands:
     return Bands.of(
-        chunk(length, size, start, min(start + CHUNK, size), kernel=kernel, edges=edges, antialias=antialias)
-        for start in range(0, size, CHUNK)
+        chunk(length, size, at, min(at + CHUNK, size), kernel=kernel, edges=edges, antialias=antialias, shift=shift)
+        for at in range(0, size, CHUNK)
     )

@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-Inputs = Annotated[list[str], typer.Argument(help="Picture files, folders or globs.", show_default=False)]
+Inputs = Annotated[
+    list[str], typer.Argument(help="Pictures, videos, folders of pictures, or globs.", show_default=False)
+]
 Output = Annotated[
     str | None,
     typer.Option(

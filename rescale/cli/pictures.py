@@ -1,4 +1,4 @@
-"""`down` and `up`: pictures to small ones and back."""
+"""`down` and `up`: pictures and videos to small ones and back."""
 
 from functools import partial
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rescale.cli.moving import Codec, Crf, Preset, Truncated, either
 from rescale.cli.options import (
     PIXELS,
     Device,
@@ -22,6 +23,8 @@ from rescale.cli.options import (
     use_machine,
 )
 from rescale.console import Gauge, run
+from rescale.errors import UsageError
+from rescale.video.containers import is_video
 
 if TYPE_CHECKING:
     from rescale.batch import Plan
@@ -45,12 +48,16 @@ def down(
     device: Device = None,
     threads: Threads = None,
     quality: Quality = None,
+    codec: Codec = None,
+    crf: Crf = None,
+    preset: Preset = None,
+    allow_truncated: Truncated = False,
     max_pixels: MaxPixels = PIXELS,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Make pictures small; each small one says how to restore it."""
+    """Make pictures or videos small; each small one says how to restore it."""
     from rescale import batch, files, load
     from rescale.collaborate import Effort
     from rescale.geometry import Geometry
@@ -65,10 +72,16 @@ def down(
     name = str(wanted)
     words = {"scale": name.removeprefix("x") if wanted.scales else name, "model": rescaler.name}
     plan = _planned(batch.plan(inputs, output, lambda f: files.small_name(f, wanted), **words))
-    for _, target in plan:
-        files.carrier(target)
-    how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels, "refine": effort, "report": Gauge()}
-    work = partial(files.downscale_file, rescaler, scale=wanted, overwrite=overwrite, **how)
+    for source, target in plan:
+        if not is_video(source):
+            files.carrier(target)
+        elif effort:
+            raise UsageError(f"{source}: --refine is for pictures, not for videos")
+    how: dict[str, Any] = {"overwrite": overwrite, "max_pixels": max_pixels}
+    still = partial(files.downscale_file, rescaler, scale=wanted, quality=quality, refine=effort, report=Gauge(), **how)
+    how |= {"model": model or rescaler.name, "scale": wanted, "device": device}
+    filming = {"codec": codec, "quality": crf, "preset": preset, "allow_truncated": allow_truncated, **how}
+    work = either(plan, still, threads, is_down=True, **filming)
     run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
 
 
@@ -86,20 +99,27 @@ def up(
     threads: Threads = None,
     force: Annotated[bool, typer.Option("--force", help="Restore even where the record does not fit.")] = False,
     quality: Quality = None,
+    codec: Codec = None,
+    crf: Crf = None,
+    preset: Preset = None,
+    allow_truncated: Truncated = False,
     max_pixels: MaxPixels = PIXELS,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Restore small pictures by their own record; with --scale, enlarge ordinary ones."""
+    """Restore small pictures or videos by their own record; with --scale, enlarge ordinary ones."""
     from rescale import batch, files
 
     use_machine(threads)
     words = {"scale": scale and f"{scale:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
     known = {key: value for key, value in words.items() if value is not None}
     plan = _planned(batch.plan(inputs, output, lambda f: files.large_name(f, is_restored=scale is None), **known))
-    how: dict[str, Any] = {"quality": quality, "max_pixels": max_pixels}
-    work = partial(files.upscale_file, model=model, scale=scale, device=device, force=force, overwrite=overwrite, **how)
+    how: dict[str, Any] = {"model": model, "scale": scale, "device": device, "force": force}
+    how |= {"overwrite": overwrite, "max_pixels": max_pixels}
+    still = partial(files.upscale_file, quality=quality, **how)
+    filming = {"codec": codec, "quality": crf, "preset": preset, "allow_truncated": allow_truncated, **how}
+    work = either(plan, still, threads, is_down=False, **filming)
     run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
 
 

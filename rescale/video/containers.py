@@ -1,0 +1,78 @@
+"""The one door to video files: which containers are read, by which demuxer, and that nothing else is ever opened."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rescale.errors import EnvironmentFault, InputError, UsageError
+
+SUFFIXES = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+"""What is written, by the target's suffix, under FFmpeg's names."""
+_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+_EBML = b"\x1a\x45\xdf\xa3"
+
+
+def library() -> Any:
+    """PyAV. Raises: EnvironmentFault where it is not installed."""
+    try:
+        import av
+    except ImportError as error:
+        raise EnvironmentFault("video needs PyAV: pip install 'rescale[video]'") from error
+    return av
+
+
+def is_video(path: Path) -> bool:
+    """Whether a name is that of a video which can be read and written."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def format_of(path: Path) -> str:
+    """The container that a target's suffix asks for. Raises: UsageError for another suffix."""
+    try:
+        return SUFFIXES[path.suffix.lower()]
+    except KeyError:
+        raise UsageError(f"expected one of {' '.join(SUFFIXES)}, got {path.name!r}") from None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A video file for reading, as PyAV's container.
+
+    The file is handed over as bytes, by a demuxer that its first bytes decide: no name is ever taken for an address,
+    and no playlist is followed.
+
+    Raises: InputError for what is no such file, or breaks while it is read; EnvironmentFault without PyAV.
+    """
+    av = library()
+    with readable(path) as file:
+        head = file.read(12)
+        file.seek(0)
+        kind = "matroska" if head.startswith(_EBML) else "mov" if head[4:8] in _ATOMS else None
+        if kind is None:
+            raise InputError(f"{path}: expected an MP4, MOV, MKV or WebM video, got something else")
+        safe = {"protocol_whitelist": "file", "enable_drefs": "0"} if kind == "mov" else {"protocol_whitelist": "file"}
+        try:
+            with av.open(file, format=kind, options=safe, metadata_errors="replace") as container:
+                yield container
+        except (av.FFmpegError, EOFError) as error:
+            raise InputError(f"{path}: damaged, or not a video: {reason(error)}") from error
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[Any]:
+    """A regular file as bytes. Raises: InputError for what is none."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: expected a regular file")
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    with file:
+        yield file
+
+
+def reason(error: BaseException) -> str:
+    """FFmpeg's words for an error, without its numbers."""
+    return str(getattr(error, "strerror", None) or error).strip().lower() or type(error).__name__

@@ -1,0 +1,216 @@
+"""One video file down, one video file up; and the frames of one, for programs."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from rescale import files, images, weights
+from rescale.errors import InputError, RecordError, RefusedError, UsageError
+from rescale.geometry import Size
+from rescale.rescaler import Rescaler, load
+from rescale.sizes import Scale
+from rescale.video import workers
+from rescale.video.containers import format_of, opened
+from rescale.video.encoders import Encoding, encoding
+from rescale.video.frames import Facts, Frame, Source
+from rescale.video.label import Label, digest
+from rescale.video.mux import assemble
+from rescale.video.realtime import Clock, worked
+from rescale.video.segments import Segments
+
+_SEGMENT_S = 10
+"""Seconds of video that a killed run loses at most."""
+Tell = Callable[[Clock], None]
+
+
+@dataclass(frozen=True)
+class How:
+    """Choices for the file that is written."""
+
+    codec: str | None = None
+    quality: int | None = None
+    preset: str | None = None
+    overwrite: bool = False
+    allow_truncated: bool = False
+    """Take what there is of a file that ends before its header says."""
+    max_pixels: int = images.MAX_PIXELS
+    tell: Tell = field(default=lambda _: None)
+    """Is told after each frame how far all is."""
+
+
+@dataclass(frozen=True)
+class Filmed:
+    """What became of one video."""
+
+    source: Path
+    target: Path
+    model: str
+    size: Size
+    frames: int
+    rate: float
+    """Frames a second, all stages together."""
+    rates: dict[str, float]
+    """Of each stage, had it not to wait for the others."""
+    notes: tuple[str, ...] = ()
+
+
+def upscale_video(
+    source: Path,
+    target: Path,
+    *,
+    model: str | None = None,
+    scale: float | None = None,
+    device: str | None = None,
+    force: bool = False,
+    how: How | None = None,
+) -> Filmed:
+    """Enlarge a video, or restore a small one by its record; sound, timing and all other streams stay.
+
+    Args:
+        source: MP4, MOV, MKV or WebM.
+        target: the same; its suffix decides.
+        model: to enlarge or restore with; espcn-x2-rt and its like by default.
+        scale: enlarge an ordinary video by 2, 3 or 4; without it, the video's record says all.
+        device: where to run.
+        force: restore even if the small video was changed since it was made.
+        how: choices for the file that is written.
+    Raises: InputError, UnsupportedError, UsageError, RecordError, RefusedError, EnvironmentFault.
+    """
+    how = how or How()
+    with opened(source) as container:
+        given = Source(container, source, tolerant=how.allow_truncated)
+        found = Label.find(container.metadata) if scale is None else None
+        rescaler = load(model or (found.model if found else enlarger_of(scale)), device=device)
+        first = given.first
+        if found is None:
+            if scale is not None and rescaler.scale != scale:
+                raise UsageError(f"expected scale {rescaler.scale} with {rescaler.name}, got {scale:g}")
+            work, made = workers.enlarger(rescaler, given.facts)
+        else:
+            _check(found, rescaler, first, given.facts, force)
+            work, made = workers.restorer(rescaler, given.facts, found.original(given.facts))
+        return _filmed(given, target, rescaler, work, made, how)
+
+
+def downscale_video(
+    source: Path,
+    target: Path,
+    *,
+    model: str | None = None,
+    scale: Scale | None = None,
+    device: str | None = None,
+    how: How | None = None,
+) -> Filmed:
+    """A small video whose frames restore; lossless (FFV1, RGB) in MKV, since a lossy one loses what is hidden in it.
+
+    Args: as `upscale_video`; `scale` is how many times smaller, or to which size.
+    """
+    how = how or How()
+    if format_of(target) != "matroska" and how.codec in (None, "ffv1"):
+        raise UsageError(f"expected a target that ends in .mkv for lossless small frames, got {target.name}")
+    with opened(source) as container:
+        given = Source(container, source, tolerant=how.allow_truncated)
+        rescaler = load(model or "irn-x4-small", device=device)
+        size = rescaler.sizes.small(given.facts.size, scale)
+        work, made = workers.shrinker(rescaler, given.facts, size)
+        first = given.first
+        label = Label.of(rescaler.name, rescaler.digest, given.facts, work(first.planes))
+        how = How(**{**vars(how), "codec": how.codec or "ffv1"})
+        return _filmed(given, target, rescaler, work, made, how, said=label.model_dump_json())
+
+
+def frames(
+    source: Path | str, *, model: str | None = None, scale: float | None = None, device: str | None = None
+) -> Iterator[Frame]:
+    """The frames of a video, enlarged: planes of levels and timestamps, decoded ahead.
+
+    Args: as `upscale_video`.
+    """
+    rescaler = load(model or enlarger_of(scale), device=device)
+    with opened(Path(source)) as container:
+        given = Source(container, Path(source))
+        work, _ = workers.enlarger(rescaler, given.facts)
+        with closing(worked(given.frames(), work, Clock(), lambda _: None)) as made:  # type: ignore[type-var]
+            yield from made
+
+
+def enlarger_of(scale: float | None) -> str:
+    """The model that enlarges video by a factor in real time."""
+    made = {e.scale: name for name, e in weights.manifest().items() if e.model == "espcn" and name.endswith("-rt")}
+    if scale not in made:
+        known = ", ".join(str(known) for known in sorted(filter(None, made)))
+        raise UsageError(f"expected --scale {known}, or a small video that says how it was made; got {scale or 'none'}")
+    return made[int(scale)]  # type: ignore[arg-type]
+
+
+def _check(found: Label, rescaler: Rescaler, first: Frame, small: Facts, force: bool) -> None:
+    if found.weights != rescaler.digest:
+        raise RecordError(f"made small by {found.model} ({found.weights}), not by {rescaler.name} ({rescaler.digest})")
+    if not rescaler.sizes.fit(found.size, small.size):
+        raise RecordError(f"its record speaks of another size, {found.size[1]}x{found.size[0]}")
+    if found.first != digest(first.planes) and not force:
+        raise RecordError("re-encoded or edited after it was made small, so it would restore badly; pass --force")
+
+
+def _filmed(
+    given: Source,
+    target: Path,
+    rescaler: Rescaler,
+    work: workers.Work,
+    made: Facts,
+    how: How,
+    *,
+    said: str | None = None,
+) -> Filmed:
+    files.check_target(given.path, target, overwrite=how.overwrite)
+    if max(made.size[0] * made.size[1], given.facts.size[0] * given.facts.size[1]) > how.max_pixels:
+        raise RefusedError(f"frames of {made.size[1]}x{made.size[0]} are more than {how.max_pixels:,} pixels")
+    plan, notes = encoding(made, made.size, format_of(target), codec=how.codec, quality=how.quality, preset=how.preset)
+    segments = Segments(target, _about(given.path, rescaler, plan, said))
+    done = segments.open()
+    clock = Clock(total=given.stream.frames or None)
+    rest = islice(given.frames(), done, None)
+    _encode(rest, work, plan, segments, clock, how.tell)
+    problem = given.missing()
+    if problem and not how.allow_truncated:
+        raise InputError(f"{given.path}: cut short or damaged: {problem}; --allow-truncated takes what there is")
+    with images.published(target, overwrite=how.overwrite) as file:
+        notes += assemble(given.path, given.stream.index, file, format_of(target), plan, segments, said=said)
+    count = sum(frames for _, frames in segments.whole)
+    segments.discard()
+    notes = [*given.facts.notes, *notes, *([f"cut short: {problem}"] if problem else [])]
+    return Filmed(given.path, target, rescaler.name, made.size, count, clock.rate, clock.rates, tuple(notes))
+
+
+def _encode(
+    decoded: Iterator[Frame], work: workers.Work, plan: Encoding, segments: Segments, clock: Clock, tell: Tell
+) -> None:
+    """Segment after segment, until the frames end."""
+    length = max(round(plan.facts.rate * _SEGMENT_S), 1)
+    with closing(worked(decoded, work, clock, tell)) as made:  # type: ignore[type-var]
+        for frame in made:
+            some = clock.waited(chain([frame], islice(made, length - 1)))
+            segments.add(clock.timed("encode", plan.packets(plan.begin(), some)))
+
+
+def _about(source: Path, rescaler: Rescaler, plan: Encoding, said: str | None) -> dict[str, Any]:
+    """Everything that decides what the packets are."""
+    facts = source.stat()
+    return {
+        "source": [str(source.resolve()), facts.st_size, facts.st_mtime_ns, _ends(source)],
+        "weights": rescaler.digest, "device": rescaler.device.type, "encoder": plan.encoder, "options": plan.options,
+        "layout": plan.layout, "size": plan.size, "said": said,
+    }  # fmt: skip
+
+
+def _ends(path: Path) -> str:
+    """A digest of the first and the last of a file."""
+    with path.open("rb") as file:
+        total = hashlib.sha256(file.read(2**20))
+        file.seek(max(path.stat().st_size - 2**20, 0))
+        total.update(file.read())
+    return total.hexdigest()

@@ -1,0 +1,78 @@
+"""What a small video says about itself, in its container's metadata; see `record` for pictures."""
+
+import hashlib
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from rescale.errors import RecordError
+from rescale.video.colour import Colours, Levels
+from rescale.video.frames import LAYOUTS, Facts
+
+_LIMIT_BYTES = 4096
+_Side = Annotated[int, Field(ge=1, le=65_536)]
+_Tag = Annotated[int, Field(ge=0, le=255)]
+
+
+class Label(BaseModel):
+    """All that `up` needs to know to restore a small video; unknown further fields are ignored."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    version: Annotated[int, Field(ge=1, le=1)]
+    model: str = Field(pattern=r"^\w[\w .+()-]{0,63}$")
+    weights: str = Field(pattern=r"^[0-9a-f]{16}$")
+    """First 16 hex digits of the SHA-256 of the weight file."""
+    size: tuple[_Side, _Side]
+    """Height and width of the original."""
+    layout: str = Field(pattern=r"^[a-z0-9]{1,16}$")
+    """FFmpeg's name of the original's planes."""
+    tags: tuple[_Tag, _Tag, _Tag, _Tag]
+    matrix: _Tag
+    full: bool
+    siting: Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
+    first: str = Field(pattern=r"^[0-9a-f]{16}$")
+    """Digest of the first small frame."""
+
+    @classmethod
+    def of(cls, model: str, weights: str, original: Facts, first: list[Tensor]) -> "Label":
+        """What the small video made of an original is to say."""
+        colours = original.colours
+        return cls(
+            version=1, model=model, weights=weights, size=original.size, layout=original.layout, tags=original.tags,
+            matrix=colours.matrix, full=colours.levels.is_full, siting=colours.siting, first=digest(first),
+        )  # fmt: skip
+
+    @classmethod
+    def find(cls, metadata: dict[str, Any]) -> "Label | None":
+        """In a container's metadata. Raises: RecordError for one that is damaged or newer."""
+        text = next((value for key, value in metadata.items() if key.lower() == "rescale"), None)
+        if text is None:
+            return None
+        if len(text) > _LIMIT_BYTES:
+            raise RecordError(f"the record is damaged: expected at most {_LIMIT_BYTES} bytes, got {len(text)}")
+        try:
+            found = cls.model_validate_json(text)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"])) or "its JSON"
+            raise RecordError(f"the record is damaged: {where}: {problem['msg']}") from error
+        if found.layout not in LAYOUTS:
+            raise RecordError(f"the record is damaged: layout: no planes are called {found.layout}")
+        return found
+
+    def original(self, small: Facts) -> Facts:
+        """What the restored video is to be."""
+        chroma, depth = LAYOUTS[self.layout]
+        colours = Colours(Levels(depth, self.full), self.matrix, chroma, self.siting)
+        return Facts(self.size, self.layout, colours, small.time_base, small.rate, Fraction(1), self.tags, None)
+
+
+def digest(planes: list[Tensor]) -> str:
+    """16 hex digits over the samples of a frame."""
+    total = hashlib.sha256()
+    for plane in planes:
+        total.update(str(tuple(plane.shape)).encode() + plane.int().cpu().numpy().astype("<i4").tobytes())
+    return total.hexdigest()[:16]

@@ -1,0 +1,98 @@
+"""The fast way to enlarge one plane of a video: levels in, levels out, all of it at the network's own small sides.
+
+What bicubic adds to the nearest pixel is linear, so it is one more convolution of the last layer's; the nearest pixel
+itself is added in whole levels. So 8 bits lose nothing where convolutions run in bfloat16.
+"""
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rescale.engine import FastConv, Precision, convolution_dtype
+from rescale.models import ESPCN
+from rescale.resample import matrix
+from rescale.video.colour import Levels
+
+_CL = torch.channels_last
+
+
+class LumaEnlarger(nn.Module):
+    """An ESPCN for the luma planes of one video.
+
+    Args:
+        model: with `residual`, as all shipped ones.
+        levels: what the samples of the video mean.
+        precision: of the convolutions; more than 8 bits need float32, and get it.
+    """
+
+    def __init__(self, model: ESPCN, levels: Levels, precision: Precision = "auto") -> None:
+        super().__init__()
+        self.levels, self.scale, self.cell = levels, model.config.scale, model.cell
+        device = next(model.parameters()).device
+        self.dtype = convolution_dtype(precision, device) if levels.depth == 8 else torch.float32
+        *hidden, last = [layer for layer in model.body if isinstance(layer, nn.Conv2d)] + [model.up.conv]
+        self.hidden = nn.Sequential(*(FastConv(conv, self.dtype, model.config.activation) for conv in hidden))
+        self.last = FastConv(_scaled(last, levels.unit), self.dtype)
+        self.around = math.ceil(2 / self.cell)  # cells that bicubic reaches
+        self.register_buffer(
+            "lift", _lift(self.scale, self.cell, self.around).to(device, self.dtype, memory_format=_CL)
+        )
+        self.residual = model.config.residual
+
+    @torch.inference_mode()
+    def forward(self, y: Tensor) -> Tensor:
+        """(h, w) levels, uint8 or int32 -> (scale·h, scale·w), the same."""
+        height, width = y.shape
+        wide = self._bordered(y).to(self.dtype)
+        cells = F.pixel_unshuffle(wide[None, None], self.cell).contiguous(memory_format=_CL)
+        inner = cells[..., self.around : -self.around, self.around : -self.around]
+        detail = self.last(self.hidden(self.levels.to_unit(inner)))
+        detail = detail + F.conv2d(cells, cast(Tensor, self.lift))
+        fine = F.pixel_shuffle(detail, self.scale * self.cell)[0, 0, : height * self.scale, : width * self.scale]
+        return self._added(y, fine)
+
+    def _added(self, y: Tensor, fine: Tensor) -> Tensor:
+        """The nearest pixel's level and what is finer, as levels."""
+        wide = torch.int16 if self.levels.depth < 15 else torch.int32
+        nearest = y.to(wide)[:, None, :, None].expand(-1, self.scale, -1, self.scale).reshape(fine.shape)
+        made = fine.round().to(wide).add_(nearest)
+        return made.clamp_(0, self.levels.top).to(y.dtype)
+
+    def _bordered(self, y: Tensor) -> Tensor:
+        """Mirrored at the edges by the cells that bicubic reaches, the rest of a last cell included."""
+        before = self.around * self.cell
+        rows, columns = (_mirrored(side, before, before + -side % self.cell, y.device) for side in y.shape)
+        return y[rows][:, columns]
+
+
+def _lift(scale: int, cell: int, around: int) -> Tensor:
+    """(S², cell², k, k) with S = scale·cell: what bicubic adds to the nearest pixel, cell by cell."""
+    reach = 2 * around + 1
+    length, middle = (reach + 4) * cell, (around + 2) * cell  # far from the edges
+    start = slice(middle - around * cell, middle + (around + 1) * cell)
+    rows = matrix(length, length * scale)[middle * scale : (middle + cell) * scale, start]
+    full = torch.einsum("ij,kl->ikjl", rows, rows)
+    nearest = torch.zeros_like(rows)
+    nearest[torch.arange(scale * cell), around * cell + torch.arange(scale * cell) // scale] = 1
+    full -= torch.einsum("ij,kl->ikjl", nearest, nearest)
+    side = scale * cell
+    split = full.reshape(side * side, reach, cell, reach, cell)
+    return split.permute(0, 2, 4, 1, 3).reshape(side * side, cell * cell, reach, reach)
+
+
+def _scaled(conv: nn.Conv2d, by: float) -> nn.Conv2d:
+    """The same convolution, whose results are so many times larger."""
+    made = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.padding)  # type: ignore[arg-type]
+    made.weight.data = conv.weight.detach() * by
+    assert conv.bias is not None and made.bias is not None
+    made.bias.data = conv.bias.detach() * by
+    return made
+
+
+def _mirrored(length: int, before: int, after: int, device: torch.device) -> Tensor:
+    """Indices of a side with its mirror images on both ends, edges repeated."""
+    index = torch.arange(-before, length + after, device=device) % (2 * length)
+    return torch.where(index < length, index, 2 * length - 1 - index)

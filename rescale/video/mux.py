@@ -1,0 +1,144 @@
+"""The finished file: the new video, and everything else of the source as it was."""
+
+import heapq
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rescale.errors import EnvironmentFault
+from rescale.video.containers import library, opened, reason
+from rescale.video.encoders import Encoding
+from rescale.video.segments import Segments
+
+_NOT_OURS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "rescale"}
+"""Of the metadata: what the muxer writes itself."""
+
+
+def assemble(
+    source: Path,
+    index: int,
+    file: BinaryIO,
+    container: str,
+    encoding: Encoding,
+    segments: Segments,
+    *,
+    said: str | None = None,
+) -> list[str]:
+    """Write the target: packets of the segments, and the source's other streams, chapters and metadata.
+
+    Args:
+        source: the file that all else is copied from.
+        index: of its stream that the segments replace.
+        file: to write, seekable.
+        container: FFmpeg's name of it.
+        encoding: what the segments were encoded with.
+        segments: all of them.
+        said: the record of a small video.
+    Returns: what could not be kept.
+    Raises: EnvironmentFault where FFmpeg cannot write this.
+    """
+    av = library()
+    with opened(source) as given:
+        try:
+            with av.open(file, "w", format=container, options=_options(container)) as made:
+                notes = _fill(given, index, source, made, encoding, segments, said)
+        except av.FFmpegError as error:
+            raise EnvironmentFault(f"cannot write this as {container}: {reason(error)}") from error
+    return notes
+
+
+def _fill(
+    given: Any, index: int, source: Path, made: Any, encoding: Encoding, segments: Segments, said: str | None
+) -> list[str]:
+    notes: list[str] = []
+    copies: dict[int, Any] = {}
+    video: Any = None
+    for stream in given.streams:
+        if stream.index == index:
+            video = _video(stream, made, encoding)
+        else:
+            copy = _copied(stream, made, notes)
+            if copy is not None:
+                copies[stream.index] = copy
+    made.metadata.update({k: v for k, v in given.metadata.items() if k.lower() not in _NOT_OURS})
+    if said is not None:
+        made.metadata["rescale"] = said
+    made.set_chapters(given.chapters())
+    made.start_encoding()
+    with opened(source) as again:
+        both = heapq.merge(_video_packets(video, encoding, segments), _other_packets(again, copies), key=lambda p: p[0])
+        for _, packet in both:
+            made.mux(packet)
+    return notes
+
+
+def _options(container: str) -> dict[str, str]:
+    """An MP4 that says how many tags it holds, begins to play before it is whole, and keeps tags of any name."""
+    return {"movflags": "+faststart+use_metadata_tags"} if container in ("mp4", "mov") else {}
+
+
+def _video(stream: Any, made: Any, encoding: Encoding) -> Any:
+    video = made.add_stream(encoding.encoder, rate=encoding.facts.rate)
+    encoding.fit(video.codec_context)
+    video.time_base = encoding.facts.time_base
+    if encoding.encoder == "libx265" and made.format.name != "matroska":
+        video.codec_context.codec_tag = "hvc1"  # which Apple's players insist on
+    video.metadata.update({k: v for k, v in stream.metadata.items() if k.lower() not in _NOT_OURS and k != "DURATION"})
+    video.disposition = stream.disposition
+    if encoding.facts.display_matrix:
+        video.set_display_matrix(struct.unpack("<9i", encoding.facts.display_matrix[:36]))
+    return video
+
+
+def _copied(stream: Any, made: Any, notes: list[str]) -> Any:
+    """The same stream in the new file; None, and a note, where it cannot be."""
+    name = f"{stream.type} stream {stream.index}"
+    if stream.type == "attachment":
+        return made.add_attachment(stream.name, stream.mimetype, stream.data) and None
+    codec = stream.codec_context.name if stream.codec_context else None
+    if codec is None or codec not in made.supported_codecs:
+        notes.append(f"{name} ({codec or 'unknown'}) cannot be kept in {made.format.name}")
+        return None
+    try:
+        copy = made.add_stream_from_template(stream, opaque=True)
+    except (ValueError, library().FFmpegError) as error:
+        notes.append(f"{name} ({codec}) is lost: {reason(error)}")
+        return None
+    copy.metadata.update({k: v for k, v in stream.metadata.items() if k != "DURATION"})
+    copy.disposition = stream.disposition
+    return copy
+
+
+def _video_packets(stream: Any, encoding: Encoding, segments: Segments) -> Iterator[tuple[Fraction, Any]]:
+    """Each with the time at which it is decoded, in seconds.
+
+    Encoders count that time for each segment anew, so it is made here: packets are decoded in their order, each at
+    the time at which the frame so many before it is shown that none is shown before it is decoded.
+    """
+    base = encoding.facts.time_base
+    for packet, dts in zip(segments.packets(), _decoding_times(segments.times()), strict=True):
+        made = library().Packet(packet.data)
+        made.stream, made.time_base = stream, base
+        made.pts, made.dts, made.is_keyframe = packet.pts, dts, packet.is_key
+        made.duration = packet.duration
+        yield dts * base, made
+
+
+def _decoding_times(shown: list[int]) -> list[int]:
+    order = sorted(shown)
+    rank = {pts: k for k, pts in enumerate(order)}
+    delay = max((k - rank[pts] for k, pts in enumerate(shown)), default=0)
+    before = order[min(delay, len(order) - 1)] - order[0] if order else 0
+    return [pts - before for pts in order[:delay]] + order[: len(order) - delay]
+
+
+def _other_packets(given: Any, copies: dict[int, Any]) -> Iterator[tuple[Fraction, Any]]:
+    last = Fraction(-(2**40))
+    for packet in given.demux(*(given.streams[index] for index in copies)) if copies else ():
+        if not packet.size or packet.dts is None:
+            continue
+        last = max(last, packet.dts * packet.time_base)
+        packet.stream = copies[packet.stream.index]
+        yield last, packet
