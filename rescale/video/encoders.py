@@ -51,6 +51,11 @@ class Encoding:
     threads: int = 0
 
     @property
+    def pixels(self) -> str:
+        """FFmpeg's name of what the encoder is given: the same samples, in an order that it takes."""
+        return "bgr0" if (self.encoder, self.layout) == ("ffv1", "gbrp") else self.layout
+
+    @property
     def options(self) -> dict[str, str]:
         """What the encoder is told beside size, rate and colours."""
         name, chosen = self.encoder, {}
@@ -86,7 +91,7 @@ class Encoding:
         """Tell an encoder all this, before it is opened."""
         facts = self.facts
         context.height, context.width = self.size
-        context.pix_fmt, context.time_base, context.framerate = self.layout, facts.time_base, facts.rate
+        context.pix_fmt, context.time_base, context.framerate = self.pixels, facts.time_base, facts.rate
         context.sample_aspect_ratio, context.options = facts.aspect, self.options
         context.color_range, context.color_primaries, context.color_trc, context.colorspace = facts.tags
         context.thread_count = self.threads
@@ -96,6 +101,7 @@ class Encoding:
         """Encode, and drain the encoder at the end."""
         for frame in frames:
             made = to_frame(frame.planes, self.layout)
+            made = made if self.pixels == self.layout else made.reformat(format=self.pixels)
             made.pts, made.time_base = frame.pts, self.facts.time_base
             made.color_range, made.color_primaries, made.color_trc, made.colorspace = self.facts.tags
             yield from context.encode(made)

@@ -174,7 +174,10 @@ def _filmed(
     done = segments.open()
     clock = Clock(total=given.stream.frames or None)
     rest = islice(given.frames(), done, None)
-    _encode(rest, work, plan, segments, clock, how.tell)
+    try:
+        _encode(rest, work, plan, segments, clock, how.tell)
+    finally:
+        segments.discard_if_empty()
     problem = given.missing()
     if problem and not how.allow_truncated:
         raise InputError(f"{given.path}: cut short or damaged: {problem}; --allow-truncated takes what there is")

@@ -36,11 +36,11 @@ class LumaEnlarger(nn.Module):
         *hidden, last = [layer for layer in model.body if isinstance(layer, nn.Conv2d)] + [model.up.conv]
         self.hidden = nn.Sequential(*(FastConv(conv, self.dtype, model.config.activation) for conv in hidden))
         self.last = FastConv(_scaled(last, levels.unit), self.dtype)
-        self.around = math.ceil(2 / self.cell)  # cells that bicubic reaches
-        self.register_buffer(
-            "lift", _lift(self.scale, self.cell, self.around).to(device, self.dtype, memory_format=_CL)
-        )
-        self.residual = model.config.residual
+        reach = math.ceil(2 / self.cell)  # cells that bicubic looks at
+        self.around = model.halo // model.cell
+        """Cells of mirrored picture around the edges, where zeros, as the network knows them, would show."""
+        lift = _lift(self.scale, self.cell, reach).to(device, self.dtype, memory_format=_CL)
+        self.register_buffer("lift", lift)
 
     @torch.inference_mode()
     def forward(self, y: Tensor) -> Tensor:
@@ -48,10 +48,11 @@ class LumaEnlarger(nn.Module):
         height, width = y.shape
         wide = self._bordered(y).to(self.dtype)
         cells = F.pixel_unshuffle(wide[None, None], self.cell).contiguous(memory_format=_CL)
-        inner = cells[..., self.around : -self.around, self.around : -self.around]
-        detail = self.last(self.hidden(self.levels.to_unit(inner)))
-        detail = detail + F.conv2d(cells, cast(Tensor, self.lift))
-        fine = F.pixel_shuffle(detail, self.scale * self.cell)[0, 0, : height * self.scale, : width * self.scale]
+        detail = self.last(self.hidden(self.levels.to_unit(cells)))
+        detail = detail + F.conv2d(cells, cast(Tensor, self.lift), padding=self.lift.shape[-1] // 2)
+        inner = slice(self.around, -self.around)
+        fine = F.pixel_shuffle(detail[..., inner, inner].contiguous(memory_format=_CL), self.scale * self.cell)
+        fine = fine[0, 0, : height * self.scale, : width * self.scale]
         return self._added(y, fine)
 
     def _added(self, y: Tensor, fine: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ class LumaEnlarger(nn.Module):
         return made.clamp_(0, self.levels.top).to(y.dtype)
 
     def _bordered(self, y: Tensor) -> Tensor:
-        """Mirrored at the edges by the cells that bicubic reaches, the rest of a last cell included."""
+        """Mirrored at the edges, the rest of a last cell included."""
         before = self.around * self.cell
         rows, columns = (_mirrored(side, before, before + -side % self.cell, y.device) for side in y.shape)
         return y[rows][:, columns]

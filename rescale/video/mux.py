@@ -76,7 +76,9 @@ def _fill(
 
 def _options(container: str) -> dict[str, str]:
     """An MP4 that says how many tags it holds, begins to play before it is whole, and keeps tags of any name."""
-    return {"movflags": "+faststart+use_metadata_tags"} if container in ("mp4", "mov") else {}
+    if container in ("mp4", "mov"):
+        return {"movflags": "+faststart+use_metadata_tags"}
+    return {"avoid_negative_ts": "disabled"}
 
 
 def _video(stream: Any, made: Any, encoding: Encoding) -> Any:
@@ -96,7 +98,11 @@ def _copied(stream: Any, made: Any, notes: list[str]) -> Any:
     """The same stream in the new file; None, and a note, where it cannot be."""
     name = f"{stream.type} stream {stream.index}"
     if stream.type == "attachment":
-        return made.add_attachment(stream.name, stream.mimetype, stream.data) and None
+        if made.format.name == "matroska":
+            made.add_attachment(stream.name, stream.mimetype, stream.data)
+        else:
+            notes.append(f"{name} ({stream.name}) cannot be kept in {made.format.name}")
+        return None
     codec = stream.codec_context.name if stream.codec_context else None
     if codec is None or codec not in made.supported_codecs:
         notes.append(f"{name} ({codec or 'unknown'}) cannot be kept in {made.format.name}")

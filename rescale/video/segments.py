@@ -98,6 +98,11 @@ class Segments:
         for path, _ in self.whole:
             yield from _packets(path)
 
+    def discard_if_empty(self) -> None:
+        """Leave nothing behind from which no run could go on."""
+        if not self.whole:
+            self.discard()
+
     def discard(self) -> None:
         """Remove the folder, when the target is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
