@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from rescale import files, images, weights
+from rescale import files, images, memory, weights
 from rescale.errors import InputError, RecordError, RefusedError, UsageError
 from rescale.geometry import Size
 from rescale.rescaler import Rescaler, load
@@ -198,6 +198,7 @@ def _encode(
         for frame in made:
             some = clock.waited(chain([frame], islice(made, length - 1)))
             segments.add(clock.timed("encode", plan.packets(plan.begin(), some)))
+            memory.give_back()  # or what encoders leave between the frames would grow from segment to segment
 
 
 def _about(source: Path, rescaler: Rescaler, plan: Encoding, said: str | None) -> dict[str, Any]:

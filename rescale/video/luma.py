@@ -41,6 +41,7 @@ class LumaEnlarger(nn.Module):
         """Cells of mirrored picture around the edges, where zeros, as the network knows them, would show."""
         lift = _lift(self.scale, self.cell, reach).to(device, self.dtype, memory_format=_CL)
         self.register_buffer("lift", lift)
+        self.reach = reach
 
     @torch.inference_mode()
     def forward(self, y: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ class LumaEnlarger(nn.Module):
         wide = self._bordered(y).to(self.dtype)
         cells = F.pixel_unshuffle(wide[None, None], self.cell).contiguous(memory_format=_CL)
         detail = self.last(self.hidden(self.levels.to_unit(cells)))
-        detail = detail + F.conv2d(cells, cast(Tensor, self.lift), padding=self.lift.shape[-1] // 2)
+        detail = detail + F.conv2d(cells, cast(Tensor, self.lift), padding=self.reach)
         inner = slice(self.around, -self.around)
         fine = F.pixel_shuffle(detail[..., inner, inner].contiguous(memory_format=_CL), self.scale * self.cell)
         fine = fine[0, 0, : height * self.scale, : width * self.scale]

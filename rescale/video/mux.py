@@ -103,8 +103,9 @@ def _copied(stream: Any, made: Any, notes: list[str]) -> Any:
         else:
             notes.append(f"{name} ({stream.name}) cannot be kept in {made.format.name}")
         return None
-    codec = stream.codec_context.name if stream.codec_context else None
-    if codec is None or codec not in made.supported_codecs:
+    context = stream.codec_context
+    codec = context.codec.canonical_name if context else None
+    if context is None or made.supported_codecs.isdisjoint((codec, context.name)):
         notes.append(f"{name} ({codec or 'unknown'}) cannot be kept in {made.format.name}")
         return None
     try:
