@@ -16,7 +16,8 @@ READING_ORDER = [
     "engine", "weights", "pickles", "official", "export", "collaborate", "kinds", "runner", "rescaler",
     "video.containers", "files",
     "video.colour", "video.luma", "video.frames", "video.encoders", "video.segments", "video.mux", "video.workers",
-    "video.realtime", "video.label", "video.journeys", "video.live", "video",
+    "video.realtime", "video.label", "video.journeys", "video.live",
+    "video.contest", "video",
     "batch", "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
     "muon", "adversary", "parallel", "state", "train", "release", "bench",
     "console", "cli.options", "cli.moving", "cli.pictures", "cli.contest", "cli.scores", "cli.cycling",
@@ -71,7 +72,7 @@ def test_only_these_rooms_open_files():
         if not (isinstance(node.value, ast.Name) and node.value.id == "Image")
     }
     pictures = {"images", "memory", "weights", "release", "data", "recipe", "train", "curve", "paper"}
-    video = {"containers", "encoders", "journeys", "mux", "segments"}
+    video = {"containers", "encoders", "contest", "journeys", "mux", "segments"}
     assert openers <= pictures | {f"video.{name}" for name in video}
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from conftest import shared
 from filming import film, heard, picture, pixels, shown
 
 import rescale
 from rescale import downscale_video, upscale_video
 from rescale.errors import EnvironmentFault, InputError, RecordError, RefusedError, UsageError
+from rescale.video.contest import contest
 from rescale.video.journeys import How
 from rescale.video.mux import _decoding_times
 
@@ -358,7 +360,7 @@ def test_nothing_is_overwritten_and_nothing_left_behind(tmp_path):
     before = target.read_bytes()
     with pytest.raises(RefusedError, match="exists"):
         enlarged(source)
-    with pytest.raises(UsageError, match="expected one of h264, .*, got 'vp8'"):
+    with pytest.raises(UsageError, match=r"expected one of h264, .*, got 'vp8'"):
         enlarged(source, codec="vp8", overwrite=True)
     with pytest.raises(UsageError):
         upscale_video(source, tmp_path / "b.mp4", scale=5)
@@ -385,3 +387,11 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     )
     assert done.returncode == 5 and "File too large" in done.stderr and "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("clip", ["car-detection.mp4", "nasa_13013.mp4"])
+def test_real_clips_come_closer_to_the_original_than_by_lanczos(clip):
+    """The bar, through the same encoder; the ratio of the speeds is told, not tested."""
+    found = contest(shared(f"data/video/{clip}"), "espcn-x2-rt", seconds=0.5)
+    assert found.psnr > found.lanczos_psnr + 0.3 and found.frames > 5
+    assert found.ratio > 0

@@ -15,7 +15,7 @@ from rescale.models import ESPCN, ESPCNConfig
 from rescale.resample import phased, resample
 from rescale.video.colour import Colours, Levels, from_rgb, resized_chroma, to_rgb
 from rescale.video.encoders import encoding
-from rescale.video.frames import Facts, planes_of, to_frame
+from rescale.video.frames import Facts, Frame, planes_of, to_frame
 from rescale.video.luma import LumaEnlarger
 from rescale.video.realtime import ahead
 
@@ -36,7 +36,7 @@ def test_luma_is_enlarged_as_the_plain_network_does_it(scale, cell, activation, 
     model, levels = shake(ESPCN(config)).eval(), Levels(depth, is_full)
     y = torch.randint(0, levels.top + 1, size, dtype=torch.uint8 if depth == 8 else torch.int32)
     made = LumaEnlarger(model, levels, "float32")(y)
-    border = model.halo
+    border = model.halo + cell  # a last cell may be half a one
     rows, columns = (torch.arange(-border, side + border) % (2 * side) for side in size)
     rows, columns = (torch.where(i < side, i, 2 * side - 1 - i) for i, side in zip((rows, columns), size, strict=True))
     with torch.inference_mode():
@@ -89,7 +89,7 @@ BARS = [
     (191, 0, 191),
     (191, 0, 0),
     (0, 0, 191),
-    (16, 180, 99),
+    (9, 180, 99),
 ]
 
 
@@ -188,11 +188,9 @@ def test_every_codec_encodes_what_decodes(codec):
         torch.full(size, level, dtype=torch.uint8)
         for size, level in (((96, 128), 90), ((48, 64), 110), ((48, 64), 140))
     ]
-    from rescale.video.frames import Frame
-
     packets = list(plan.packets(plan.begin(), iter([Frame(planes, k) for k in range(5)])))
     assert sorted(packet.pts for packet in packets) == list(range(5)) and notes == []
-    decoder = av.CodecContext.create({"h265": "hevc"}.get(codec, codec), "r")
+    decoder = av.CodecContext.create({"h265": "hevc", "av1": "libdav1d"}.get(codec, codec), "r")
     decoder.extradata = plan.begin().extradata
     decoder.width, decoder.height = 128, 96
     frames = [f for packet in [*packets, None] for f in decoder.decode(packet)]
