@@ -23,7 +23,9 @@ _KINDS = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": ()}
 
 
 def export(model: Rescaling, target: Path, *, overwrite: bool = False) -> float:
-    """Write what enlarges: lr (N, 3, h, w) in [0, 1], sides from 3 up -> hr (N, 3, scale·h, scale·w) in [0, 1].
+    """Write what enlarges: lr (N, 3, h, w) in [0, 1] -> hr (N, 3, scale·h, scale·w) in [0, 1].
+
+    Sides from 3 up; where a model works on cells of pixels (espcn-x2-rt), multiples of a cell.
 
     Args:
         model: an ESPCN or an IRN, on the CPU.
@@ -42,7 +44,9 @@ def export(model: Rescaling, target: Path, *, overwrite: bool = False) -> float:
         raise EnvironmentFault(f"{target.suffix[1:]} needs {', '.join(missing)}: pip install 'rescale[export]'")
     up = _Up(model).eval()
     data = _quietly(_to_onnx if target.suffix == ".onnx" else _to_pt2, up)
-    x = torch.rand(_CHECKED, generator=torch.Generator().manual_seed(1))
+    batch, channels, *sides = _CHECKED
+    sides = [side // model.cell * model.cell for side in sides]
+    x = torch.rand(batch, channels, *sides, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         apart = (_run(data, target.suffix, x) - up(x)).abs().max().item()
     if not apart <= TOLERANCE:
@@ -62,18 +66,20 @@ class _Up(nn.Module):
         return self.model.upscale(lr).clamp(0, 1)
 
 
-def _captured(up: nn.Module) -> torch.export.ExportedProgram:
-    sides = {0: Dim("batch", min=1), 2: Dim("height", min=3), 3: Dim("width", min=3)}
+def _captured(up: "_Up") -> torch.export.ExportedProgram:
+    cell = up.model.cell
+    least = -(-3 // cell)
+    sides = {0: Dim("batch", min=1)} | {k: cell * Dim(name, min=least) for k, name in ((2, "height"), (3, "width"))}
     return torch.export.export(up, (torch.rand(_EXAMPLE),), dynamic_shapes={"lr": sides})
 
 
-def _to_pt2(up: nn.Module) -> bytes:
+def _to_pt2(up: _Up) -> bytes:
     out = io.BytesIO()
     torch.export.save(_captured(up), out)
     return out.getvalue()
 
 
-def _to_onnx(up: nn.Module) -> bytes:
+def _to_onnx(up: _Up) -> bytes:
     program = torch.onnx.export(_captured(up), input_names=["lr"], output_names=["hr"], dynamo=True, verbose=False)
     assert program is not None
     return cast(bytes, program.model_proto.SerializeToString())
@@ -130,7 +136,7 @@ def _run(data: bytes, suffix: str, x: Tensor) -> Tensor:
     return _with_onnxruntime(data)(x)
 
 
-def _quietly(work: Callable[[nn.Module], bytes], up: nn.Module) -> bytes:
+def _quietly(work: Callable[[_Up], bytes], up: _Up) -> bytes:
     """Without what the exporters say of their own inner life."""
     loggers: list[Any] = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]

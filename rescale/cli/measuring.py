@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescale.cli.options import Json, Threads, use_machine, use_threads
+from rescale.cli.options import Json, Threads, use_threads
 from rescale.cli.training import Changes, RecipeName, recipe_of
 from rescale.errors import UsageError
 
@@ -70,7 +70,7 @@ def rescale(
     if not sides:
         raise UsageError(f"expected a size of width x height such as 512x512, got {size!r}")
 
-    use_machine(threads)
+    use_threads(threads)
     speed = rescaling(model, full=(int(sides[2]), int(sides[1])), turns=turns, device=device)
     if as_json:
         typer.echo(json.dumps(asdict(speed)))
