@@ -1,5 +1,6 @@
 """Video up and down: every frame, every time, every stream, the right colours; or one sentence and no file."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import shared
+from conftest import PHOTO, shared
 from filming import film, heard, picture, pixels, shown
 
 import rescale
@@ -395,3 +396,55 @@ def test_real_clips_come_closer_to_the_original_than_by_lanczos(clip):
     found = contest(shared(f"data/video/{clip}"), "espcn-x2-rt", seconds=0.5)
     assert found.psnr > found.lanczos_psnr + 0.3 and found.frames > 5
     assert found.ratio > 0
+
+
+def said(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "rescale", *words], capture_output=True, text=True, cwd=cwd)
+
+
+def test_the_command_line_makes_small_videos_and_restores_them(tmp_path):
+    film(tmp_path / "clip.mp4", list(range(3)))
+    (tmp_path / "photo.png").write_bytes(PHOTO.read_bytes())
+    down = said("down", "clip.mp4", "photo.png", "--scale", "2", cwd=tmp_path)
+    assert (down.returncode, down.stdout) == (0, "clip.x2.mkv\nphoto.x2.png\n")
+    assert "3 frames at" in down.stderr and "network" in down.stderr
+    up = said("up", "clip.x2.mkv", "--json", cwd=tmp_path)
+    told = json.loads(up.stdout)
+    assert (told["target"], told["frames"], told["size"]) == ("clip.x2.restored.mkv", 3, [48, 64])
+    assert said("up", "clip.x2.mkv", cwd=tmp_path).returncode == 4, "the target exists"
+    assert len(shown(tmp_path / "clip.x2.restored.mkv")) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["up", "clip.mp4"], 2, "expected --scale 2, 3, 4"),
+        (["up", "clip.mp4", "--scale", "2", "-o", "clip.png"], 2, "expected one of .mp4"),
+        (["up", "clip.mp4", "--scale", "2", "-o", "clip.mp4", "--overwrite"], 4, "clip.mp4"),
+        (["up", "clip.mp4", "--scale", "2", "-m", "irn-x2-small"], 2, "espcn-x2-rt"),
+        (["down", "clip.mp4", "--refine", "3"], 2, "for pictures"),
+        (["down", "clip.mp4", "-o", "small.mp4"], 2, "ends in .mkv"),
+        (["play", "clip.mp4", "-o", "file.y4m"], 2, "expected -o -"),
+        (["play", "nothing.mp4", "-o", "-"], 3, "No such file"),
+    ],
+)
+def test_the_command_line_refuses_in_one_sentence(words, code, sentence, tmp_path):
+    film(tmp_path / "clip.mp4", [0, 1])
+    done = said(*words, cwd=tmp_path)
+    assert done.returncode == code and sentence in done.stderr and done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_an_interrupted_run_says_so_and_can_go_on(tmp_path):
+    source = film(tmp_path / "a.mp4", list(range(900)), size=(96, 128))
+    command = [sys.executable, "-m", "rescale", "up", "a.mp4", "--scale", "2", "-o", "b.mp4"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
+        while run.poll() is None and not list(tmp_path.glob(".b.mp4.partial/*.seg")):
+            time.sleep(0.005)
+        run.send_signal(signal.SIGINT)
+        assert run.stderr is not None
+        assert run.wait(10) == 130 and "Traceback" not in run.stderr.read()
+    assert not (tmp_path / "b.mp4").exists() and (tmp_path / ".b.mp4.partial").is_dir()
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert_same_times(source, tmp_path / "b.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
