@@ -176,14 +176,14 @@ def _find_record(
             "this picture carries no record of how it was made small; pass --scale to enlarge it as an ordinary "
             "picture, or --model to restore it with the model that made it (and --scale, if that serves many)"
         )
-    if found is not None and model is None and not _comes_with_us(found.model):
+    if found is not None and model is None and not comes_with_us(found.model):
         raise RecordError(
             f"made small by {found.model!r}, which this rescale does not have; pass --model with its weight file"
         )
     return found, []
 
 
-def _comes_with_us(model: str) -> bool:
+def comes_with_us(model: str) -> bool:
     """Whether a record may name it: never a file, wherever that lies."""
     return model in weights.manifest() or re.fullmatch(r"bicubic(-x[2-9])?", model) is not None
 

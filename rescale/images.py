@@ -88,7 +88,9 @@ def published(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     try:
         if path.exists() and not overwrite:
             raise FileExistsError
-        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # not from the name, which may be as long as can be
+        temporary = path.absolute().with_name(
+            f".{uuid.uuid4().hex}.tmp"
+        )  # not from the name, which may be as long as can be
         try:
             with temporary.open("x+b") as file:
                 yield file

@@ -47,7 +47,7 @@ def either(
     if not any(is_video(source) for source, _ in plan):
         return still
     use_threads_for_video(threads)
-    moving = _journey(**chosen)
+    moving = _journey(threads=threads or 0, **chosen)
     return lambda source, target: (moving if is_video(source) else still)(source, target)
 
 
@@ -78,6 +78,8 @@ def play(
     if output not in (None, "-"):
         raise UsageError(f"expected -o -, got {output}; `rescale up` writes files")
     if output == "-":
+        if sys.stdout is None:
+            raise UsageError("expected a standard output to write to, found it closed")
         pipe(source, sys.stdout.buffer, model=model, scale=scale, device=device)
         return
     player = next((found for found in map(shutil.which, ("ffplay", "mpv")) if found), None)

@@ -1,5 +1,6 @@
 """Planes to packets: which encoder, with which options, told all that the source says of its colours."""
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +23,7 @@ _LAYOUTS = {
     "libx265": ("yuv420p", "yuv422p", "yuv444p", "gray", "gbrp", "yuv420p10le", "yuv422p10le", "yuv444p10le",
                 "gbrp10le", "gray10le", "yuv420p12le", "yuv422p12le", "yuv444p12le", "gbrp12le", "gray12le"),
     "libsvtav1": ("yuv420p", "yuv420p10le"),
-    "libvpx-vp9": ("yuv420p", "yuv422p", "yuv444p", "gbrp", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv420p12le",
-                   "yuv422p12le", "yuv444p12le", "gbrp10le", "gbrp12le"),
+    "libvpx-vp9": ("yuv420p", "yuv422p", "yuv444p", "gbrp"),  # as PyAV's wheels have it, without high depths
     "ffv1": tuple(LAYOUTS),
 }  # fmt: skip
 _QUALITY = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 24, "h264_nvenc": 20, "hevc_nvenc": 22,
@@ -79,11 +79,14 @@ class Encoding:
     def begin(self) -> Any:
         """A new encoder. Raises: EnvironmentFault where it cannot be had."""
         av = library()
+        os.environ.setdefault("SVT_LOG", "1")  # or SVT-AV1 would tell of itself on stderr
         try:
             context = av.CodecContext.create(self.encoder, "w")
             self.fit(context)
             context.open()
         except (av.FFmpegError, ValueError) as error:
+            if self.preset is not None:
+                raise UsageError(f"{self.encoder} does not take this, or not with the preset {self.preset}") from error
             raise EnvironmentFault(f"the encoder {self.encoder} does not take this video: {reason(error)}") from error
         return context
 
@@ -132,7 +135,8 @@ def encoding(
     Raises: UsageError for a codec that the container or the layout forbids; EnvironmentFault if no encoder can be had.
     """
     depth = facts.colours.levels.depth
-    wanted = codec or ("vp9" if container == "webm" else "h264" if depth == 8 else "h265")
+    shallow, deep = ("vp9", "av1") if container == "webm" else ("h264", "h265")
+    wanted = codec or (shallow if depth == 8 else deep)
     if wanted not in CODECS:
         raise UsageError(f"expected one of {', '.join(CODECS)}, got {wanted!r}")
     if wanted not in _CARRIED[container]:
@@ -144,7 +148,8 @@ def encoding(
     for name in CODECS[wanted]:
         found = Encoding(name, layout, size, quality, preset, facts, threads)
         if layout in _LAYOUTS[name] and _works(found):
-            return found, notes
+            is_lost = facts.side_data and name != "libx265"
+            return found, [*notes, *(["the brightness data of HDR is lost; --codec h265 keeps it"] if is_lost else [])]
     raise EnvironmentFault(f"no encoder for {wanted} with {layout} works on this machine")
 
 
@@ -153,7 +158,8 @@ def _layout(layout: str, codec: str) -> tuple[str, list[str]]:
     known = {name for encoder in CODECS[codec] for name in _LAYOUTS[encoder]}
     if layout in known:
         return layout, []
-    raise UsageError(f"{codec} does not take {layout}; pass --codec {'ffv1' if 'gbrp' in layout else 'h265, or ffv1'}")
+    others = [name for name, made in CODECS.items() if any(layout in _LAYOUTS[encoder] for encoder in made)]
+    raise UsageError(f"{codec} does not take {layout}; pass --codec {' or '.join(others)}")
 
 
 def _works(found: Encoding) -> bool:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rescale.errors import InputError, UnsupportedError
+from rescale.errors import InputError, RefusedError, UnsupportedError
 from rescale.geometry import Size
+from rescale.images import MAX_PIXELS
 from rescale.video.colour import Colours, Levels, guessed_matrix, guessed_siting
 from rescale.video.containers import library
 
@@ -69,11 +70,14 @@ class Source:
         container: of PyAV.
         path: for messages.
         threads: of the decoder; 0 lets it choose.
+        max_pixels: refuse larger frames, before one is decoded.
         tolerant: pass over what cannot be decoded, and end where the file breaks.
     Raises: InputError where there is no video, or its first frame cannot be decoded.
     """
 
-    def __init__(self, container: Any, path: Path, *, threads: int = 0, tolerant: bool = False) -> None:
+    def __init__(
+        self, container: Any, path: Path, *, threads: int = 0, tolerant: bool = False, max_pixels: int = MAX_PIXELS
+    ) -> None:
         pictures = [s for s in container.streams.video if not _is_cover(s)]
         if not pictures:
             raise InputError(f"{path}: expected a video, found no moving pictures in it")
@@ -81,6 +85,9 @@ class Source:
         if self.stream.codec_context is None:
             raise UnsupportedError(f"{path}: no decoder for its video")
         self.stream.codec_context.thread_count = threads
+        width, height = self.stream.codec_context.width, self.stream.codec_context.height
+        if width * height > max_pixels:
+            raise RefusedError(f"{path}: frames of {width}x{height} are more than {max_pixels:,} pixels")
         self.stream.thread_type = "AUTO"
         self.tolerant = tolerant
         self._decoded = self._decode()
@@ -105,6 +112,12 @@ class Source:
             last = frame.pts
             yield self._frame(frame)
 
+    def check_whole(self, hint: str = "") -> None:
+        """Raises: InputError where something is missing; asked when all frames were read."""
+        problem = self.missing()
+        if problem:
+            raise InputError(f"{self.path}: cut short or damaged: {problem}{hint}")
+
     def missing(self) -> str | None:
         """What shows that the file ends before its header says; asked when all frames were read.
 
@@ -122,8 +135,10 @@ class Source:
         return None
 
     def _told(self) -> float | None:
-        duration = self.container.duration
-        return None if duration is None else (duration + max(self.container.start_time or 0, 0)) / 1e6
+        duration, begins = self.container.duration, max(self.container.start_time or 0, 0)
+        if duration is None:
+            return None
+        return (duration if "matroska" in self.container.format.name else duration + begins) / 1e6  # MKV counts from 0
 
     def _own_length(self) -> float | None:
         stream, tag = self.stream, self.stream.metadata.get("DURATION", "")
@@ -187,6 +202,7 @@ class Source:
         matrix = 0 if is_rgb else tags[3] if tags[3] not in (0, 2) else guessed_matrix(frame.height)
         levels = Levels(depth, is_full=tags[0] == 2 or is_rgb)
         side = {item.type.name: bytes(item) for item in frame.side_data}
+        notes += [f"its {kind} is lost" for kind in side if kind not in (*HDR, *_NOT_MISSED)]
         return Facts(
             (frame.height, frame.width), layout, Colours(levels, matrix, chroma, guessed_siting(context.name, matrix)),
             self.stream.time_base, Fraction(self.stream.average_rate or self.stream.guessed_rate or 25),
@@ -196,6 +212,16 @@ class Source:
 
 
 HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
+_NOT_MISSED = (
+    "DISPLAYMATRIX",
+    "SEI_UNREGISTERED",
+    "VIDEO_ENC_PARAMS",
+    "MOTION_VECTORS",
+    "PANSCAN",
+    "AFD",
+    "VIDEO_HINT",
+)
+"""Beside a frame: kept in another way, or about how the old frames were encoded."""
 
 
 def planes_of(frame: Any, depth: int) -> list[Tensor]:

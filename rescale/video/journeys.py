@@ -1,15 +1,16 @@
 """One video file down, one video file up; and the frames of one, for programs."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from rescale import files, images, memory, weights
-from rescale.errors import InputError, RecordError, RefusedError, UsageError
+from rescale.errors import RecordError, RefusedError, UnsupportedError, UsageError
 from rescale.geometry import Size
 from rescale.rescaler import Rescaler, load
 from rescale.sizes import Scale
@@ -38,6 +39,8 @@ class How:
     allow_truncated: bool = False
     """Take what there is of a file that ends before its header says."""
     max_pixels: int = images.MAX_PIXELS
+    threads: int = 0
+    """Of the decoder, and of the encoder; 0 lets each choose."""
     tell: Tell = field(default=lambda _: None)
     """Is told after each frame how far all is."""
 
@@ -82,8 +85,12 @@ def upscale_video(
     """
     how = how or How()
     with opened(source) as container:
-        given = Source(container, source, tolerant=how.allow_truncated)
-        found = Label.find(container.metadata) if scale is None else None
+        given = _source(container, source, how)
+        found = Label.find(container.metadata)
+        notes = ["enlarged as an ordinary video; without --scale its record would restore it"] * bool(found and scale)
+        found = found if scale is None else None
+        if found and model is None and not files.comes_with_us(found.model):
+            raise RecordError(f"made small by {found.model!r}, which this rescale does not have; pass --model")
         rescaler = load(model or (found.model if found else enlarger_of(scale)), device=device)
         first = given.first
         if found is None:
@@ -93,7 +100,7 @@ def upscale_video(
         else:
             _check(found, rescaler, first, given.facts, force)
             work, made = workers.restorer(rescaler, given.facts, found.original(given.facts))
-        return _filmed(given, target, rescaler, work, made, how)
+        return _filmed(given, target, rescaler, work, made, how, notes=notes)
 
 
 def downscale_video(
@@ -113,7 +120,7 @@ def downscale_video(
     if format_of(target) != "matroska" and how.codec in (None, "ffv1"):
         raise UsageError(f"expected a target that ends in .mkv for lossless small frames, got {target.name}")
     with opened(source) as container:
-        given = Source(container, source, tolerant=how.allow_truncated)
+        given = _source(container, source, how)
         rescaler = load(model or "irn-x4-small", device=device)
         size = rescaler.sizes.small(given.facts.size, scale)
         work, made = workers.shrinker(rescaler, given.facts, size)
@@ -136,6 +143,7 @@ def frames(
         work, _ = workers.enlarger(rescaler, given.facts)
         with closing(worked(given.frames(), work, Clock(), lambda _: None)) as made:  # type: ignore[type-var]
             yield from made
+        given.check_whole()
 
 
 def enlarger_of(scale: float | None) -> str:
@@ -165,28 +173,52 @@ def _filmed(
     how: How,
     *,
     said: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Filmed:
     files.check_target(given.path, target, overwrite=how.overwrite)
     if max(made.size[0] * made.size[1], given.facts.size[0] * given.facts.size[1]) > how.max_pixels:
         raise RefusedError(f"frames of {made.size[1]}x{made.size[0]} are more than {how.max_pixels:,} pixels")
-    plan, notes = encoding(made, made.size, format_of(target), codec=how.codec, quality=how.quality, preset=how.preset)
-    segments = Segments(target, _about(given.path, rescaler, plan, said))
-    done = segments.open()
+    plan, found = encoding(
+        made, made.size, format_of(target), codec=how.codec, quality=how.quality, preset=how.preset, threads=how.threads
+    )
     clock = Clock(total=given.stream.frames or None)
-    rest = islice(given.frames(), done, None)
+    with closing(Segments(target, _about(given.path, rescaler, plan, said))) as segments:
+        _fill(segments, given, work, plan, clock, how)
+        _check_times(segments, made.time_base, target)
+        with images.published(target, overwrite=how.overwrite) as file:
+            found += assemble(given.path, given.stream.index, file, format_of(target), plan, segments, said=said)
+        count = sum(frames for _, frames in segments.whole)
+        segments.discard()
+    problem = given.missing()
+    told = (*given.facts.notes, *notes, *found, *([f"cut short: {problem}"] if problem else []))
+    return Filmed(given.path, target, rescaler.name, made.size, count, clock.rate, clock.rates, told)
+
+
+def _fill(segments: Segments, given: Source, work: workers.Work, plan: Encoding, clock: Clock, how: How) -> None:
+    """What is not yet in the segments."""
+    rest = islice(given.frames(), segments.open(), None)
     try:
         _encode(rest, work, plan, segments, clock, how.tell)
+    except UnsupportedError:
+        segments.discard()  # another run would come no further
+        raise
     finally:
         segments.discard_if_empty()
-    problem = given.missing()
-    if problem and not how.allow_truncated:
-        raise InputError(f"{given.path}: cut short or damaged: {problem}; --allow-truncated takes what there is")
-    with images.published(target, overwrite=how.overwrite) as file:
-        notes += assemble(given.path, given.stream.index, file, format_of(target), plan, segments, said=said)
-    count = sum(frames for _, frames in segments.whole)
-    segments.discard()
-    notes = [*given.facts.notes, *notes, *([f"cut short: {problem}"] if problem else [])]
-    return Filmed(given.path, target, rescaler.name, made.size, count, clock.rate, clock.rates, tuple(notes))
+    if not how.allow_truncated:
+        given.check_whole(f"; --allow-truncated takes what there is, and {segments.folder} holds what was made of it")
+
+
+def _source(container: Any, path: Path, how: How) -> Source:
+    return Source(container, path, threads=how.threads, tolerant=how.allow_truncated, max_pixels=how.max_pixels)
+
+
+def _check_times(segments: Segments, base: Fraction, target: Path) -> None:
+    """Raises: UsageError where frames come so fast that a container of milliseconds would show two at once."""
+    times = segments.times()
+    if format_of(target) in ("matroska", "webm") and len({round(pts * base * 1000) for pts in times}) < len(times):
+        raise UsageError(
+            f"{target.suffix} counts in milliseconds, which is too coarse for this video; take .mp4 or .mov"
+        )
 
 
 def _encode(
@@ -207,6 +239,7 @@ def _about(source: Path, rescaler: Rescaler, plan: Encoding, said: str | None) -
     return {
         "source": [str(source.resolve()), facts.st_size, facts.st_mtime_ns, _ends(source)],
         "weights": rescaler.digest, "device": rescaler.device.type, "encoder": plan.encoder, "options": plan.options,
+        "threads": plan.threads,
         "layout": plan.layout, "size": plan.size, "said": said,
     }  # fmt: skip
 

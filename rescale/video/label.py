@@ -13,7 +13,8 @@ from rescale.video.frames import LAYOUTS, Facts
 
 _LIMIT_BYTES = 4096
 _Side = Annotated[int, Field(ge=1, le=65_536)]
-_Tag = Annotated[int, Field(ge=0, le=255)]
+_Tag = Annotated[int, Field(ge=0, le=22)]  # as far as H.273 goes
+_Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2}){1,256}$")]
 
 
 class Label(BaseModel):
@@ -35,6 +36,8 @@ class Label(BaseModel):
     siting: Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
     first: str = Field(pattern=r"^[0-9a-f]{16}$")
     """Digest of the first small frame."""
+    side: dict[Literal["MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"], _Hex] = {}
+    """Brightness of HDR, as FFmpeg lays it out in memory."""
 
     @classmethod
     def of(cls, model: str, weights: str, original: Facts, first: list[Tensor]) -> "Label":
@@ -43,6 +46,7 @@ class Label(BaseModel):
         return cls(
             version=1, model=model, weights=weights, size=original.size, layout=original.layout, tags=original.tags,
             matrix=colours.matrix, full=colours.levels.is_full, siting=colours.siting, first=digest(first),
+            side={key: value.hex() for key, value in original.side_data.items()},  # type: ignore[misc]
         )  # fmt: skip
 
     @classmethod
@@ -59,15 +63,20 @@ class Label(BaseModel):
             problem = error.errors()[0]
             where = ".".join(map(str, problem["loc"])) or "its JSON"
             raise RecordError(f"the record is damaged: {where}: {problem['msg']}") from error
-        if found.layout not in LAYOUTS:
-            raise RecordError(f"the record is damaged: layout: no planes are called {found.layout}")
+        if found.layout not in LAYOUTS or not found._is_possible():
+            raise RecordError(f"the record is damaged: no video is {found.layout} with matrix {found.matrix}")
         return found
+
+    def _is_possible(self) -> bool:
+        is_rgb, known = self.layout.startswith("gbrp"), (1, 4, 5, 6, 7, 9, 10)
+        return (self.matrix == 0) == is_rgb and (is_rgb or self.matrix in known) and self.tags[0] <= 2
 
     def original(self, small: Facts) -> Facts:
         """What the restored video is to be."""
         chroma, depth = LAYOUTS[self.layout]
         colours = Colours(Levels(depth, self.full), self.matrix, chroma, self.siting)
-        return Facts(self.size, self.layout, colours, small.time_base, small.rate, Fraction(1), self.tags, None)
+        side = {str(key): bytes.fromhex(value) for key, value in self.side.items()}
+        return Facts(self.size, self.layout, colours, small.time_base, small.rate, Fraction(1), self.tags, None, side)
 
 
 def digest(planes: list[Tensor]) -> str:

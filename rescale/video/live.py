@@ -43,6 +43,7 @@ def pipe(
                 file.write(b"FRAME\n" + _samples(frame, made))
                 count += 1
             file.flush()
+            given.check_whole()
     return count
 
 

@@ -2,7 +2,7 @@
 
 import heapq
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +14,8 @@ from rescale.video.segments import Segments
 
 _NOT_OURS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "rescale"}
 """Of the metadata: what the muxer writes itself."""
+_PRIMING_S = 0.05
+"""Of sound that a decoder needs before the first that is heard."""
 
 
 def assemble(
@@ -68,7 +70,8 @@ def _fill(
     made.set_chapters(given.chapters())
     made.start_encoding()
     with opened(source) as again:
-        both = heapq.merge(_video_packets(video, encoding, segments), _other_packets(again, copies), key=lambda p: p[0])
+        others = _other_packets(again, copies, made.format.name)
+        both = heapq.merge(_video_packets(video, encoding, segments), others, key=lambda p: p[0])
         for _, packet in both:
             made.mux(packet)
     return notes
@@ -141,11 +144,40 @@ def _decoding_times(shown: list[int]) -> list[int]:
     return [pts - before for pts in order[:delay]] + order[: len(order) - delay]
 
 
-def _other_packets(given: Any, copies: dict[int, Any]) -> Iterator[tuple[Fraction, Any]]:
-    last = Fraction(-(2**40))
-    for packet in given.demux(*(given.streams[index] for index in copies)) if copies else ():
-        if not packet.size or packet.dts is None:
+def _other_packets(given: Any, copies: dict[int, Any], container: str) -> Iterator[tuple[Fraction, Any]]:
+    """As they come, each with a time that never goes back; what the source hides before its start, MKV cannot hide."""
+    last, keeps_hidden = Fraction(-(2**40)), "matroska" not in container
+    for packet in _timed(given.demux(*(given.streams[index] for index in copies)) if copies else ()):
+        if not keeps_hidden and (packet.dts + (packet.duration or 0)) * packet.time_base < -_PRIMING_S:
             continue
         last = max(last, packet.dts * packet.time_base)
         packet.stream = copies[packet.stream.index]
         yield last, packet
+
+
+def _timed(packets: Iterable[Any]) -> Iterator[Any]:
+    """All packets, those without a decoding time given one: MKV has none, and FFmpeg finds the first only later."""
+    waiting: dict[int, list[Any]] = {}
+    for packet in packets:
+        if not packet.size:
+            continue
+        held = waiting.setdefault(packet.stream.index, [])
+        held.append(packet)
+        if packet.dts is not None:
+            yield from _backwards(held)
+            held.clear()
+    for held in waiting.values():
+        yield from _backwards(held)
+
+
+def _backwards(packets: list[Any]) -> list[Any]:
+    """Decoding times counted back from that of the last one; from 0 where it has none."""
+    for packet, after in zip(packets[-2::-1], packets[:0:-1], strict=True):
+        if after.dts is None:
+            after.dts = after.pts or 0
+        packet.dts = after.dts - max(packet.duration or 1, 1)
+    if packets and packets[-1].dts is None:
+        packets[-1].dts = packets[-1].pts or 0
+    for packet in packets:
+        packet.pts = packet.dts if packet.pts is None else packet.pts
+    return packets

@@ -3,18 +3,25 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from rescale.errors import EnvironmentFault
+from rescale.errors import EnvironmentFault, RefusedError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two runs for one target are not noticed
+    fcntl = None  # type: ignore[assignment]
 
 _MAGIC = b"rescale segment 1\n"
 _PACKET = struct.Struct("<qqB3xI")
-_NONE = -(2**63)
+_LONGEST = 200
+"""Characters of a name that leave room for what is added."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Segments:
 
     ```
     header.json     what the run is about; other work starts anew
+    lock            held by the run
     000000.seg      magic, packets, SHA-256 of all that
     ```
 
@@ -41,26 +49,46 @@ class Segments:
     """
 
     def __init__(self, target: Path, about: dict[str, Any]) -> None:
-        self.folder = target.with_name(f".{target.name}.partial")
+        name = target.name if len(target.name) <= _LONGEST else hashlib.sha256(target.name.encode()).hexdigest()
+        self.folder = target.absolute().with_name(f".{name}.partial")
         self.about = json.dumps(about, sort_keys=True)
+        self._held: BinaryIO | None = None
         self.whole: list[tuple[Path, int]] = []
         """Segments that are complete, each with its frames."""
 
     def open(self) -> int:
-        """Make or take up the folder. Returns: how many frames are done. Raises: EnvironmentFault."""
+        """Make or take up the folder, for this process alone.
+
+        Returns: how many frames are done.
+        Raises: RefusedError where another run has it, or it holds files of somebody else; EnvironmentFault.
+        """
         try:
-            header = self.folder / "header.json"
-            if self.folder.is_dir() and not (header.is_file() and header.read_text(encoding="utf-8") == self.about):
-                shutil.rmtree(self.folder)
             self.folder.mkdir(exist_ok=True)
-            header.write_text(self.about, encoding="utf-8")
-            self.whole = list(self._whole())
+            self._lock()
+            strangers = [path.name for path in self.folder.iterdir() if not _is_ours(path)]
+            if self.folder.is_symlink() or strangers:
+                raise RefusedError(f"{self.folder} is not of a run of this; move it away")
+            header = self.folder / "header.json"
+            is_same = header.is_file() and header.read_bytes() == self.about.encode()
+            self.whole = list(self._whole()) if is_same else []
+            kept = [path for path, _ in self.whole]
             for file in self.folder.glob("*.seg*"):
-                if file not in [path for path, _ in self.whole]:
+                if file not in kept:
                     file.unlink()
+            header.write_bytes(self.about.encode())
         except OSError as error:
             raise EnvironmentFault(f"cannot write beside {self.folder.parent}: {error.strerror or error}") from error
         return sum(count for _, count in self.whole)
+
+    def _lock(self) -> None:
+        """Two runs for one target would mix their frames. The lock goes with its process, however that ends."""
+        self._held = (self.folder / "lock").open("wb")
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RefusedError(f"another run is making this target (it works in {self.folder})") from error
 
     def _whole(self) -> Iterator[tuple[Path, int]]:
         number = 0
@@ -100,12 +128,18 @@ class Segments:
 
     def discard_if_empty(self) -> None:
         """Leave nothing behind from which no run could go on."""
-        if not self.whole:
+        if not self.whole and self._held:
             self.discard()
 
     def discard(self) -> None:
         """Remove the folder, when the target is written."""
+        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let go of the folder; another run may take it up."""
+        if self._held:
+            self._held.close()
 
 
 def _packets(path: Path) -> Iterator[Packet]:
@@ -119,11 +153,21 @@ def _packets(path: Path) -> Iterator[Packet]:
 
 
 def _count(path: Path) -> int | None:
-    """Packets of a segment; None if it is not whole."""
+    """Packets of a segment; None if it is not whole, or none at all."""
     total, end = hashlib.sha256(), path.stat().st_size - hashlib.sha256().digest_size
     with path.open("rb") as file:
         while file.tell() < end and (part := file.read(min(2**20, end - file.tell()))):
             total.update(part)
         if end <= 0 or file.read() != total.digest():
             return None
-    return sum(1 for _ in _packets(path))
+        file.seek(0)
+        if file.read(len(_MAGIC)) != _MAGIC:
+            return None
+    try:
+        return sum(1 for _ in _packets(path))
+    except struct.error:
+        return None
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name in ("header.json", "lock") or re.fullmatch(r"\d{6}\.seg(\.tmp)?", path.name) is not None

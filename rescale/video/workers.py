@@ -49,7 +49,8 @@ def shrinker(rescaler: Rescaler, facts: Facts, size: Size) -> tuple[Work, Facts]
 
     layout = "gbrp" if colours.levels.depth == 8 else f"gbrp{colours.levels.depth}le"
     tags = (2, *facts.tags[1:3], 0)
-    return work, replace(facts, size=size, colours=colours, layout=layout, tags=tags)
+    # HDR's brightness travels in the record, as the lossless codec has no place for it.
+    return work, replace(facts, size=size, colours=colours, layout=layout, tags=tags, side_data={})
 
 
 def restorer(rescaler: Rescaler, facts: Facts, original: Facts) -> tuple[Work, Facts]:
@@ -58,10 +59,11 @@ def restorer(rescaler: Rescaler, facts: Facts, original: Facts) -> tuple[Work, F
 
     def work(planes: list[Tensor]) -> list[Tensor]:
         rgb = to_rgb(planes, facts.colours)
-        return _as_levels(from_rgb(rescaler.runner.run(rgb[None], way)[0], original.colours), original.colours.levels)
+        made = from_rgb(rescaler.runner.run(rgb[None], way)[0], original.colours)
+        return _as_levels(made[:1] if original.layout.startswith("gray") else made, original.colours.levels)
 
     made = replace(original, time_base=facts.time_base, rate=facts.rate, display_matrix=facts.display_matrix)
-    return work, replace(made, aspect=facts.aspect, side_data=facts.side_data, notes=facts.notes)
+    return work, replace(made, aspect=facts.aspect, notes=facts.notes)
 
 
 @torch.inference_mode()
