@@ -1,5 +1,6 @@
 """Video up and down: every frame, every time, every stream, the right colours; or one sentence and no file."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from rescale.errors import EnvironmentFault, InputError, RecordError, RefusedErr
 from rescale.video.contest import contest
 from rescale.video.journeys import How
 from rescale.video.mux import _decoding_times
+from rescale.video.segments import Segments
 
 RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30)]
 UNEVEN = [0, 10, 11, 30, 70, 71, 72, 100, 180, 181, 182, 300, 301]
@@ -399,7 +402,8 @@ def test_real_clips_come_closer_to_the_original_than_by_lanczos(clip):
 
 
 def said(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "rescale", *words], capture_output=True, text=True, cwd=cwd)
+    command = [sys.executable, "-m", "rescale", *words]
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=cwd)
 
 
 def test_the_command_line_makes_small_videos_and_restores_them(tmp_path):
@@ -448,3 +452,113 @@ def test_an_interrupted_run_says_so_and_can_go_on(tmp_path):
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert_same_times(source, tmp_path / "b.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+
+
+def test_a_second_run_for_the_same_target_is_refused(tmp_path):
+    about = {"run": "A"}
+    first = Segments(tmp_path / "a.mp4", about)
+    first.open()
+    for said_of_the_other in (about, {"run": "B"}):
+        with pytest.raises(RefusedError, match="another run"):
+            Segments(tmp_path / "a.mp4", said_of_the_other).open()
+    first.close()
+    with closing(Segments(tmp_path / "a.mp4", about)) as third:
+        assert third.open() == 0
+
+
+def test_what_lies_in_a_partial_folder_is_trusted_only_where_it_is_whole(tmp_path):
+    source, folder = film(tmp_path / "a.mp4", [0, 1]), tmp_path / ".large-a.mp4.partial"
+    for name, content in (("header.json", b"\xff\xfe"), ("000000.seg", b"x" + hashlib.sha256(b"x").digest())):
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+        assert len(shown(enlarged(source, overwrite=True))) == 2 and not folder.exists()
+    folder.mkdir()
+    (folder / "mine.txt").write_text("keep me")
+    with pytest.raises(RefusedError, match="move it away"):
+        enlarged(source, overwrite=True)
+    assert (folder / "mine.txt").read_text() == "keep me"
+    shutil.rmtree(folder)
+    (tmp_path / "elsewhere").mkdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RefusedError):
+        enlarged(source, overwrite=True)
+
+
+@pytest.mark.parametrize("layout", ["gray", "gray10le"])
+def test_a_grey_video_goes_down_and_up(layout, tmp_path):
+    source = film(tmp_path / "a.mkv", [0, 1, 2], codec="ffv1", layout=layout)
+    downscale_video(source, tmp_path / "b.mkv", model="irn-x2-small")
+    upscale_video(tmp_path / "b.mkv", tmp_path / "c.mkv", how=How(codec="ffv1"))
+    with av.open(str(tmp_path / "c.mkv")) as made:
+        assert made.streams.video[0].codec_context.pix_fmt == layout
+    pairs = zip(pixels(source, "gray"), pixels(tmp_path / "c.mkv", "gray"), strict=True)
+    assert all(np.abs(a.astype(int) - b).mean() < 6 for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "evil.safetensors"}, {"matrix": 0}, {"matrix": 255}, {"layout": "gbrp"}, {"layout": "vaapi"},
+     {"version": 2}, {"tags": [200, 1, 1, 1]}, {"size": [48, 6400]},
+     {"first": "0" * 16}, {"weights": "0" * 16}, {"siting": "up"}],
+    ids=str,
+)  # fmt: skip
+def test_a_changed_record_is_refused(change, tmp_path):
+    source = film(tmp_path / "a.mkv", [0, 1], codec="ffv1")
+    downscale_video(source, tmp_path / "b.mkv", model="irn-x2-small")
+    (tmp_path / "evil.safetensors").write_bytes(b"never to be opened")
+    with av.open(str(tmp_path / "b.mkv")) as given, av.open(str(tmp_path / "c.mkv"), "w") as made:
+        copy = made.add_stream_from_template(given.streams.video[0])
+        made.metadata["rescale"] = json.dumps(json.loads(given.metadata["RESCALE"]) | change)
+        for packet in given.demux():
+            if packet.size:
+                packet.stream = copy
+                made.mux(packet)
+    done = said("up", "c.mkv", cwd=tmp_path)
+    assert done.returncode == 4 and done.stderr.count("\n") == 1 and "safetensors file written" not in done.stderr
+
+
+def test_covers_and_second_videos_are_copied_whole(tmp_path):
+    first, second = film(tmp_path / "a.mkv", list(range(12))), film(tmp_path / "b.mkv", list(range(12)))
+    both = tmp_path / "c.mkv"
+    with av.open(str(first)) as a, av.open(str(second)) as b, av.open(str(both), "w") as made:
+        pairs = [(given, made.add_stream_from_template(given.streams.video[0])) for given in (a, b)]
+        for given, copy in pairs:
+            for packet in given.demux():
+                if packet.size:
+                    packet.stream = copy
+                    made.mux(packet)
+    for target in ("large.mkv", "large.mp4"):
+        upscale_video(both, tmp_path / target, scale=2)
+        for k in (0, 1):
+            with av.open(str(tmp_path / target)) as made:
+                assert sum(1 for _ in made.decode(video=k)) == 12
+
+
+def test_what_cannot_be_kept_of_hdr_is_named(tmp_path):
+    hdr = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
+    source = film(
+        tmp_path / "a.mp4", [0, 1], codec="libx265", layout="yuv420p10le", tags=(1, 9, 16, 9),
+        options={"x265-params": f"log-level=none:{hdr}"},
+    )  # fmt: skip
+    done = upscale_video(source, tmp_path / "b.mp4", scale=2, how=How(codec="h264"))
+    assert any("HDR is lost" in note for note in done.notes)
+    downscale_video(source, tmp_path / "c.mkv", model="irn-x2-small")
+    upscale_video(tmp_path / "c.mkv", tmp_path / "d.mp4")
+    with av.open(str(tmp_path / "d.mp4")) as made:
+        side = [item.type.name for item in next(made.decode(video=0)).side_data]
+        assert {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"} <= set(side)
+
+
+def test_frames_that_are_piped_end_with_the_error_of_a_cut_file(tmp_path):
+    source = film(tmp_path / "a.mkv", list(range(50)), options={"g": "5"})
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    with pytest.raises(InputError, match="cut short"):
+        list(rescale.frames(source, scale=2))
+    assert said("play", "a.mkv", "-o", "-", cwd=tmp_path).returncode == 3
+
+
+def test_times_too_fine_for_a_container_are_refused(tmp_path):
+    source = film(tmp_path / "a.mp4", list(range(8)), Fraction(1, 4000), rate=Fraction(4000))
+    with pytest.raises(UsageError, match="milliseconds"):
+        enlarged(source, "b.mkv")
+    assert_same_times(source, enlarged(source))

@@ -88,6 +88,7 @@ class Segments:
         try:
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self.close()
             raise RefusedError(f"another run is making this target (it works in {self.folder})") from error
 
     def _whole(self) -> Iterator[tuple[Path, int]]:
