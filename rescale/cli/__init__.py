@@ -15,6 +15,7 @@ from rescale.cli.scores import evaluate, models
 from rescale.cli.training import export, import_, release, train
 from rescale.console import fail, understood
 
+_INTERRUPTED = 130
 app = typer.Typer(
     help="Make pictures small so that they restore themselves, and enlarge ordinary ones.",
     no_args_is_help=True,
@@ -40,9 +41,12 @@ def main() -> None:
     """The entry point: every error is one sentence and its exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == _INTERRUPTED:  # typer has caught it in silence
+            raise KeyboardInterrupt
+        sys.exit(code)
     except (KeyboardInterrupt, typer.Abort):
-        fail("interrupted", 130)
+        fail("interrupted", _INTERRUPTED)
     except Exception as error:
         fault = understood(error)
         fail(str(fault), fault.exit_code)
