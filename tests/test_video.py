@@ -428,6 +428,7 @@ def test_the_command_line_makes_small_videos_and_restores_them(tmp_path):
         (["up", "clip.mp4", "--scale", "2", "-m", "irn-x2-small"], 2, "espcn-x2-rt"),
         (["down", "clip.mp4", "--refine", "3"], 2, "for pictures"),
         (["down", "clip.mp4", "-o", "small.mp4"], 2, "ends in .mkv"),
+        (["down", "clip.mp4", "-o", "small.mp4", "--dry-run"], 2, "ends in .mkv"),
         (["play", "clip.mp4", "-o", "file.y4m"], 2, "expected -o -"),
         (["play", "nothing.mp4", "-o", "-"], 3, "No such file"),
     ],

@@ -24,7 +24,7 @@ from rescale.cli.options import (
 )
 from rescale.console import Gauge, run
 from rescale.errors import UsageError
-from rescale.video.containers import is_video
+from rescale.video.containers import check_small, is_video
 
 if TYPE_CHECKING:
     from rescale.batch import Plan
@@ -75,7 +75,9 @@ def down(
     for source, target in plan:
         if not is_video(source):
             files.carrier(target)
-        elif effort:
+            continue
+        check_small(target, codec)
+        if effort:
             raise UsageError(f"{source}: --refine is for pictures, not for videos")
     how: dict[str, Any] = {"overwrite": overwrite, "max_pixels": max_pixels}
     still = partial(files.downscale_file, rescaler, scale=wanted, quality=quality, refine=effort, report=Gauge(), **how)

@@ -36,6 +36,12 @@ def format_of(path: Path) -> str:
         raise UsageError(f"expected one of {' '.join(SUFFIXES)}, got {path.name!r}") from None
 
 
+def check_small(target: Path, codec: str | None) -> None:
+    """Raises: UsageError for a target that cannot hold lossless small frames."""
+    if format_of(target) != "matroska" and codec in (None, "ffv1"):
+        raise UsageError(f"expected a target that ends in .mkv for lossless small frames, got {target.name}")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """A video file for reading, as PyAV's container.

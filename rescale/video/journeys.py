@@ -15,7 +15,7 @@ from rescale.geometry import Size
 from rescale.rescaler import Rescaler, load
 from rescale.sizes import Scale
 from rescale.video import workers
-from rescale.video.containers import format_of, opened
+from rescale.video.containers import check_small, format_of, opened
 from rescale.video.encoders import Encoding, encoding
 from rescale.video.frames import Facts, Frame, Source
 from rescale.video.label import Label, digest
@@ -117,8 +117,7 @@ def downscale_video(
     Args: as `upscale_video`; `scale` is how many times smaller, or to which size.
     """
     how = how or How()
-    if format_of(target) != "matroska" and how.codec in (None, "ffv1"):
-        raise UsageError(f"expected a target that ends in .mkv for lossless small frames, got {target.name}")
+    check_small(target, how.codec)
     with opened(source) as container:
         given = _source(container, source, how)
         rescaler = load(model or "irn-x4-small", device=device)
