@@ -296,7 +296,7 @@ def test_what_there_is_of_a_cut_video_can_be_had(tmp_path):
 
 
 def test_a_killed_run_goes_on_to_the_same_frames(tmp_path):
-    source = film(tmp_path / "a.mp4", list(range(400)), size=(96, 128), sound=[0.0])
+    source = film(tmp_path / "a.mp4", list(range(300)), size=(240, 320), sound=[0.0])
     check_kill(source, tmp_path, after_segments=1)
 
 
@@ -441,7 +441,7 @@ def test_the_command_line_refuses_in_one_sentence(words, code, sentence, tmp_pat
 
 
 def test_an_interrupted_run_says_so_and_can_go_on(tmp_path):
-    source = film(tmp_path / "a.mp4", list(range(900)), size=(96, 128))
+    source = film(tmp_path / "a.mp4", list(range(600)), size=(240, 320))  # seconds of work after a segment
     command = [sys.executable, "-m", "rescale", "up", "a.mp4", "--scale", "2", "-o", "b.mp4"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
         while run.poll() is None and not list(tmp_path.glob(".b.mp4.partial/*.seg")):
