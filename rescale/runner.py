@@ -16,7 +16,7 @@ from rescale.geometry import Size
 from rescale.models import Rescaling
 from rescale.tiles import Function, Piece, tiled, whole
 
-_NOT_FINITE = "the network made numbers that are not finite; nothing was written"
+NOT_FINITE = "the network made numbers that are not finite; nothing was written"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Runner:
                         raise
                     problem = f"not enough memory, even in tiles of {side} pixels a side"
                 memory.give_back()
-        raise EnvironmentFault(problem) if problem else _NotFiniteError(_NOT_FINITE)
+        raise EnvironmentFault(problem) if problem else _NotFiniteError(NOT_FINITE)
 
     def _networks(self, way: Way) -> Iterator[tuple[torch.device, Rescaling]]:
         """What to try, one after the other: the fastest that is exact enough, exact, exact on the CPU."""

@@ -10,7 +10,7 @@ from conftest import shake
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rescale.errors import UsageError
+from rescale.errors import RescaleError, UsageError
 from rescale.models import ESPCN, ESPCNConfig
 from rescale.resample import phased, resample
 from rescale.video.colour import Colours, Levels, from_rgb, resized_chroma, to_rgb
@@ -196,3 +196,10 @@ def test_every_codec_encodes_what_decodes(codec):
     frames = [f for packet in [*packets, None] for f in decoder.decode(packet)]
     assert len(frames) == 5
     assert all(np.abs(f.to_ndarray()[:96].astype(int) - 90).max() <= 2 for f in frames)
+
+
+def test_numbers_that_are_not_finite_are_an_error():
+    model = shake(ESPCN(ESPCNConfig(2, (8, 4), (3, 3, 3), residual=True, cell=2, activation="relu"))).eval()
+    model.up.conv.weight.data[3] = float("nan")
+    with pytest.raises(RescaleError, match="not finite"):
+        LumaEnlarger(model, Levels())(torch.zeros(8, 8, dtype=torch.uint8))

@@ -34,7 +34,6 @@ _CARRIED = {
     "mp4": ("h264", "h265", "av1", "vp9"), "mov": ("h264", "h265"), "webm": ("vp9", "av1"),
     "matroska": tuple(CODECS),
 }  # fmt: skip
-_PRIMARIES = "GBR"
 
 
 @dataclass(frozen=True)
@@ -141,25 +140,23 @@ def encoding(
         raise UsageError(f"expected one of {', '.join(CODECS)}, got {wanted!r}")
     if wanted not in _CARRIED[container]:
         raise UsageError(f"expected one of {', '.join(_CARRIED[container])} in this container, got {wanted}")
-    layout, notes = _layout(facts.layout, wanted)
-    side = 2 if LAYOUTS[layout][0] == (2, 2) and wanted not in ("ffv1",) else 1
+    layout = facts.layout
+    _check_layout(layout, wanted)
+    side = 2 if LAYOUTS[layout][0] == (2, 2) and wanted != "ffv1" else 1
     if any(length % side for length in size):
         raise UsageError(f"{wanted} takes even sizes only, and this would be {size[1]}x{size[0]}; pass --codec ffv1")
     for name in CODECS[wanted]:
         found = Encoding(name, layout, size, quality, preset, facts, threads)
         if layout in _LAYOUTS[name] and _works(found):
             is_lost = facts.side_data and name != "libx265"
-            return found, [*notes, *(["the brightness data of HDR is lost; --codec h265 keeps it"] if is_lost else [])]
+            return found, ["the brightness data of HDR is lost; --codec h265 keeps it"] if is_lost else []
     raise EnvironmentFault(f"no encoder for {wanted} with {layout} works on this machine")
 
 
-def _layout(layout: str, codec: str) -> tuple[str, list[str]]:
-    """The nearest that any encoder of a codec takes."""
-    known = {name for encoder in CODECS[codec] for name in _LAYOUTS[encoder]}
-    if layout in known:
-        return layout, []
-    others = [name for name, made in CODECS.items() if any(layout in _LAYOUTS[encoder] for encoder in made)]
-    raise UsageError(f"{codec} does not take {layout}; pass --codec {' or '.join(others)}")
+def _check_layout(layout: str, codec: str) -> None:
+    takers = [name for name, encoders in CODECS.items() if any(layout in _LAYOUTS[encoder] for encoder in encoders)]
+    if codec not in takers:
+        raise UsageError(f"{codec} does not take {layout}; pass --codec {' or '.join(takers)}")
 
 
 def _works(found: Encoding) -> bool:

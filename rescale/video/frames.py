@@ -27,6 +27,11 @@ _SAME = {
     "uyvy422": "yuv422p", "rgb48le": "gbrp16le", "gray8": "gray", "gbrap10le": "gbrp10le", "gbrap12le": "gbrp12le",
 }  # fmt: skip
 """Formats with the same samples in another order."""
+HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
+_NOT_MISSED = (
+    "DISPLAYMATRIX", "SEI_UNREGISTERED", "VIDEO_ENC_PARAMS", "MOTION_VECTORS", "PANSCAN", "AFD", "VIDEO_HINT",
+)  # fmt: skip
+"""Beside a frame: kept in another way, or about how the old frames were encoded."""
 
 
 @dataclass(frozen=True)
@@ -209,19 +214,6 @@ class Source:
             Fraction(self.stream.sample_aspect_ratio or 1), tags, side.pop("DISPLAYMATRIX", None),
             {key: value for key, value in side.items() if key in HDR}, tuple(notes),
         )  # fmt: skip
-
-
-HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
-_NOT_MISSED = (
-    "DISPLAYMATRIX",
-    "SEI_UNREGISTERED",
-    "VIDEO_ENC_PARAMS",
-    "MOTION_VECTORS",
-    "PANSCAN",
-    "AFD",
-    "VIDEO_HINT",
-)
-"""Beside a frame: kept in another way, or about how the old frames were encoded."""
 
 
 def planes_of(frame: Any, depth: int) -> list[Tensor]:

@@ -92,13 +92,12 @@ def upscale_video(
         if found and model is None and not files.comes_with_us(found.model):
             raise RecordError(f"made small by {found.model!r}, which this rescale does not have; pass --model")
         rescaler = load(model or (found.model if found else enlarger_of(scale)), device=device)
-        first = given.first
         if found is None:
             if scale is not None and rescaler.scale != scale:
                 raise UsageError(f"expected scale {rescaler.scale} with {rescaler.name}, got {scale:g}")
             work, made = workers.enlarger(rescaler, given.facts)
         else:
-            _check(found, rescaler, first, given.facts, force)
+            _check(found, rescaler, given.first, given.facts, force)
             work, made = workers.restorer(rescaler, given.facts, found.original(given.facts))
         return _filmed(given, target, rescaler, work, made, how, notes=notes)
 
@@ -123,8 +122,7 @@ def downscale_video(
         rescaler = load(model or "irn-x4-small", device=device)
         size = rescaler.sizes.small(given.facts.size, scale)
         work, made = workers.shrinker(rescaler, given.facts, size)
-        first = given.first
-        label = Label.of(rescaler.name, rescaler.digest, given.facts, work(first.planes))
+        label = Label.of(rescaler.name, rescaler.digest, given.facts, work(given.first.planes))
         how = How(**{**vars(how), "codec": how.codec or "ffv1"})
         return _filmed(given, target, rescaler, work, made, how, said=label.model_dump_json())
 
@@ -227,7 +225,7 @@ def _encode(
     length = max(round(plan.facts.rate * _SEGMENT_S), 1)
     with closing(worked(decoded, work, clock, tell)) as made:  # type: ignore[type-var]
         for frame in made:
-            some = clock.waited(chain([frame], islice(made, length - 1)))
+            some = clock.timed("encode", chain([frame], islice(made, length - 1)), -1)  # to wait is not to encode
             segments.add(clock.timed("encode", plan.packets(plan.begin(), some)))
             memory.give_back()  # or what encoders leave between the frames would grow from segment to segment
 

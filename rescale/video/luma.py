@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.engine import FastConv, Precision, convolution_dtype
+from rescale.errors import RescaleError
 from rescale.models import ESPCN
 from rescale.resample import matrix
+from rescale.runner import NOT_FINITE
 from rescale.video.colour import Levels
 
 _CL = torch.channels_last
@@ -54,6 +56,8 @@ class LumaEnlarger(nn.Module):
         inner = slice(self.around, -self.around)
         fine = F.pixel_shuffle(detail[..., inner, inner].contiguous(memory_format=_CL), self.scale * self.cell)
         fine = fine[0, 0, : height * self.scale, : width * self.scale]
+        if not torch.isfinite(fine.sum(dtype=torch.float32)):
+            raise RescaleError(NOT_FINITE)
         return self._added(y, fine)
 
     def _added(self, y: Tensor, fine: Tensor) -> Tensor:

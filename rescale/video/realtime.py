@@ -26,24 +26,13 @@ class Clock:
     busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("decode", "network", "encode"), 0.0))
     began: float = field(default_factory=time.monotonic)
 
-    def timed(self, stage: str, items: Iterable[T]) -> Iterator[T]:
-        """Items, with the time that each takes to come."""
+    def timed(self, stage: str, items: Iterable[T], sign: int = 1) -> Iterator[T]:
+        """Items, with the time that each takes to come; a sign of -1 takes it off again."""
         iterator = iter(items)
         while True:
             start = time.perf_counter()
             item = next(iterator, _END)
-            self.busy[stage] += time.perf_counter() - start
-            if item is _END:
-                return
-            yield item  # type: ignore[misc]
-
-    def waited(self, frames: Iterable[T]) -> Iterator[T]:
-        """Frames, whose coming is none of the encoder's time."""
-        iterator = iter(frames)
-        while True:
-            start = time.perf_counter()
-            item = next(iterator, _END)
-            self.busy["encode"] -= time.perf_counter() - start
+            self.busy[stage] += sign * (time.perf_counter() - start)
             if item is _END:
                 return
             yield item  # type: ignore[misc]
