@@ -8,7 +8,7 @@ import hashlib
 import html
 import re
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,6 +28,7 @@ _DESCRIPTION = '<rdf:Description rdf:about="" xmlns:rescale="urn:rescale:1.0" re
 # As we wrote it, and as other programs rewrite it: an attribute or an element among their own.
 _OURS = re.compile(rb'<rdf:Description rdf:about="" xmlns:rescale="urn:rescale:1.0" rescale:record="[^"]*"/>')
 _REWRITTEN = re.compile(rb"""rescale:record\s*=\s*(?:"[^"]*"|'[^']*')|<rescale:record>[^<]*</rescale:record>""")
+Schema = TypeVar("Schema", bound=BaseModel)
 Side = Annotated[int, Field(ge=1, le=2**31)]
 
 
@@ -55,18 +56,23 @@ class Record(BaseModel):
 
     @classmethod
     def parse(cls, text: str | bytes) -> "Record":
-        """Raises: RecordError for what is too long, damaged, or written by a newer version."""
-        raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
-        if len(raw) > _LIMIT_BYTES:
-            raise RecordError(f"the record is damaged: expected at most {_LIMIT_BYTES} bytes, got {len(raw)}")
-        try:
-            return cls.model_validate_json(raw)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            if (problem["loc"], problem["type"]) == (("version",), "less_than_equal"):
-                raise RecordError("the record was written by a newer rescale; update this one") from error
-            where = ".".join(str(part) for part in problem["loc"]) or "its JSON"
-            raise RecordError(f"the record is damaged: {where}: {problem['msg']}") from error
+        """Raises: RecordError, see `parsed`."""
+        return parsed(cls, text)
+
+
+def parsed(schema: type[Schema], text: str | bytes) -> Schema:
+    """A record from its JSON. Raises: RecordError for what is too long, damaged, or written by a newer version."""
+    raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if len(raw) > _LIMIT_BYTES:
+        raise RecordError(f"the record is damaged: expected at most {_LIMIT_BYTES} bytes, got {len(raw)}")
+    try:
+        return schema.model_validate_json(raw)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        if (problem["loc"], problem["type"]) == (("version",), "less_than_equal"):
+            raise RecordError("the record was written by a newer rescale; update this one") from error
+        where = ".".join(str(part) for part in problem["loc"]) or "its JSON"
+        raise RecordError(f"the record is damaged: {where}: {problem['msg']}") from error
 
 
 def digest(picture: Picture) -> str:

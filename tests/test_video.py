@@ -398,7 +398,13 @@ def test_real_clips_come_closer_to_the_original_than_by_lanczos(clip):
     """The bar, through the same encoder; the ratio of the speeds is told, not tested."""
     found = contest(shared(f"data/video/{clip}"), "espcn-x2-rt", seconds=0.5)
     assert found.psnr > found.lanczos_psnr + 0.3 and found.frames > 5
-    assert found.ratio > 0
+    assert found.ratio > 0 and found.alone_fps > 1
+
+
+def test_only_what_can_be_compared_with_lanczos_is(tmp_path):
+    film(tmp_path / "grey.mkv", [0, 1], codec="ffv1", layout="gray")
+    done = said("bench", "video", "grey.mkv", cwd=tmp_path)
+    assert done.returncode == 3 and "expected yuv420p" in done.stderr and done.stderr.count("\n") == 1
 
 
 def said(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

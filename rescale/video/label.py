@@ -4,14 +4,14 @@ import hashlib
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from rescale.errors import RecordError
+from rescale.record import KEY, parsed
 from rescale.video.colour import Colours, Levels
 from rescale.video.frames import LAYOUTS, Facts
 
-_LIMIT_BYTES = 4096
 _Side = Annotated[int, Field(ge=1, le=65_536)]
 _Tag = Annotated[int, Field(ge=0, le=22)]  # as far as H.273 goes
 _Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2}){1,256}$")]
@@ -52,17 +52,10 @@ class Label(BaseModel):
     @classmethod
     def find(cls, metadata: dict[str, Any]) -> "Label | None":
         """In a container's metadata. Raises: RecordError for one that is damaged or newer."""
-        text = next((value for key, value in metadata.items() if key.lower() == "rescale"), None)
+        text = next((value for key, value in metadata.items() if key.lower() == KEY), None)
         if text is None:
             return None
-        if len(text) > _LIMIT_BYTES:
-            raise RecordError(f"the record is damaged: expected at most {_LIMIT_BYTES} bytes, got {len(text)}")
-        try:
-            found = cls.model_validate_json(text)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(map(str, problem["loc"])) or "its JSON"
-            raise RecordError(f"the record is damaged: {where}: {problem['msg']}") from error
+        found = parsed(cls, text)
         if found.layout not in LAYOUTS or not found._is_possible():
             raise RecordError(f"the record is damaged: no video is {found.layout} with matrix {found.matrix}")
         return found

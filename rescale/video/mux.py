@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rescale.errors import EnvironmentFault
+from rescale.record import KEY
 from rescale.video.containers import library, opened, reason
 from rescale.video.encoders import Encoding
 from rescale.video.segments import Segments
 
-_NOT_OURS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "rescale"}
+_NOT_OURS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", KEY}
 """Of the metadata: what the muxer writes itself."""
 _PRIMING_S = 0.05
 """Of sound that a decoder needs before the first that is heard."""
@@ -66,7 +67,7 @@ def _fill(
                 copies[stream.index] = copy
     made.metadata.update({k: v for k, v in given.metadata.items() if k.lower() not in _NOT_OURS})
     if said is not None:
-        made.metadata["rescale"] = said
+        made.metadata[KEY] = said
     made.set_chapters(given.chapters())
     made.start_encoding()
     with opened(source) as again:
