@@ -11,20 +11,25 @@ from rescale.models.bicubic import Bicubic, BicubicConfig
 from rescale.models.espcn import ESPCN, ESPCNConfig
 from rescale.models.iarn import IARN, IARNConfig
 from rescale.models.irn import IRN, IRNConfig
+from rescale.models.luma import Luma
+from rescale.models.wdsr import WDSR, WDSRConfig
 
-MODELS: dict[str, type[Rescaling]] = {"bicubic": Bicubic, "espcn": ESPCN, "iarn": IARN, "irn": IRN}
+MODELS: dict[str, type[Rescaling]] = {"bicubic": Bicubic, "espcn": ESPCN, "iarn": IARN, "irn": IRN, "wdsr": WDSR}
 
 __all__ = [
     "ESPCN",
     "IARN",
     "IRN",
     "MODELS",
+    "WDSR",
     "Bicubic",
     "BicubicConfig",
     "ESPCNConfig",
     "IARNConfig",
     "IRNConfig",
+    "Luma",
     "Rescaling",
+    "WDSRConfig",
     "build",
 ]
 

@@ -3,18 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal, cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
-from rescale.geometry import Size
-from rescale.layers import Interpolation, SubPixelConv
-from rescale.models.base import Rescaling
-from rescale.ops import luma, quantize
-from rescale.resample import resample
+from rescale.models.luma import Luma
 
-_LUMA_TO_RGB = 255 / 219
-"""What each of R, G and B gains for what Y gains, while Cb and Cr stay."""
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
@@ -39,7 +32,7 @@ class ESPCNConfig:
             raise UsageError(f"expected odd kernels, got {self}")
 
 
-class ESPCN(Rescaling):
+class ESPCN(Luma):
     """Efficient sub-pixel convolutional network: super-resolution of an ordinary small picture.
 
     ```
@@ -47,45 +40,24 @@ class ESPCN(Rescaling):
         └─ Cb, Cr (and with `residual`, Y) ──── bicubic ────────────┘
     ```
 
-    Source: ESPCN (1609.05158), section 2 and 3.2. `downscale` is bicubic, as in the protocol of the field. The
-    shipped weights add the network's output to bicubic, which the paper does not.
+    Source: ESPCN (1609.05158), section 2 and 3.2. The shipped weights add the network's output to bicubic, which the
+    paper does not.
     """
 
     Config = ESPCNConfig
     config: ESPCNConfig
-    bytes_per_pixel = 80
 
     def __init__(self, config: ESPCNConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.scale = self.multiple = config.scale
-        self.cell = config.cell
-        self.halo = sum(kernel // 2 for kernel in config.kernels) * config.cell
         layers: list[nn.Module] = []
         channels = config.cell**2
         for width, kernel in zip(config.widths, config.kernels, strict=False):
             layers += [nn.Conv2d(channels, width, kernel, padding=kernel // 2), _ACTIVATIONS[config.activation]()]
             channels = width
-        self.body = nn.Sequential(*layers)
-        self.up = SubPixelConv(channels, 1, config.scale * config.cell, kernel_size=config.kernels[-1])
-        self.interpolate = Interpolation(config.scale)
+        self.is_residual = config.residual
+        reach = sum(kernel // 2 for kernel in config.kernels) * config.cell
+        super().__init__(config, nn.Sequential(*layers), channels, kernel=config.kernels[-1], reach=reach)
         if config.gain:
             self._sharpen(config.gain)
-        if config.residual:
-            self.halo = max(
-                self.halo, -(-3 // self.cell) * self.cell
-            )  # two pixels of bicubic support, and the half pixel between the grids
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Luma (N, 1, h, w) -> (N, 1, h·scale, w·scale)."""
-        return self._made(y) + self.interpolate(y) if self.config.residual else self._made(y)
-
-    def _made(self, y: Tensor) -> Tensor:
-        cell, scale, (height, width) = self.cell, self.config.scale, y.shape[-2:]
-        if cell == 1:
-            return self.up(self.body(y)).to(y.dtype)
-        cells = F.pixel_unshuffle(F.pad(y, (0, -width % cell, 0, -height % cell), mode="replicate"), cell)
-        return self.up(self.body(cells)).to(y.dtype)[..., : height * scale, : width * scale]
 
     def _sharpen(self, gain: float) -> None:
         """Begin with first kernels that sum to zero and have this norm, with every tanh at work, and near silence.
@@ -104,16 +76,3 @@ class ESPCN(Rescaling):
         for bias in (layer.bias for layer in (*others, self.up.conv)):
             nn.init.zeros_(cast(Tensor, bias))
         nn.init.uniform_(cast(Tensor, first.bias), -0.5, 0.5)
-
-    def downscale(self, hr: Tensor, size: Size | None = None) -> Tensor:
-        return resample(hr, (hr.shape[-2] // self.config.scale, hr.shape[-1] // self.config.scale))
-
-    def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
-        y = luma(lr)
-        detail = self._made(y) if self.config.residual else self._made(y) - self.interpolate(y)
-        return self.interpolate(lr) + detail * _LUMA_TO_RGB  # all of it is linear but the network
-
-    def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """restore: mean squared error of the luma."""
-        restored = self(luma(quantize(bicubic)))
-        return restored, {"restore": ((restored - luma(hr)) ** 2).mean()}
