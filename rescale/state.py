@@ -124,10 +124,10 @@ class State:
 
     def _take(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         for part, module in self._modules().items():
-            module.load_state_dict(_under(tensors, f"{part}."))
+            module.load_state_dict(under(tensors, f"{part}."))
         for part, optimiser in self._optimisers().items():
             groups = optimiser.state_dict()["param_groups"]
-            moments = _moments(_under(tensors, f"{part}."), optimiser.param_groups[0]["params"])
+            moments = moments_of(under(tensors, f"{part}."), optimiser.param_groups[0]["params"])
             optimiser.load_state_dict({"state": moments, "param_groups": groups})
         self.step, self.elapsed_s, self.best_db = facts["step"], facts["elapsed_s"], facts["best_db"]
         self.history, self.origin = facts["history"], facts["origin"]
@@ -165,11 +165,12 @@ def _average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor]
     torch._foreach_lerp_(list(averaged), list(current), 1 - keep)
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors of one part, by their own names."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _moments(tensors: dict[str, Tensor], parameters: list[Tensor]) -> dict[int, dict[str, Tensor]]:
+def moments_of(tensors: dict[str, Tensor], parameters: list[Tensor]) -> dict[int, dict[str, Tensor]]:
     """By the parameter's index, each laid out in memory like its parameter."""
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():

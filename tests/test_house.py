@@ -16,13 +16,15 @@ READING_ORDER = [
     "models",
     "engine", "weights", "pickles", "official", "export", "collaborate", "kinds", "runner", "rescaler",
     "video.containers", "files",
-    "video.colour", "video.luma", "video.frames", "video.encoders", "video.segments", "video.mux", "video.workers",
+    "video.colour", "video.luma", "video.frames", "video.encoders", "video.segments", "video.mux",
+    "video.partition", "video.patchwork", "video.parcel", "video.workers",
     "video.realtime", "video.label", "video.journeys", "video.live",
     "video.contest", "video",
     "batch", "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
-    "muon", "adversary", "parallel", "state", "train", "release", "bench",
+    "muon", "adversary", "parallel", "state", "train", "release",
+    "video.pairs", "video.memorise", "video.overfit", "bench",
     "console", "cli.options", "cli.moving", "cli.pictures", "cli.contest", "cli.scores", "cli.cycling",
-    "cli.training", "cli.measuring",
+    "cli.training", "cli.measuring", "cli.overfitting",
     "cli", "__main__", "",
 ]  # fmt: skip
 HEAVY = {"gradio", "av", "ray", "lpips", "torchvision", "kornia", "matplotlib", "onnxruntime", "openvino", "cv2"}
@@ -73,7 +75,7 @@ def test_only_these_rooms_open_files():
         if not (isinstance(node.value, ast.Name) and node.value.id == "Image")
     }
     pictures = {"images", "memory", "weights", "release", "data", "recipe", "train", "curve", "paper"}
-    video = {"containers", "encoders", "contest", "journeys", "mux", "segments"}
+    video = {"containers", "encoders", "contest", "journeys", "mux", "pairs", "segments"}
     assert openers <= pictures | {f"video.{name}" for name in video}
 
 

@@ -10,6 +10,7 @@ from rescale import __version__
 from rescale.cli.cycling import cycles
 from rescale.cli.measuring import bench
 from rescale.cli.moving import play
+from rescale.cli.overfitting import overfit
 from rescale.cli.pictures import down, up
 from rescale.cli.scores import evaluate, models
 from rescale.cli.training import export, import_, release, train
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (down, up, play, evaluate, cycles, train, models, export):
+for verb in (down, up, overfit, play, evaluate, cycles, train, models, export):
     app.command()(verb)
 app.command("import")(import_)
 app.add_typer(bench, name="bench")

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from rescale import files, images, memory, weights
+import torch
+
+from rescale import files, images, memory, ops, weights
 from rescale.errors import RecordError, RefusedError, UnsupportedError, UsageError
 from rescale.geometry import Size
 from rescale.rescaler import Rescaler, load
@@ -19,7 +21,9 @@ from rescale.video.containers import check_small, format_of, opened
 from rescale.video.encoders import Encoding, encoding
 from rescale.video.frames import Facts, Frame, Source
 from rescale.video.label import Label, digest
-from rescale.video.mux import assemble
+from rescale.video.mux import ATTACHMENT, assemble
+from rescale.video.parcel import Parcel
+from rescale.video.partition import grid
 from rescale.video.realtime import Clock, worked
 from rescale.video.segments import Segments
 
@@ -43,6 +47,14 @@ class How:
     """Of the decoder, and of the encoder; 0 lets each choose."""
     tell: Tell = field(default=lambda _: None)
     """Is told after each frame how far all is."""
+
+
+class Maker(NamedTuple):
+    """What decides about the frames that are made, beside the source; a `Rescaler` is one."""
+
+    name: str
+    digest: str
+    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -85,10 +97,12 @@ def upscale_video(
     """
     how = how or How()
     with opened(source) as container:
-        given = _source(container, source, how)
+        given = taken(container, source, how)
         found = Label.find(container.metadata)
         notes = ["enlarged as an ordinary video; without --scale its record would restore it"] * bool(found and scale)
         found = found if scale is None else None
+        if found and found.networks:
+            return _upscale_overfitted(given, target, found, model, device, force, how)
         if found and model is None and not files.comes_with_us(found.model):
             raise RecordError(f"made small by {found.model!r}, which this rescale does not have; pass --model")
         rescaler = load(model or (found.model if found else enlarger_of(scale)), device=device)
@@ -100,6 +114,35 @@ def upscale_video(
             _check(found, rescaler, given.first, given.facts, force)
             work, made = workers.restorer(rescaler, given.facts, found.original(given.facts))
         return _filmed(given, target, rescaler, work, made, how, notes=notes)
+
+
+def _upscale_overfitted(
+    given: Source, target: Path, found: Label, model: str | None, device: str | None, force: bool, how: How
+) -> Filmed:
+    if model is not None:
+        raise UsageError("the video brings its own networks; -m goes with --scale, which enlarges it without them")
+    try:
+        parcel = _attached(given, found)
+        _check_first(found, given.first, force)
+    except RecordError as error:
+        scale = -(-found.size[0] // given.facts.size[0])
+        raise RecordError(f"{error}; --scale {scale} enlarges it as an ordinary video") from error
+    maker = Maker(f"{found.model}, overfitted", str(found.networks)[:16], ops.usable(device))
+    work, made = workers.overfitted(parcel, given.facts, found.original(given.facts), given.first.pts, maker.device)
+    return _filmed(given, target, maker, work, made, how)
+
+
+def _attached(given: Source, found: Label) -> Parcel:
+    """The networks that a video brings. Raises: RecordError where they are missing, damaged, or of another video."""
+    data = next((s.data for s in given.container.streams.attachments if s.name == ATTACHMENT), None)
+    if data is None:
+        raise RecordError("the networks that restore it are missing")
+    parcel = Parcel.unpack(data, str(found.networks))
+    small, partition = given.facts.size, parcel.partition
+    fits = grid(small, partition.side) == tuple(partition.choice.shape[1:])
+    if not fits or workers.small_size(found.size, parcel.scale) != small or found.layout != given.facts.layout:
+        raise RecordError(f"its networks are for another video than one of {small[1]}x{small[0]}")
+    return parcel
 
 
 def downscale_video(
@@ -118,13 +161,13 @@ def downscale_video(
     how = how or How()
     check_small(target, how.codec)
     with opened(source) as container:
-        given = _source(container, source, how)
+        given = taken(container, source, how)
         rescaler = load(model or "irn-x4-small", device=device)
         size = rescaler.sizes.small(given.facts.size, scale)
         work, made = workers.shrinker(rescaler, given.facts, size)
-        label = Label.of(rescaler.name, rescaler.digest, given.facts, work(given.first.planes))
+        label = Label.of(rescaler.name, rescaler.digest, given.facts, work(given.first))
         how = How(**{**vars(how), "codec": how.codec or "ffv1"})
-        return _filmed(given, target, rescaler, work, made, how, said=label.model_dump_json())
+        return _filmed(given, target, rescaler, work, made, how, said=label.model_dump_json(exclude_none=True))
 
 
 def frames(
@@ -157,6 +200,10 @@ def _check(found: Label, rescaler: Rescaler, first: Frame, small: Facts, force: 
         raise RecordError(f"made small by {found.model} ({found.weights}), not by {rescaler.name} ({rescaler.digest})")
     if not rescaler.sizes.fit(found.size, small.size):
         raise RecordError(f"its record speaks of another size, {found.size[1]}x{found.size[0]}")
+    _check_first(found, first, force)
+
+
+def _check_first(found: Label, first: Frame, force: bool) -> None:
     if found.first != digest(first.planes) and not force:
         raise RecordError("re-encoded or edited after it was made small, so it would restore badly; pass --force")
 
@@ -164,7 +211,7 @@ def _check(found: Label, rescaler: Rescaler, first: Frame, small: Facts, force: 
 def _filmed(
     given: Source,
     target: Path,
-    rescaler: Rescaler,
+    maker: Maker | Rescaler,
     work: workers.Work,
     made: Facts,
     how: How,
@@ -179,19 +226,19 @@ def _filmed(
         made, made.size, format_of(target), codec=how.codec, quality=how.quality, preset=how.preset, threads=how.threads
     )
     clock = Clock(total=given.stream.frames or None)
-    with closing(Segments(target, _about(given.path, rescaler, plan, said))) as segments:
-        _fill(segments, given, work, plan, clock, how)
-        _check_times(segments, made.time_base, target)
+    with closing(Segments(target, about(given.path, maker, plan, said))) as segments:
+        fill(segments, given, work, plan, clock, how)
+        check_times(segments, made.time_base, target)
         with images.published(target, overwrite=how.overwrite) as file:
             found += assemble(given.path, given.stream.index, file, format_of(target), plan, segments, said=said)
         count = sum(frames for _, frames in segments.whole)
         segments.discard()
     problem = given.missing()
     told = (*given.facts.notes, *notes, *found, *([f"cut short: {problem}"] if problem else []))
-    return Filmed(given.path, target, rescaler.name, made.size, count, clock.rate, clock.rates, told)
+    return Filmed(given.path, target, maker.name, made.size, count, clock.rate, clock.rates, told)
 
 
-def _fill(segments: Segments, given: Source, work: workers.Work, plan: Encoding, clock: Clock, how: How) -> None:
+def fill(segments: Segments, given: Source, work: workers.Work, plan: Encoding, clock: Clock, how: How) -> None:
     """What is not yet in the segments."""
     rest = islice(given.frames(), segments.open(), None)
     try:
@@ -205,11 +252,12 @@ def _fill(segments: Segments, given: Source, work: workers.Work, plan: Encoding,
         given.check_whole(f"; --allow-truncated takes what there is, and {segments.folder} holds what was made of it")
 
 
-def _source(container: Any, path: Path, how: How) -> Source:
+def taken(container: Any, path: Path, how: How) -> Source:
+    """The video of an open container, read as the choices say."""
     return Source(container, path, threads=how.threads, tolerant=how.allow_truncated, max_pixels=how.max_pixels)
 
 
-def _check_times(segments: Segments, base: Fraction, target: Path) -> None:
+def check_times(segments: Segments, base: Fraction, target: Path) -> None:
     """Raises: UsageError where frames come so fast that a container of milliseconds would show two at once."""
     times = segments.times()
     if format_of(target) in ("matroska", "webm") and len({round(pts * base * 1000) for pts in times}) < len(times):
@@ -230,12 +278,12 @@ def _encode(
             memory.give_back()  # or what encoders leave between the frames would grow from segment to segment
 
 
-def _about(source: Path, rescaler: Rescaler, plan: Encoding, said: str | None) -> dict[str, Any]:
+def about(source: Path, maker: Maker | Rescaler, plan: Encoding, said: str | None) -> dict[str, Any]:
     """Everything that decides what the packets are."""
     facts = source.stat()
     return {
         "source": [str(source.resolve()), facts.st_size, facts.st_mtime_ns, _ends(source)],
-        "weights": rescaler.digest, "device": rescaler.device.type, "encoder": plan.encoder, "options": plan.options,
+        "weights": maker.digest, "device": maker.device.type, "encoder": plan.encoder, "options": plan.options,
         "threads": plan.threads,
         "layout": plan.layout, "size": plan.size, "said": said,
     }  # fmt: skip

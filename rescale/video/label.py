@@ -22,7 +22,8 @@ class Label(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
-    version: Annotated[int, Field(ge=1, le=1)]
+    version: Annotated[int, Field(ge=1, le=2)]
+    """2 with networks."""
     model: str = Field(pattern=r"^\w[\w .+()-]{0,63}$")
     weights: str = Field(pattern=r"^[0-9a-f]{16}$")
     """First 16 hex digits of the SHA-256 of the weight file."""
@@ -36,16 +37,19 @@ class Label(BaseModel):
     siting: Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
     first: str = Field(pattern=r"^[0-9a-f]{16}$")
     """Digest of the first small frame."""
+    networks: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of those that travel with the video; `model` and `weights` are then what they began from."""
     side: dict[Literal["MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"], _Hex] = {}
     """Brightness of HDR, as FFmpeg lays it out in memory."""
 
     @classmethod
-    def of(cls, model: str, weights: str, original: Facts, first: list[Tensor]) -> "Label":
+    def of(cls, model: str, weights: str, original: Facts, first: list[Tensor], networks: str | None = None) -> "Label":
         """What the small video made of an original is to say."""
         colours = original.colours
         return cls(
-            version=1, model=model, weights=weights, size=original.size, layout=original.layout, tags=original.tags,
-            matrix=colours.matrix, full=colours.levels.is_full, siting=colours.siting, first=digest(first),
+            version=2 if networks else 1, model=model, weights=weights, size=original.size, layout=original.layout,
+            tags=original.tags, matrix=colours.matrix, full=colours.levels.is_full, siting=colours.siting,
+            first=digest(first), networks=networks,
             side={key: value.hex() for key, value in original.side_data.items()},  # type: ignore[misc]
         )  # fmt: skip
 

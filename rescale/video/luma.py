@@ -4,6 +4,7 @@ What bicubic adds to the nearest pixel is linear, so it is one more convolution 
 itself is added in whole levels. So 8 bits lose nothing where convolutions run in bfloat16.
 """
 
+import copy
 import math
 from typing import cast
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from rescale.engine import FastConv, Precision, convolution_dtype
 from rescale.errors import RescaleError
-from rescale.models import ESPCN
+from rescale.models import ESPCN, Luma
 from rescale.resample import matrix
 from rescale.runner import NOT_FINITE
 from rescale.video.colour import Levels
@@ -22,22 +23,21 @@ _CL = torch.channels_last
 
 
 class LumaEnlarger(nn.Module):
-    """An ESPCN for the luma planes of one video.
+    """A network of luma for the luma planes of one video.
 
     Args:
-        model: with `residual`, as all shipped ones.
+        model: with bicubic beside it, as all shipped ones.
         levels: what the samples of the video mean.
         precision: of the convolutions; more than 8 bits need float32, and get it.
     """
 
-    def __init__(self, model: ESPCN, levels: Levels, precision: Precision = "auto") -> None:
+    def __init__(self, model: Luma, levels: Levels, precision: Precision = "auto") -> None:
         super().__init__()
         self.levels, self.scale, self.cell = levels, model.config.scale, model.cell
         device = next(model.parameters()).device
         self.dtype = convolution_dtype(precision, device) if levels.depth == 8 else torch.float32
-        *hidden, last = [layer for layer in model.body if isinstance(layer, nn.Conv2d)] + [model.up.conv]
-        self.hidden = nn.Sequential(*(FastConv(conv, self.dtype, model.config.activation) for conv in hidden))
-        self.last = FastConv(_scaled(last, levels.unit), self.dtype)
+        self.hidden = _body(model, self.dtype)
+        self.last = FastConv(_scaled(model.up.conv, levels.unit), self.dtype)
         reach = math.ceil(2 / self.cell)  # cells that bicubic looks at
         self.around = model.halo // model.cell
         """Cells of mirrored picture around the edges, where zeros, as the network knows them, would show."""
@@ -45,33 +45,52 @@ class LumaEnlarger(nn.Module):
         self.register_buffer("lift", lift)
         self.reach = reach
 
+    @property
+    def halo(self) -> int:
+        """LR pixels around a window that `fine` takes beside it."""
+        return self.around * self.cell
+
     @torch.inference_mode()
     def forward(self, y: Tensor) -> Tensor:
         """(h, w) levels, uint8 or int32 -> (scale·h, scale·w), the same."""
         height, width = y.shape
-        wide = self._bordered(y).to(self.dtype)
-        cells = F.pixel_unshuffle(wide[None, None], self.cell).contiguous(memory_format=_CL)
+        fine = self.fine(bordered(y, self.halo, self.cell)[None])[0]
+        return self.added(y, fine[: height * self.scale, : width * self.scale])
+
+    @torch.inference_mode()
+    def fine(self, windows: Tensor) -> Tensor:
+        """What is to be added to the nearest pixel: (N, h + 2·halo, w + 2·halo) levels -> (N, scale·h, scale·w).
+
+        h and w are multiples of the cell.
+        """
+        cells = F.pixel_unshuffle(windows[:, None].to(self.dtype), self.cell).contiguous(memory_format=_CL)
         detail = self.last(self.hidden(self.levels.to_unit(cells)))
         detail = detail + F.conv2d(cells, cast(Tensor, self.lift), padding=self.reach)
         inner = slice(self.around, -self.around)
-        fine = F.pixel_shuffle(detail[..., inner, inner].contiguous(memory_format=_CL), self.scale * self.cell)
-        fine = fine[0, 0, : height * self.scale, : width * self.scale]
-        if not torch.isfinite(fine.sum(dtype=torch.float32)):
+        made = F.pixel_shuffle(detail[..., inner, inner].contiguous(memory_format=_CL), self.scale * self.cell)[:, 0]
+        if not torch.isfinite(made.sum(dtype=torch.float32)):
             raise RescaleError(NOT_FINITE)
-        return self._added(y, fine)
+        return made
 
-    def _added(self, y: Tensor, fine: Tensor) -> Tensor:
+    def added(self, y: Tensor, fine: Tensor) -> Tensor:
         """The nearest pixel's level and what is finer, as levels."""
         wide = torch.int16 if self.levels.depth < 15 else torch.int32
         nearest = y.to(wide)[:, None, :, None].expand(-1, self.scale, -1, self.scale).reshape(fine.shape)
         made = fine.round().to(wide).add_(nearest)
         return made.clamp_(0, self.levels.top).to(y.dtype)
 
-    def _bordered(self, y: Tensor) -> Tensor:
-        """Mirrored at the edges, the rest of a last cell included."""
-        before = self.around * self.cell
-        rows, columns = (_mirrored(side, before, before + -side % self.cell, y.device) for side in y.shape)
-        return y[rows][:, columns]
+
+def bordered(y: Tensor, around: int, cell: int) -> Tensor:
+    """A plane with its mirror images around it, the rest of a last cell included."""
+    rows, columns = (mirrored(side, around, around + -side % cell, y.device) for side in y.shape)
+    return y[rows][:, columns]
+
+
+def _body(model: Luma, dtype: torch.dtype) -> nn.Sequential:
+    if isinstance(model, ESPCN):
+        convs = [layer for layer in model.body if isinstance(layer, nn.Conv2d)]
+        return nn.Sequential(*(FastConv(conv, dtype, model.config.activation) for conv in convs))
+    return copy.deepcopy(model.body).to(dtype, memory_format=_CL).eval()  # type: ignore[call-overload]
 
 
 def _lift(scale: int, cell: int, around: int) -> Tensor:
@@ -98,7 +117,7 @@ def _scaled(conv: nn.Conv2d, by: float) -> nn.Conv2d:
     return made
 
 
-def _mirrored(length: int, before: int, after: int, device: torch.device) -> Tensor:
+def mirrored(length: int, before: int, after: int, device: torch.device) -> Tensor:
     """Indices of a side with its mirror images on both ends, edges repeated."""
     index = torch.arange(-before, length + after, device=device) % (2 * length)
     return torch.where(index < length, index, 2 * length - 1 - index)

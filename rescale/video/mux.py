@@ -15,6 +15,8 @@ from rescale.video.segments import Segments
 
 _NOT_OURS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", KEY}
 """Of the metadata: what the muxer writes itself."""
+ATTACHMENT = "networks.rescale"
+"""Name of the networks among the attachments."""
 _PRIMING_S = 0.05
 """Of sound that a decoder needs before the first that is heard."""
 
@@ -28,6 +30,7 @@ def assemble(
     segments: Segments,
     *,
     said: str | None = None,
+    networks: bytes | None = None,
 ) -> list[str]:
     """Write the target: packets of the segments, and the source's other streams, chapters and metadata.
 
@@ -39,6 +42,7 @@ def assemble(
         encoding: what the segments were encoded with.
         segments: all of them.
         said: the record of a small video.
+        networks: that travel with it, as an attachment of MKV.
     Returns: what could not be kept.
     Raises: EnvironmentFault where FFmpeg cannot write this.
     """
@@ -46,14 +50,21 @@ def assemble(
     with opened(source) as given:
         try:
             with av.open(file, "w", format=container, options=_options(container)) as made:
-                notes = _fill(given, index, source, made, encoding, segments, said)
+                notes = _fill(given, index, source, made, encoding, segments, said, networks)
         except av.FFmpegError as error:
             raise EnvironmentFault(f"cannot write this as {container}: {reason(error)}") from error
     return notes
 
 
 def _fill(
-    given: Any, index: int, source: Path, made: Any, encoding: Encoding, segments: Segments, said: str | None
+    given: Any,
+    index: int,
+    source: Path,
+    made: Any,
+    encoding: Encoding,
+    segments: Segments,
+    said: str | None,
+    networks: bytes | None,
 ) -> list[str]:
     notes: list[str] = []
     copies: dict[int, Any] = {}
@@ -68,6 +79,8 @@ def _fill(
     made.metadata.update({k: v for k, v in given.metadata.items() if k.lower() not in _NOT_OURS})
     if said is not None:
         made.metadata[KEY] = said
+    if networks is not None:
+        made.add_attachment(ATTACHMENT, "application/x-rescale", networks)
     made.set_chapters(given.chapters())
     made.start_encoding()
     with opened(source) as again:
@@ -102,6 +115,8 @@ def _copied(stream: Any, made: Any, notes: list[str]) -> Any:
     """The same stream in the new file; None, and a note, where it cannot be."""
     name = f"{stream.type} stream {stream.index}"
     if stream.type == "attachment":
+        if stream.name == ATTACHMENT:
+            return None
         if made.format.name == "matroska":
             made.add_attachment(stream.name, stream.mimetype, stream.data)
         else:

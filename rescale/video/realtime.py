@@ -96,7 +96,7 @@ def worked(frames: Iterable[Frame], work: Work, clock: Clock, tell: Callable[[Cl
     def through(decoded: Iterator[Frame]) -> Iterator[Frame]:
         for frame in decoded:
             start = time.perf_counter()
-            made = Frame(work(frame.planes), frame.pts)
+            made = Frame(work(frame), frame.pts)
             clock.busy["network"] += time.perf_counter() - start
             clock.frames += 1
             tell(clock)

@@ -19,6 +19,7 @@ except ImportError:  # Windows, where two runs for one target are not noticed
     fcntl = None  # type: ignore[assignment]
 
 _MAGIC = b"rescale segment 1\n"
+_OURS = r"header\.json|lock|\d{6}\.seg(\.tmp)?|small\.mkv|state\.safetensors|[hl]r\.luma|\.[0-9a-f]{32}\.tmp"
 _PACKET = struct.Struct("<qqB3xI")
 _LONGEST = 200
 """Characters of a name that leave room for what is added."""
@@ -41,6 +42,7 @@ class Segments:
     header.json     what the run is about; other work starts anew
     lock            held by the run
     000000.seg      magic, packets, SHA-256 of all that
+    small.mkv, state.safetensors, *.luma    of a run that overfits
     ```
 
     Args:
@@ -72,8 +74,8 @@ class Segments:
             is_same = header.is_file() and header.read_bytes() == self.about.encode()
             self.whole = list(self._whole()) if is_same else []
             kept = [path for path, _ in self.whole]
-            for file in self.folder.glob("*.seg*"):
-                if file not in kept:
+            for file in self.folder.iterdir():
+                if file not in kept and (file.suffix in (".seg", ".tmp") or (not is_same and file.name != "lock")):
                     file.unlink()
             header.write_bytes(self.about.encode())
         except OSError as error:
@@ -171,4 +173,4 @@ def _count(path: Path) -> int | None:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.name in ("header.json", "lock") or re.fullmatch(r"\d{6}\.seg(\.tmp)?", path.name) is not None
+    return re.fullmatch(_OURS, path.name) is not None

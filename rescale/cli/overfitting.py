@@ -1,0 +1,98 @@
+"""`overfit`: a small video with the networks that restore it."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rescale.cli.moving import Codec, Crf, Preset, Truncated
+from rescale.cli.options import PIXELS, Device, Json, MaxPixels, Model, Overwrite, Threads, use_machine
+
+if TYPE_CHECKING:
+    from rescale.video.memorise import Progress
+    from rescale.video.overfit import Overfitted
+
+
+def overfit(
+    source: Annotated[Path, typer.Argument(help="A video.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="An .mkv; clip.rescale.mkv if not given.", show_default=False)
+    ] = None,
+    scale: Annotated[int, typer.Option("-s", "--scale", help="2, 3 or 4.")] = 2,
+    model: Model = None,
+    parts: Annotated[
+        int | None, typer.Option(min=1, max=16, help="Networks, each for its part of the picture.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="For how long to learn.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="How many steps to learn, instead of minutes.")] = None,
+    emphasis: Annotated[
+        float | None, typer.Option(min=0.0, max=2.0, help="How strongly hard patches are preferred; 0 is not at all.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Which patches share a network: network (that knows them best), time, difficulty (STDO's)."),
+    ] = None,
+    device: Device = None,
+    threads: Threads = None,
+    codec: Codec = None,
+    crf: Crf = None,
+    preset: Preset = None,
+    allow_truncated: Truncated = False,
+    max_pixels: MaxPixels = PIXELS,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Make a video small, with networks in it that have learned it by heart: `rescale up` restores it, in real time."""
+    from rescale.video.journeys import How
+    from rescale.video.overfit import Effort
+    from rescale.video.overfit import overfit as run
+
+    use_machine(threads)
+    chosen = {"parts": parts, "minutes": minutes, "steps": steps, "emphasis": emphasis, "by": by}
+    effort = Effort(**{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
+    how = How(codec, crf, preset, overwrite, allow_truncated, max_pixels, threads or 0)
+    target = output or Path(f"{source.stem}.rescale.mkv")
+    done = run(source, target, model=model, scale=scale, effort=effort, device=device, how=how, tell=Lessons())
+    _report(done, as_json=as_json)
+
+
+class Lessons:
+    """How far learning is, as a line on stderr that rewrites itself; silent if nobody watches."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self, progress: "Progress") -> None:
+        now, is_last = time.monotonic(), progress.step == progress.steps
+        if not sys.stderr.isatty() or (now - self.at < 0.5 and not is_last):
+            return
+        self.at = now
+        left = progress.elapsed_s / progress.step * (progress.steps - progress.step)
+        line = f"step {progress.step} of {progress.steps}, {progress.gain_db:+.2f} dB, {left:.0f} s left"
+        sys.stderr.write("\r" + line.ljust(60) + ("\n" if is_last else ""))
+        sys.stderr.flush()
+
+
+def _report(done: "Overfitted", *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from rescale.console import report
+
+    facts = asdict(done)
+    if as_json:
+        report({**facts, "source": str(done.source), "target": str(done.target)}, as_json=True)
+        return
+    report({"source": str(done.source), "target": str(done.target), "notes": done.notes}, as_json=False)
+    near = done.closeness
+    for name, whole, shaved in zip(
+        ("bicubic", done.model, "overfitted"), (near.bicubic, near.generic, near.overfitted), near.shaved, strict=True
+    ):
+        typer.echo(f"{name:<16} {whole:6.2f} dB, {shaved:6.2f} without the edges of patches", err=True)
+    share = done.networks_bytes / done.stream_bytes
+    typer.echo(
+        f"{near.overfitted - near.generic:+.2f} dB by {done.steps} steps in {done.elapsed_s:.0f} s; small video "
+        f"{done.stream_bytes:,} bytes, networks {done.networks_bytes:,} ({share:.1%}), its map {done.map_bytes:,}",
+        err=True,
+    )

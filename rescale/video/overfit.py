@@ -1,0 +1,246 @@
+"""STDO: a small video that any player shows, and in it the networks that restore it."""
+
+import hashlib
+import math
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast, get_args
+
+import torch
+from torch import Tensor
+
+from rescale import files, images
+from rescale.errors import UsageError
+from rescale.models import Luma
+from rescale.resample import resample
+from rescale.rescaler import Rescaler, load
+from rescale.video import workers
+from rescale.video.containers import format_of, opened
+from rescale.video.encoders import Encoding, encoding
+from rescale.video.frames import Source
+from rescale.video.journeys import How, about, check_times, enlarger_of, fill, taken
+from rescale.video.label import Label
+from rescale.video.memorise import EMPHASIS, By, Lesson, Progress, prepared, steps_in
+from rescale.video.mux import assemble
+from rescale.video.pairs import Pairs, pairs_of
+from rescale.video.parcel import Parcel
+from rescale.video.partition import Partition
+from rescale.video.patchwork import Patchwork
+from rescale.video.realtime import Clock
+from rescale.video.segments import Segments
+
+PARTS, MINUTES, CRF, PRESET = 4, 10.0, 18, "medium"
+BY: By = "network"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a video is to be learned."""
+
+    parts: int = PARTS
+    """Networks, each for its part of the patches."""
+    minutes: float = MINUTES
+    steps: int | None = None
+    """Instead of minutes: the same steps always lead to the same networks."""
+    emphasis: float = EMPHASIS
+    """How strongly hard patches are preferred."""
+    by: By = BY
+    """Which patches go together: equally hard ones, those of one time, or those that one network knows best."""
+
+    def __post_init__(self) -> None:
+        if self.by not in get_args(By):
+            raise UsageError(f"expected --by {', '.join(get_args(By))}, got {self.by!r}")
+        if not 1 <= self.parts <= 16 or self.minutes <= 0 or (self.steps is not None and self.steps < 1):
+            raise UsageError(f"expected 1 to 16 parts, and some minutes or steps, got {self}")
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """PSNR of luma, of the mean squared error over all pixels of all frames that were measured."""
+
+    bicubic: float
+    generic: float
+    overfitted: float
+    shaved: tuple[float, float, float]
+    """The same three as STDO's released code measures: without scale + 4 pixels along the edges of each patch."""
+    frames: int
+
+
+@dataclass(frozen=True)
+class Overfitted:
+    """What became of one video."""
+
+    source: Path
+    target: Path
+    model: str
+    frames: int
+    steps: int
+    elapsed_s: float
+    closeness: Closeness
+    stream_bytes: int
+    """Of the small video's packets."""
+    networks_bytes: int
+    map_bytes: int
+    """Of those, the map of the patches."""
+    notes: tuple[str, ...] = ()
+
+
+def overfit(
+    source: Path,
+    target: Path,
+    *,
+    model: str | None = None,
+    scale: int = 2,
+    effort: Effort | None = None,
+    device: str | None = None,
+    how: How | None = None,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> Overfitted:
+    """Make a video small, and let small networks learn it by heart that travel with it.
+
+    The networks learn from the frames that a receiver decodes, begin as a generic network, and are never worse on
+    their part of the video than that. A run that is killed goes on where it was.
+
+    Args:
+        source: MP4, MOV, MKV or WebM, of luma and chroma or of luma.
+        target: an MKV.
+        model: the generic network; espcn-x2-rt and its like by default.
+        scale: of the sides, 2, 3 or 4.
+        effort: parts, and minutes or steps.
+        device: where to learn.
+        how: choices for the small video; H.264 or H.265, CRF 18, medium.
+        tell: is told after each step how far all is.
+    Raises: InputError, UnsupportedError, UsageError, RefusedError, EnvironmentFault.
+    Source: STDO (2303.08331).
+    """
+    how, effort = how or How(), effort or Effort()
+    if format_of(target) != "matroska":
+        raise UsageError(f"expected a target that ends in .mkv, which holds networks, got {target.name}")
+    files.check_target(source, target, overwrite=how.overwrite)
+    generic = _generic(model or enlarger_of(scale), scale, device)
+    with opened(source) as container:
+        given = taken(container, source, how)
+        work, small = workers.reducer(given.facts, scale)
+        quality, preset = CRF if how.quality is None else how.quality, how.preset or PRESET
+        if how.codec not in (None, "h264", "h265"):
+            raise UsageError(f"expected h264 or h265, which all players show, got {how.codec}")
+        plan, notes = encoding(
+            small, small.size, "matroska", codec=how.codec, quality=quality, preset=preset, threads=how.threads
+        )
+        subject = about(source, generic, plan, f"{effort} {torch.get_num_threads()}")
+        with closing(Segments(target, subject)) as segments:
+            fill(segments, given, work, plan, Clock(total=given.stream.frames or None), how)
+            check_times(segments, small.time_base, target)
+            work_on = _Work(given, target, generic, plan, segments, effort, how)
+            made = work_on.run(tell)
+            segments.discard()
+    return replace(made, notes=(*given.facts.notes, *notes, *made.notes))
+
+
+def _generic(model: str, scale: int, device: str | None) -> Rescaler:
+    found = load(model, device=device)
+    if not isinstance(found.model, Luma) or not found.model.is_residual or found.scale != scale:
+        raise UsageError(f"expected a network that enlarges video by {scale}, such as espcn-x{scale}-rt, got {model}")
+    return found
+
+
+@dataclass
+class _Work:
+    """From the packets of the small video to the target."""
+
+    given: Source
+    target: Path
+    generic: Rescaler
+    plan: Encoding
+    segments: Segments
+    effort: Effort
+    how: How
+    notes: list[str] = field(default_factory=list)
+
+    def run(self, tell: Callable[[Progress], None]) -> Overfitted:
+        """Learn, measure, write."""
+        folder, network = self.segments.folder, cast(Luma, self.generic.model)
+        small = folder / "small.mkv"
+        self._assemble(small, None, None)
+        scale = network.scale or 1
+        with pairs_of(self.given.path, small, folder, scale) as pairs:
+            lesson = self._lesson(pairs, network, folder / "state.safetensors")
+            parcel = lesson.learn(folder / "state.safetensors", tell)
+            closeness = measured(pairs, network, parcel)
+        data = parcel.pack()
+        label = Label.of(
+            self.generic.name, self.generic.digest, self.given.facts, _first(small), hashlib.sha256(data).hexdigest()
+        )
+        self._assemble(self.target, label.model_dump_json(exclude_none=True), data)
+        count = sum(frames for _, frames in self.segments.whole)
+        return Overfitted(
+            self.given.path, self.target, self.generic.name, count, lesson.steps, lesson.elapsed_s, closeness,
+            sum(len(packet.data) for packet in self.segments.packets()), len(data),
+            parcel.map_bytes, tuple(self.notes),
+        )  # fmt: skip
+
+    def _lesson(self, pairs: Pairs, network: Luma, state: Path) -> Lesson:
+        effort = self.effort
+        partition, error = prepared(pairs, network, effort.parts, effort.by)
+        is_learned = effort.by == "network"
+        lesson = Lesson(
+            pairs, network, partition, error, effort.steps or 1, effort.emphasis, is_learned, self.generic.device
+        )
+        if state.exists():
+            lesson.resume(state)
+            return lesson
+        if self.effort.steps is None:
+            lesson.steps = steps_in(lesson, self.effort.minutes)
+        lesson.save(state)  # with its number of steps, which a run that goes on must not choose anew
+        return lesson
+
+    def _assemble(self, target: Path, said: str | None, networks: bytes | None) -> None:
+        is_target = target == self.target
+        with images.published(target, overwrite=self.how.overwrite if is_target else True) as file:
+            notes = assemble(
+                self.given.path, self.given.stream.index, file, "matroska", self.plan, self.segments,
+                said=said, networks=networks,
+            )  # fmt: skip
+        self.notes = notes
+
+
+def measured(pairs: Pairs, generic: Luma, parcel: Parcel) -> Closeness:
+    """Bicubic, the generic network and those of a parcel against the original, on all frames of the pairs."""
+    whole = Partition(torch.zeros(1, 1, 1, dtype=torch.uint8), parcel.partition.side)
+    works = [Patchwork([generic], whole, pairs.levels), Patchwork(parcel.networks, parcel.partition, pairs.levels)]
+    totals = torch.zeros(2, 3, dtype=torch.double)
+    kept = _kept(pairs, parcel.partition.side)
+    for k in range(len(pairs)):
+        large, small = pairs.large(k).float(), pairs.small(k)
+        height, width = large.shape
+        made = [_bicubic(small, pairs), *(work(small, pairs.times_ms[k]).float() for work in works)]
+        for column, picture in enumerate(made):
+            squares = (picture[:height, :width] - large).square()
+            totals[0, column] += squares.mean().double()
+            totals[1, column] += squares[kept].mean().double()
+    top = pairs.levels.top
+    psnr = [[10 * math.log10(top**2 / max(value / len(pairs), 1e-9)) for value in row] for row in totals.tolist()]
+    whole_frames, shaved = psnr
+    return Closeness(whole_frames[0], whole_frames[1], whole_frames[2], (shaved[0], shaved[1], shaved[2]), len(pairs))
+
+
+def _kept(pairs: Pairs, side: int) -> Tensor:
+    """(H, W): which pixels are further from the edges of their patch than scale + 4."""
+    by, shave = side * pairs.scale, pairs.scale + 4
+    inner = [
+        ((torch.arange(length) % by) - (by - 1) / 2).abs() < by / 2 - shave for length in pairs.hr.shape[1:]
+    ]  # fmt: skip
+    return inner[0][:, None] & inner[1][None]
+
+
+def _bicubic(small: Tensor, pairs: Pairs) -> Tensor:
+    height, width = small.shape
+    large = resample(small[None].float(), (height * pairs.scale, width * pairs.scale))[0]
+    return large.round().clamp(0, pairs.levels.top)
+
+
+def _first(small: Path) -> list[Tensor]:
+    with opened(small) as container:
+        return Source(container, small).first.planes

@@ -1,0 +1,185 @@
+"""The networks that travel with a video, as bytes: half precision, later ones as differences where that is smaller.
+
+```
+safetensors     header: model, config, parts, side and slot of the patches, which networks are differences
+  map           numbers of the networks, (slots, rows, columns), deflated
+  network.0 …   parameters as float16, low bytes before high bytes, deflated
+```
+"""
+
+import copy
+import dataclasses
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from rescale.errors import RecordError, RescaleError
+from rescale.models import MODELS, Luma, build
+from rescale.video.partition import Partition
+
+_KEY = "rescale"
+_MOST_BYTES = 2**26
+_MOST_NUMBERS = 2**26
+_LIMITS = {"scale": 4, "cell": 4, "kernels": 9, "widths": 128, "channels": 64, "blocks": 32, "widen": 8}
+"""So that no header asks for more memory than a network that is any use."""
+Count = Annotated[int, Field(ge=1, le=2**20)]
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    version: Annotated[int, Field(ge=1, le=1)]
+    model: str
+    config: dict[str, Any]
+    shape: tuple[Count, Count, Count]
+    side: Count
+    slot_ms: Count
+    differs: list[bool] = Field(min_length=1, max_length=256)
+    """For each network, whether it is stored as what is to be added to the first."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What a receiver needs beside the small video."""
+
+    networks: list[Luma]
+    partition: Partition
+
+    def pack(self) -> bytes:
+        """As an attachment; the opposite of `unpack`."""
+        bits = [_bits(network) for network in self.networks]
+        plain = [_deflated(own) for own in bits]
+        moved = [_deflated(own - bits[0]) for own in bits]
+        differs = [k > 0 and len(b) < len(a) for k, (a, b) in enumerate(zip(plain, moved, strict=True))]
+        first, partition = self.networks[0], self.partition
+        header = _Header(
+            version=1, model=next(name for name, cls in MODELS.items() if type(first) is cls),
+            config=json.loads(json.dumps(dataclasses.asdict(first.config))), shape=partition.choice.shape,  # type: ignore[arg-type]
+            side=partition.side, slot_ms=partition.slot_ms, differs=differs,
+        )  # fmt: skip
+        tensors = {"map": _as_tensor(zlib.compress(partition.choice.numpy().tobytes(), 9))}
+        for k, (a, b) in enumerate(zip(plain, moved, strict=True)):
+            tensors[f"network.{k}"] = _as_tensor(b if differs[k] else a)
+        return safetensors.torch.save(tensors, {_KEY: header.model_dump_json()})
+
+    @classmethod
+    def unpack(cls, data: bytes, sha256: str) -> "Parcel":
+        """Raises: RecordError for other bytes than those of that digest, and for what does not fit together."""
+        if hashlib.sha256(data).hexdigest() != sha256 or len(data) > _MOST_BYTES:
+            raise RecordError("the networks in it are damaged")
+        try:
+            length = int.from_bytes(data[:8], "little")
+            header = _Header.model_validate_json(json.loads(data[8 : 8 + length])["__metadata__"][_KEY], strict=False)
+            tensors = {key: bytes(value.numpy()) for key, value in safetensors.torch.load(data).items()}
+            return cls(_networks(header, tensors), _partition(header, tensors["map"]))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            if (problem["loc"], problem["type"]) == (("version",), "less_than_equal"):
+                raise RecordError("the networks in it were written by a newer rescale; update this one") from error
+            raise RecordError("the networks in it are damaged") from error
+        except (ValueError, KeyError, TypeError, zlib.error, RescaleError, safetensors.SafetensorError) as error:
+            raise RecordError("the networks in it are damaged, or not of this format") from error
+
+    @property
+    def scale(self) -> int:
+        scale = self.networks[0].scale
+        assert scale
+        return scale
+
+    @property
+    def map_bytes(self) -> int:
+        """What the map alone takes."""
+        return len(zlib.compress(self.partition.choice.numpy().tobytes(), 9))
+
+
+def halved(network: Luma) -> Luma:
+    """A copy whose parameters are rounded as they travel."""
+    made = copy.deepcopy(network).eval().requires_grad_(False)
+    made.load_state_dict({key: value.half().float() for key, value in made.state_dict().items()})
+    return made
+
+
+def _check_modest(config: dict[str, Any]) -> None:
+    for key, limit in _LIMITS.items():
+        numbers = config.get(key, 1)
+        numbers = numbers if isinstance(numbers, list) else [numbers]
+        if len(numbers) > 16 or any(type(number) is not int or number > limit for number in numbers):
+            raise RecordError(f"the networks in it are too large: {key} of {numbers}"[:80])
+
+
+def _networks(header: _Header, tensors: dict[str, bytes]) -> list[Luma]:
+    found: list[Luma] = []
+    first: NDArray[np.uint16] | None = None
+    _check_modest(header.config)
+    for k, is_difference in enumerate(header.differs):
+        network = build(header.model, header.config)
+        if not isinstance(network, Luma) or not network.is_residual:
+            raise RecordError(f"the networks in it are {header.model}, which does not enlarge video")
+        bits = _inflated(tensors[f"network.{k}"], network.parameter_count)
+        if is_difference and first is None:
+            raise RecordError("the networks in it are damaged: the first is a difference")
+        bits = bits + first if is_difference and first is not None else bits
+        first = bits if first is None else first
+        found.append(_filled(network, bits))
+    return found
+
+
+def _partition(header: _Header, data: bytes) -> Partition:
+    slots, rows, columns = header.shape
+    count = slots * rows * columns
+    if count > _MOST_NUMBERS:
+        raise RecordError("the map of its patches is too large")
+    choice = torch.from_numpy(np.frombuffer(_unzipped(data, count), np.uint8).reshape(slots, rows, columns).copy())
+    if int(choice.max()) >= len(header.differs):
+        raise RecordError("the map of its patches names a network that is not there")
+    cell = int(header.config.get("cell", 1))
+    if header.side % cell:
+        raise RecordError("its patches are not of whole cells")
+    return Partition(choice, header.side, header.slot_ms)
+
+
+def _bits(network: Luma) -> NDArray[np.uint16]:
+    flat = torch.cat([value.detach().cpu().flatten() for value in network.state_dict().values()])
+    return flat.half().numpy().view(np.uint16)
+
+
+def _filled(network: Luma, bits: NDArray[np.uint16]) -> Luma:
+    numbers = torch.from_numpy(bits.view(np.float16).astype(np.float32))
+    if not torch.isfinite(numbers).all():
+        raise RecordError("the networks in it hold numbers that are not finite")
+    state = network.state_dict()
+    parts = numbers.split([value.numel() for value in state.values()])
+    network.load_state_dict({key: part.reshape(state[key].shape) for key, part in zip(state, parts, strict=True)})
+    return network.eval().requires_grad_(False)
+
+
+def _deflated(bits: NDArray[np.uint16]) -> bytes:
+    """Like bytes beside like: all low ones, then all high ones."""
+    return zlib.compress(np.ascontiguousarray(bits.view(np.uint8).reshape(-1, 2).T).tobytes(), 9)
+
+
+def _inflated(data: bytes, count: int) -> NDArray[np.uint16]:
+    planes = np.frombuffer(_unzipped(data, 2 * count), np.uint8).reshape(2, count)
+    return np.ascontiguousarray(planes.T).view(np.uint16).reshape(count)
+
+
+def _unzipped(data: bytes, length: int) -> bytes:
+    """Exactly so many bytes; what would become more is never made. Raises: RecordError."""
+    made = zlib.decompressobj().decompress(data, length + 1)
+    if len(made) != length:
+        raise RecordError("the networks in it are damaged: they are of another length")
+    return made
+
+
+def _as_tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
