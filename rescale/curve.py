@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from rescale.errors import EnvironmentFault
 from rescale.evaluate import Scores
 from rescale.geometry import Geometry
 from rescale.images import publish
@@ -49,6 +50,22 @@ def draw_scales(rows: Sequence[Scores], target: Path, *, overwrite: bool = False
         axes.plot(*zip(*sorted(points), strict=True), marker=".", label=name)
     axes.grid(visible=True, alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2)
+    _publish(figure, target, overwrite=overwrite)
+
+
+def draw_rates(lines: Mapping[str, Sequence[tuple[int, float]]], target: Path, *, overwrite: bool = False) -> None:
+    """PSNR of a video over its bytes, a line for each way to spend them."""
+    if not is_available():
+        raise EnvironmentFault("to draw needs matplotlib: pip install matplotlib")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="kB of video and networks", ylabel="dB on Y", xscale="log")
+    for name, points in lines.items():
+        sizes, psnrs = zip(*sorted(points), strict=True)
+        axes.plot([size / 1000 for size in sizes], psnrs, marker=".", label=name)
+    axes.grid(visible=True, alpha=0.3, which="both")
+    figure.legend(loc="outside lower center", ncols=len(lines))
     _publish(figure, target, overwrite=overwrite)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -67,7 +68,8 @@ def _load(trunk: Trunk) -> torch.nn.Module:
 def _fetching(what: str) -> Iterator[None]:
     """What can go wrong on the way to a learned trunk, as one sentence."""
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):  # where torch says that it downloads
+            yield
     except ImportError as error:
         raise EnvironmentFault(f"{what} needs two more packages: pip install 'rescale[lpips]'") from error
     except OSError as error:  # urllib's are among them

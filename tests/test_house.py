@@ -18,11 +18,11 @@ READING_ORDER = [
     "video.containers", "files",
     "video.colour", "video.luma", "video.frames", "video.encoders", "video.segments", "video.mux",
     "video.partition", "video.patchwork", "video.parcel", "video.workers",
-    "video.realtime", "video.label", "video.journeys", "video.live",
+    "video.realtime", "video.label", "video.ways", "video.journeys", "video.live",
     "video.contest", "video",
     "batch", "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
     "muon", "adversary", "parallel", "state", "train", "release",
-    "video.pairs", "video.memorise", "video.overfit", "bench",
+    "video.pairs", "video.memorise", "video.overfit", "video.rivals", "bench",
     "console", "cli.options", "cli.moving", "cli.pictures", "cli.contest", "cli.scores", "cli.cycling",
     "cli.training", "cli.measuring", "cli.overfitting",
     "cli", "__main__", "",
@@ -75,7 +75,7 @@ def test_only_these_rooms_open_files():
         if not (isinstance(node.value, ast.Name) and node.value.id == "Image")
     }
     pictures = {"images", "memory", "weights", "release", "data", "recipe", "train", "curve", "paper"}
-    video = {"containers", "encoders", "contest", "journeys", "mux", "pairs", "segments"}
+    video = {"containers", "encoders", "contest", "journeys", "mux", "pairs", "rivals", "segments"}
     assert openers <= pictures | {f"video.{name}" for name in video}
 
 

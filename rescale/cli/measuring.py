@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescale.cli.options import Json, Threads, use_threads
+from rescale.cli.options import Json, Overwrite, Threads, use_machine, use_threads
 from rescale.cli.training import Changes, RecipeName, recipe_of
 from rescale.errors import UsageError
 
@@ -108,6 +108,43 @@ def video(
         typer.echo(f"{title:<24} {psnr:6.2f} dB {fps:7.1f} frames a second {size:>12,} bytes")
     typer.echo(f"{found.psnr - found.lanczos_psnr:+.2f} dB, {found.ratio:.2f} times as fast")
     typer.echo(f"the network alone, on luma of 960x540: {found.alone_fps:.0f} frames a second")
+
+
+@bench.command()
+def overfit(
+    source: Annotated[Path, typer.Argument(help="A large video.")],
+    small: Annotated[list[Path], typer.Argument(help="What `rescale overfit` made of it; several make a curve.")],
+    seconds: Annotated[float, typer.Option(min=0.1, help="How much of it.")] = 10.0,
+    plot: Annotated[Path | None, typer.Option(help="Draw PSNR over bytes, as a .png.", show_default=False)] = None,
+    with_lpips: Annotated[bool, typer.Option("--lpips", help="As well; fetches its trunk, once.")] = False,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """An overfitted video against bicubic, its generic network, and the same bytes of H.264 and H.265 at full size."""
+    from rescale.curve import draw_rates
+    from rescale.perceptual import lpips
+    from rescale.video import rivals
+
+    use_machine(threads)
+    distance = lpips("alex") if with_lpips else None
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for path in small:
+        found = rivals.against(source, path, seconds=seconds, distance=distance)
+        for shown in found:
+            if as_json:
+                typer.echo(json.dumps({"small": str(path)} | asdict(shown)))
+                continue
+            far = f"{shown.lpips:.4f}" if shown.lpips is not None else "-"
+            scores = f"{shown.psnr:6.2f} dB  SSIM {shown.ssim:.4f}  LPIPS {far}"
+            typer.echo(f"{shown.name:<20} {shown.bytes:>10,} bytes  {scores}")
+        for shown in found[:3]:
+            lines.setdefault(shown.name, []).append((shown.bytes, shown.psnr))
+    if plot:
+        sizes = [size for points in lines.values() for size, _ in points]
+        for codec in rivals.CODECS:
+            lines[codec] = rivals.curve(source, codec, seconds, min(sizes), max(sizes) * 2)
+        draw_rates(lines, plot, overwrite=overwrite)
 
 
 def _tell(race: "Race", unit: str, *, as_json: bool) -> None:

@@ -44,7 +44,7 @@ class Encoding:
     """FFmpeg's name."""
     layout: str
     size: Size
-    quality: int | None
+    quality: float | None
     preset: str | None
     facts: Facts
     threads: int = 0

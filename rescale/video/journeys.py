@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-
-from rescale import files, images, memory, ops, weights
-from rescale.errors import RecordError, RefusedError, UnsupportedError, UsageError
+from rescale import files, images, memory
+from rescale.errors import RefusedError, UnsupportedError, UsageError
 from rescale.geometry import Size
 from rescale.rescaler import Rescaler, load
 from rescale.sizes import Scale
@@ -20,12 +18,11 @@ from rescale.video import workers
 from rescale.video.containers import check_small, format_of, opened
 from rescale.video.encoders import Encoding, encoding
 from rescale.video.frames import Facts, Frame, Source
-from rescale.video.label import Label, digest
-from rescale.video.mux import ATTACHMENT, assemble
-from rescale.video.parcel import Parcel
-from rescale.video.partition import grid
+from rescale.video.label import Label
+from rescale.video.mux import assemble
 from rescale.video.realtime import Clock, worked
 from rescale.video.segments import Segments
+from rescale.video.ways import Maker, way_up
 
 _SEGMENT_S = 10
 """Seconds of video that a killed run loses at most."""
@@ -47,14 +44,6 @@ class How:
     """Of the decoder, and of the encoder; 0 lets each choose."""
     tell: Tell = field(default=lambda _: None)
     """Is told after each frame how far all is."""
-
-
-class Maker(NamedTuple):
-    """What decides about the frames that are made, beside the source; a `Rescaler` is one."""
-
-    name: str
-    digest: str
-    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -98,51 +87,8 @@ def upscale_video(
     how = how or How()
     with opened(source) as container:
         given = taken(container, source, how)
-        found = Label.find(container.metadata)
-        notes = ["enlarged as an ordinary video; without --scale its record would restore it"] * bool(found and scale)
-        found = found if scale is None else None
-        if found and found.networks:
-            return _upscale_overfitted(given, target, found, model, device, force, how)
-        if found and model is None and not files.comes_with_us(found.model):
-            raise RecordError(f"made small by {found.model!r}, which this rescale does not have; pass --model")
-        rescaler = load(model or (found.model if found else enlarger_of(scale)), device=device)
-        if found is None:
-            if scale is not None and rescaler.scale != scale:
-                raise UsageError(f"expected scale {rescaler.scale} with {rescaler.name}, got {scale:g}")
-            work, made = workers.enlarger(rescaler, given.facts)
-        else:
-            _check(found, rescaler, given.first, given.facts, force)
-            work, made = workers.restorer(rescaler, given.facts, found.original(given.facts))
-        return _filmed(given, target, rescaler, work, made, how, notes=notes)
-
-
-def _upscale_overfitted(
-    given: Source, target: Path, found: Label, model: str | None, device: str | None, force: bool, how: How
-) -> Filmed:
-    if model is not None:
-        raise UsageError("the video brings its own networks; -m goes with --scale, which enlarges it without them")
-    try:
-        parcel = _attached(given, found)
-        _check_first(found, given.first, force)
-    except RecordError as error:
-        scale = -(-found.size[0] // given.facts.size[0])
-        raise RecordError(f"{error}; --scale {scale} enlarges it as an ordinary video") from error
-    maker = Maker(f"{found.model}, overfitted", str(found.networks)[:16], ops.usable(device))
-    work, made = workers.overfitted(parcel, given.facts, found.original(given.facts), given.first.pts, maker.device)
-    return _filmed(given, target, maker, work, made, how)
-
-
-def _attached(given: Source, found: Label) -> Parcel:
-    """The networks that a video brings. Raises: RecordError where they are missing, damaged, or of another video."""
-    data = next((s.data for s in given.container.streams.attachments if s.name == ATTACHMENT), None)
-    if data is None:
-        raise RecordError("the networks that restore it are missing")
-    parcel = Parcel.unpack(data, str(found.networks))
-    small, partition = given.facts.size, parcel.partition
-    fits = grid(small, partition.side) == tuple(partition.choice.shape[1:])
-    if not fits or workers.small_size(found.size, parcel.scale) != small or found.layout != given.facts.layout:
-        raise RecordError(f"its networks are for another video than one of {small[1]}x{small[0]}")
-    return parcel
+        maker, work, made, notes = way_up(given, model, scale, device, force=force)
+        return _filmed(given, target, maker, work, made, how, notes=notes)
 
 
 def downscale_video(
@@ -173,39 +119,16 @@ def downscale_video(
 def frames(
     source: Path | str, *, model: str | None = None, scale: float | None = None, device: str | None = None
 ) -> Iterator[Frame]:
-    """The frames of a video, enlarged: planes of levels and timestamps, decoded ahead.
+    """The frames of a video, enlarged, or restored by its record: planes of levels and timestamps, decoded ahead.
 
     Args: as `upscale_video`.
     """
-    rescaler = load(model or enlarger_of(scale), device=device)
     with opened(Path(source)) as container:
         given = Source(container, Path(source))
-        work, _ = workers.enlarger(rescaler, given.facts)
+        _, work, _, _ = way_up(given, model, scale, device)
         with closing(worked(given.frames(), work, Clock(), lambda _: None)) as made:  # type: ignore[type-var]
             yield from made
         given.check_whole()
-
-
-def enlarger_of(scale: float | None) -> str:
-    """The model that enlarges video by a factor in real time."""
-    made = {e.scale: name for name, e in weights.manifest().items() if e.model == "espcn" and name.endswith("-rt")}
-    if scale not in made:
-        known = ", ".join(str(known) for known in sorted(filter(None, made)))
-        raise UsageError(f"expected --scale {known}, or a small video that says how it was made; got {scale or 'none'}")
-    return made[int(scale)]  # type: ignore[arg-type]
-
-
-def _check(found: Label, rescaler: Rescaler, first: Frame, small: Facts, force: bool) -> None:
-    if found.weights != rescaler.digest:
-        raise RecordError(f"made small by {found.model} ({found.weights}), not by {rescaler.name} ({rescaler.digest})")
-    if not rescaler.sizes.fit(found.size, small.size):
-        raise RecordError(f"its record speaks of another size, {found.size[1]}x{found.size[0]}")
-    _check_first(found, first, force)
-
-
-def _check_first(found: Label, first: Frame, force: bool) -> None:
-    if found.first != digest(first.planes) and not force:
-        raise RecordError("re-encoded or edited after it was made small, so it would restore badly; pass --force")
 
 
 def _filmed(

@@ -12,8 +12,8 @@ from rescale.rescaler import load
 from rescale.video import workers
 from rescale.video.containers import opened
 from rescale.video.frames import Facts, Frame, Source
-from rescale.video.journeys import enlarger_of
 from rescale.video.realtime import Clock, worked
+from rescale.video.ways import enlarger_of
 
 _NAMES = {"yuv420p": "420mpeg2", "yuv422p": "422", "yuv444p": "444", "gray": "mono", "yuv420p10le": "420p10",
           "yuv422p10le": "422p10", "yuv444p10le": "444p10", "yuv420p12le": "420p12"}  # fmt: skip

@@ -20,7 +20,7 @@ from rescale.video import workers
 from rescale.video.containers import format_of, opened
 from rescale.video.encoders import Encoding, encoding
 from rescale.video.frames import Source
-from rescale.video.journeys import How, about, check_times, enlarger_of, fill, taken
+from rescale.video.journeys import How, about, check_times, fill, taken
 from rescale.video.label import Label
 from rescale.video.memorise import EMPHASIS, By, Lesson, Progress, prepared, steps_in
 from rescale.video.mux import assemble
@@ -30,6 +30,7 @@ from rescale.video.partition import Partition
 from rescale.video.patchwork import Patchwork
 from rescale.video.realtime import Clock
 from rescale.video.segments import Segments
+from rescale.video.ways import enlarger_of
 
 PARTS, MINUTES, CRF, PRESET = 4, 10.0, 18, "medium"
 BY: By = "network"

@@ -109,10 +109,12 @@ def overfitted(parcel: Parcel, facts: Facts, original: Facts, origin: int, devic
     networks = Patchwork([n.to(device) for n in parcel.networks], parcel.partition, colours.levels)
     size = facts.size[0] * scale, facts.size[1] * scale
 
+    sizes = _sizes(original)
+
     def work(frame: Frame) -> list[Tensor]:
         luma, *chroma = frame.planes
         large = [networks(luma.to(device), time_ms(frame, facts, origin)), *_chroma(chroma, size, colours)]
-        return [plane[:height, :width] for plane, (height, width) in zip(large, _sizes(original), strict=False)]
+        return [plane[:height, :width] for plane, (height, width) in zip(large, sizes, strict=False)]
 
     made = replace(original, time_base=facts.time_base, rate=facts.rate, display_matrix=facts.display_matrix)
     return work, replace(made, aspect=facts.aspect, notes=facts.notes)
@@ -125,6 +127,8 @@ def time_ms(frame: Frame, facts: Facts, origin: int) -> int:
 
 def _sizes(facts: Facts) -> list[Size]:
     """Of each plane."""
+    if facts.layout.startswith("gray"):
+        return [facts.size]
     (height, width), (tall, wide) = facts.size, facts.colours.chroma
     return [facts.size, *[(-(-height // tall), -(-width // wide))] * 2]
 
