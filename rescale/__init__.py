@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from rescale.files import Done, downscale_file, upscale_file
     from rescale.rescaler import Rescaler, load
     from rescale.video.journeys import downscale_video, frames, upscale_video
+    from rescale.video.overfit import overfit
 
-__all__ = ["Done", "Rescaler", "__version__", "downscale_file", "downscale_video", "frames", "load", "upscale_file",
-           "upscale_video"]  # fmt: skip
+__all__ = ["Done", "Rescaler", "__version__", "downscale_file", "downscale_video", "frames", "load", "overfit",
+           "upscale_file", "upscale_video"]  # fmt: skip
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -26,6 +27,7 @@ _HOMES = {
     "upscale_file": "files",
     "downscale_video": "video.journeys",
     "frames": "video.journeys",
+    "overfit": "video.overfit",
     "upscale_video": "video.journeys",
 }
 

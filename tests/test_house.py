@@ -22,7 +22,7 @@ READING_ORDER = [
     "video.contest", "video",
     "batch", "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
     "muon", "adversary", "parallel", "state", "train", "release",
-    "video.pairs", "video.memorise", "video.overfit", "video.rivals", "bench",
+    "video.pairs", "video.polish", "video.memorise", "video.overfit", "video.rivals", "bench",
     "console", "cli.options", "cli.moving", "cli.pictures", "cli.contest", "cli.scores", "cli.cycling",
     "cli.training", "cli.measuring", "cli.overfitting",
     "cli", "__main__", "",

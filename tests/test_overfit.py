@@ -435,3 +435,22 @@ def test_bench_weighs_it_against_the_same_bytes(made, tmp_path):
     assert rows["overfitted"]["psnr"] > rows["bicubic"]["psnr"] and rows["libx264"]["ssim"] > 0.9
     done = said("bench", "overfit", "clip.mp4", "clip.mp4", cwd=made.parent)
     assert done.returncode == 3 and "rescale overfit" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_refined_frames_restore_better_and_go_on_after_a_kill(tmp_path):
+    source = film(tmp_path / "clip.mp4", list(range(6)), size=(96, 128), sound=[0.0])
+    plain = overfit(source, tmp_path / "plain.mkv", effort=Effort(1, steps=60), how=FAST)
+    words = ("overfit", "clip.mp4", "--parts", "1", "--steps", "90", "--refine", "8", "--preset", "veryfast")
+    done = said(*words, "--threads", "1", "--json", "-o", "refined.mkv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["closeness"]["overfitted"] > plain.closeness.overfitted + 0.05
+    running = subprocess.Popen([sys.executable, "-m", "rescale", *words, "--threads", "1", "-o", "k.mkv"], cwd=tmp_path)
+    second = tmp_path / ".k.mkv.partial" / ".refined.partial" / "state.safetensors"
+    while running.poll() is None and not second.exists():
+        time.sleep(0.02)
+    running.kill()
+    running.wait()
+    assert second.exists() and not (tmp_path / "k.mkv").exists()
+    assert said(*words, "--threads", "1", "-o", "k.mkv", cwd=tmp_path).returncode == 0
+    assert attached(tmp_path / "k.mkv") == attached(tmp_path / "refined.mkv")
+    assert not list(tmp_path.glob(".*"))

@@ -30,6 +30,9 @@ def overfit(
     emphasis: Annotated[
         float | None, typer.Option(min=0.0, max=2.0, help="How strongly hard patches are preferred; 0 is not at all.")
     ] = None,
+    refine: Annotated[
+        int | None, typer.Option(min=0, help="Steps to move each small frame to where it restores better (HCD).")
+    ] = None,
     by: Annotated[
         str | None,
         typer.Option(help="Which patches share a network: network (that knows them best), time, difficulty (STDO's)."),
@@ -50,7 +53,7 @@ def overfit(
     from rescale.video.overfit import overfit as run
 
     use_machine(threads)
-    chosen = {"parts": parts, "minutes": minutes, "steps": steps, "emphasis": emphasis, "by": by}
+    chosen = {"parts": parts, "minutes": minutes, "steps": steps, "emphasis": emphasis, "by": by, "refine": refine}
     effort = Effort(**{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
     how = How(codec, crf, preset, overwrite, allow_truncated, max_pixels, threads or 0)
     target = output or Path(f"{source.stem}.rescale.mkv")

@@ -25,8 +25,8 @@ from rescale.video.parcel import Parcel, halved
 from rescale.video.partition import SIDE, Partition, by_difficulty, by_network, by_patch, by_time
 
 By = Literal["difficulty", "time", "network"]
-LR = 1e-3
-EMPHASIS = 1.0
+LR = 2e-3
+EMPHASIS = 0.0
 """How strongly hard patches are preferred: they are drawn in proportion to the power of their error."""
 _BATCH = 16
 _WARMUP = 200
@@ -74,18 +74,22 @@ class Lesson:
     is_learned: bool = False
     """Whether patches go, now and then, to the network that by then misses least of them."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    begun: list[Luma] | None = None
+    """What they begin as instead, one for each part."""
     step: int = 0
     elapsed_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.count = count = self.partition.parts
-        self.networks = [self._fresh() for _ in range(count)]
+        self.networks = [self._fresh(network) for network in self.begun or [self.generic] * count]
         self.best = [halved(self.generic) for _ in range(count)]
         self.optimisers = [Muon(network.parameters(), LR) for network in self.networks]
         self._seen = sorted({int(k * len(self.pairs) / _MEASURED) for k in range(_MEASURED)})
         self._times = [self.pairs.times_ms[k] for k in self._seen]
         self._generic_missed = errors(self.best[0], self.pairs, self._seen)
         self._divide(self.partition)
+        if self.begun:
+            self.measure()
 
     def _divide(self, partition: Partition) -> None:
         """Begin to learn by a partition; the generic network is then the best that is known."""
@@ -102,8 +106,8 @@ class Lesson:
         choices = torch.stack([self.partition.at(t) for t in self._times])
         return torch.stack([(error * (choices == k)).sum() for k, error in enumerate(missed)])
 
-    def _fresh(self) -> Luma:
-        network = copy.deepcopy(self.generic).train().requires_grad_(True)
+    def _fresh(self, like: Luma) -> Luma:
+        network = copy.deepcopy(like).train().requires_grad_(True)
         return cast(Luma, network.to(self.device, memory_format=torch.channels_last))  # type: ignore[call-overload]
 
     @property

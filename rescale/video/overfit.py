@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -19,7 +19,7 @@ from rescale.rescaler import Rescaler, load
 from rescale.video import workers
 from rescale.video.containers import format_of, opened
 from rescale.video.encoders import Encoding, encoding
-from rescale.video.frames import Source
+from rescale.video.frames import Facts, Source
 from rescale.video.journeys import How, about, check_times, fill, taken
 from rescale.video.label import Label
 from rescale.video.memorise import EMPHASIS, By, Lesson, Progress, prepared, steps_in
@@ -28,12 +28,15 @@ from rescale.video.pairs import Pairs, pairs_of
 from rescale.video.parcel import Parcel
 from rescale.video.partition import Partition
 from rescale.video.patchwork import Patchwork
+from rescale.video.polish import polisher
 from rescale.video.realtime import Clock
 from rescale.video.segments import Segments
 from rescale.video.ways import enlarger_of
 
 PARTS, MINUTES, CRF, PRESET = 4, 10.0, 18, "medium"
 BY: By = "network"
+_SECOND = 1 / 3
+"""Of the minutes or steps, for the lesson on refined frames."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,21 @@ class Effort:
     """Instead of minutes: the same steps always lead to the same networks."""
     emphasis: float = EMPHASIS
     """How strongly hard patches are preferred."""
+    refine: int = 0
+    """Steps of gradient descent on each small frame, for the networks that have learned the others (HCD)."""
     by: By = BY
     """Which patches go together: equally hard ones, those of one time, or those that one network knows best."""
 
     def __post_init__(self) -> None:
         if self.by not in get_args(By):
             raise UsageError(f"expected --by {', '.join(get_args(By))}, got {self.by!r}")
-        if not 1 <= self.parts <= 16 or self.minutes <= 0 or (self.steps is not None and self.steps < 1):
-            raise UsageError(f"expected 1 to 16 parts, and some minutes or steps, got {self}")
+        if (
+            not 1 <= self.parts <= 16
+            or self.refine < 0
+            or self.minutes <= 0
+            or (self.steps is not None and self.steps < 1)
+        ):
+            raise UsageError(f"expected 1 to 16 parts, refine of at least 0, and some minutes or steps, got {self}")
 
 
 @dataclass(frozen=True)
@@ -123,21 +133,28 @@ def overfit(
     generic = _generic(model or enlarger_of(scale), scale, device)
     with opened(source) as container:
         given = taken(container, source, how)
-        work, small = workers.reducer(given.facts, scale)
-        quality, preset = CRF if how.quality is None else how.quality, how.preset or PRESET
-        if how.codec not in (None, "h264", "h265"):
-            raise UsageError(f"expected h264 or h265, which all players show, got {how.codec}")
-        plan, notes = encoding(
-            small, small.size, "matroska", codec=how.codec, quality=quality, preset=preset, threads=how.threads
-        )
-        subject = about(source, generic, plan, f"{effort} {torch.get_num_threads()}")
-        with closing(Segments(target, subject)) as segments:
-            fill(segments, given, work, plan, Clock(total=given.stream.frames or None), how)
-            check_times(segments, small.time_base, target)
-            work_on = _Work(given, target, generic, plan, segments, effort, how)
-            made = work_on.run(tell)
-            segments.discard()
+    work, small = workers.reducer(given.facts, scale)
+    plan, notes = _plan(small, how)
+    subject = about(source, generic, plan, f"{effort} {torch.get_num_threads()}")
+    with closing(Segments(target, subject)) as segments:
+        lesson = _Lesson(source, generic, plan, segments, effort, how)
+        parcel = lesson.learned(work, None, tell)
+        if effort.refine:
+            work = polisher(work, given.facts, given.first.pts, parcel, effort.refine, generic.device)
+            with closing(Segments(segments.folder / "refined", subject)) as again:
+                lesson = _Lesson(source, generic, plan, again, effort, how)
+                made = lesson.written(target, lesson.learned(work, parcel, tell))
+        else:
+            made = lesson.written(target, parcel)
+        segments.discard()
     return replace(made, notes=(*given.facts.notes, *notes, *made.notes))
+
+
+def _plan(small: Facts, how: How) -> tuple[Encoding, list[str]]:
+    if how.codec not in (None, "h264", "h265"):
+        raise UsageError(f"expected h264 or h265, which all players show, got {how.codec}")
+    quality, preset = CRF if how.quality is None else how.quality, how.preset or PRESET
+    return encoding(small, small.size, "matroska", codec=how.codec, quality=quality, preset=preset, threads=how.threads)
 
 
 def _generic(model: str, scale: int, device: str | None) -> Rescaler:
@@ -148,63 +165,72 @@ def _generic(model: str, scale: int, device: str | None) -> Rescaler:
 
 
 @dataclass
-class _Work:
-    """From the packets of the small video to the target."""
+class _Lesson:
+    """From the small video's packets to what has learned them, and to the target."""
 
-    given: Source
-    target: Path
+    source: Path
     generic: Rescaler
     plan: Encoding
     segments: Segments
     effort: Effort
     how: How
-    notes: list[str] = field(default_factory=list)
 
-    def run(self, tell: Callable[[Progress], None]) -> Overfitted:
-        """Learn, measure, write."""
+    def learned(self, work: workers.Work, begun: Parcel | None, tell: Callable[[Progress], None]) -> Parcel:
+        """Encode what the work makes of the frames, and learn to restore that.
+
+        Args:
+            work: makes the small frames.
+            begun: networks to begin with, and their parts; the generic one without.
+            tell: see `overfit`.
+        """
+        with opened(self.source) as container:
+            given = taken(container, self.source, self.how)
+            self.index, self.facts = given.stream.index, given.facts
+            fill(self.segments, given, work, self.plan, Clock(total=given.stream.frames or None), self.how)
+        check_times(self.segments, self.plan.facts.time_base, Path("small.mkv"))
         folder, network = self.segments.folder, cast(Luma, self.generic.model)
-        small = folder / "small.mkv"
-        self._assemble(small, None, None)
-        scale = network.scale or 1
-        with pairs_of(self.given.path, small, folder, scale) as pairs:
-            lesson = self._lesson(pairs, network, folder / "state.safetensors")
-            parcel = lesson.learn(folder / "state.safetensors", tell)
-            closeness = measured(pairs, network, parcel)
+        self.small = folder / "small.mkv"
+        self._assemble(self.small, None, None, overwrite=True)
+        tolerant = self.how.allow_truncated
+        with pairs_of(self.source, self.small, folder, network.config.scale, tolerant=tolerant) as pairs:
+            self.lesson = self._begin(pairs, network, begun, folder / "state.safetensors")
+            parcel = self.lesson.learn(folder / "state.safetensors", tell)
+            self.closeness = measured(pairs, network, parcel)
+        return parcel
+
+    def written(self, target: Path, parcel: Parcel) -> Overfitted:
+        """The small video with its networks."""
         data = parcel.pack()
-        label = Label.of(
-            self.generic.name, self.generic.digest, self.given.facts, _first(small), hashlib.sha256(data).hexdigest()
-        )
-        self._assemble(self.target, label.model_dump_json(exclude_none=True), data)
+        digest, generic = hashlib.sha256(data).hexdigest(), self.generic
+        label = Label.of(generic.name, generic.digest, self.facts, _first(self.small), digest)
+        notes = self._assemble(target, label.model_dump_json(exclude_none=True), data, overwrite=self.how.overwrite)
         count = sum(frames for _, frames in self.segments.whole)
+        stream = sum(len(packet.data) for packet in self.segments.packets())
         return Overfitted(
-            self.given.path, self.target, self.generic.name, count, lesson.steps, lesson.elapsed_s, closeness,
-            sum(len(packet.data) for packet in self.segments.packets()), len(data),
-            parcel.map_bytes, tuple(self.notes),
+            self.source, target, generic.name, count, self.lesson.steps, self.lesson.elapsed_s, self.closeness, stream,
+            len(data), parcel.map_bytes, tuple(notes),
         )  # fmt: skip
 
-    def _lesson(self, pairs: Pairs, network: Luma, state: Path) -> Lesson:
-        effort = self.effort
+    def _begin(self, pairs: Pairs, network: Luma, begun: Parcel | None, state: Path) -> Lesson:
+        effort, share = self.effort, 1.0 if not self.effort.refine else _SECOND if begun else 1 - _SECOND
         partition, error = prepared(pairs, network, effort.parts, effort.by)
-        is_learned = effort.by == "network"
         lesson = Lesson(
-            pairs, network, partition, error, effort.steps or 1, effort.emphasis, is_learned, self.generic.device
-        )
+            pairs, network, begun.partition if begun else partition, error, max(round(share * (effort.steps or 1)), 1),
+            effort.emphasis, effort.by == "network", self.generic.device, begun.networks if begun else None,
+        )  # fmt: skip
         if state.exists():
             lesson.resume(state)
             return lesson
-        if self.effort.steps is None:
-            lesson.steps = steps_in(lesson, self.effort.minutes)
+        if effort.steps is None:
+            lesson.steps = steps_in(lesson, share * effort.minutes)
         lesson.save(state)  # with its number of steps, which a run that goes on must not choose anew
         return lesson
 
-    def _assemble(self, target: Path, said: str | None, networks: bytes | None) -> None:
-        is_target = target == self.target
-        with images.published(target, overwrite=self.how.overwrite if is_target else True) as file:
-            notes = assemble(
-                self.given.path, self.given.stream.index, file, "matroska", self.plan, self.segments,
-                said=said, networks=networks,
-            )  # fmt: skip
-        self.notes = notes
+    def _assemble(self, target: Path, said: str | None, networks: bytes | None, *, overwrite: bool) -> list[str]:
+        with images.published(target, overwrite=overwrite) as file:
+            return assemble(
+                self.source, self.index, file, "matroska", self.plan, self.segments, said=said, networks=networks
+            )
 
 
 def measured(pairs: Pairs, generic: Luma, parcel: Parcel) -> Closeness:

@@ -53,7 +53,7 @@ class Pairs:
 
 
 @contextmanager
-def pairs_of(source: Path, small: Path, folder: Path, scale: int) -> Iterator[Pairs]:
+def pairs_of(source: Path, small: Path, folder: Path, scale: int, *, tolerant: bool = False) -> Iterator[Pairs]:
     """Both videos' luma, in files that go when all is done.
 
     Args:
@@ -61,12 +61,13 @@ def pairs_of(source: Path, small: Path, folder: Path, scale: int) -> Iterator[Pa
         small: made of it, with the same frames.
         folder: for the files.
         scale: of the sides.
+        tolerant: take what there is of a damaged source.
     Raises: InputError, EnvironmentFault.
     """
     paths = [folder / "hr.luma", folder / "lr.luma"]
     try:
         with opened(source) as first, opened(small) as second:
-            yield _read(Source(first, source), Source(second, small), paths, scale)
+            yield _read(Source(first, source, tolerant=tolerant), Source(second, small), paths, scale)
     except OSError as error:
         raise EnvironmentFault(f"cannot write {folder}: {error.strerror or error}") from error
     finally:

@@ -38,7 +38,7 @@ class Patchwork(nn.Module):
         if not others:
             return self._enlarger(first)(y)
         enlarger, side = self._enlarger(first), self.partition.side
-        windows = _windows(y, side, enlarger.halo)
+        windows = windows_of(y, side, enlarger.halo)
         rows, columns = windows.shape[:2]
         by = side * enlarger.scale
         fine = torch.empty(rows * columns, by, by, dtype=enlarger.dtype, device=y.device)
@@ -54,7 +54,7 @@ class Patchwork(nn.Module):
         return found
 
 
-def _windows(y: Tensor, side: int, halo: int) -> Tensor:
+def windows_of(y: Tensor, side: int, halo: int) -> Tensor:
     """(h, w) -> (rows, columns, side + 2·halo, side + 2·halo): each patch with its surroundings."""
     reach = side + 2 * halo
     return bordered(y, halo, side).unfold(0, reach, side).unfold(1, reach, side)

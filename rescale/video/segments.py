@@ -19,7 +19,7 @@ except ImportError:  # Windows, where two runs for one target are not noticed
     fcntl = None  # type: ignore[assignment]
 
 _MAGIC = b"rescale segment 1\n"
-_OURS = r"header\.json|lock|\d{6}\.seg(\.tmp)?|small\.mkv|state\.safetensors|[hl]r\.luma|\.[0-9a-f]{32}\.tmp"
+_OURS = r"header\.json|lock|\d{6}\.seg(\.tmp)?|small\.mkv|state\.safetensors|[hl]r\.luma|\.[0-9a-f]{32}\.tmp|\.refined\.partial"
 _PACKET = struct.Struct("<qqB3xI")
 _LONGEST = 200
 """Characters of a name that leave room for what is added."""
@@ -42,7 +42,7 @@ class Segments:
     header.json     what the run is about; other work starts anew
     lock            held by the run
     000000.seg      magic, packets, SHA-256 of all that
-    small.mkv, state.safetensors, *.luma    of a run that overfits
+    small.mkv, state.safetensors, *.luma, .refined.partial    of a run that overfits
     ```
 
     Args:
@@ -75,8 +75,9 @@ class Segments:
             self.whole = list(self._whole()) if is_same else []
             kept = [path for path, _ in self.whole]
             for file in self.folder.iterdir():
-                if file not in kept and (file.suffix in (".seg", ".tmp") or (not is_same and file.name != "lock")):
-                    file.unlink()
+                if file in kept or (is_same and file.suffix not in (".seg", ".tmp")) or file.name == "lock":
+                    continue
+                (shutil.rmtree if file.is_dir() else Path.unlink)(file)
             header.write_bytes(self.about.encode())
         except OSError as error:
             raise EnvironmentFault(f"cannot write beside {self.folder.parent}: {error.strerror or error}") from error

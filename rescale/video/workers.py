@@ -78,11 +78,11 @@ def reducer(facts: Facts, scale: int) -> tuple[Work, Facts]:
 
     def work(frame: Frame) -> list[Tensor]:
         luma, *chroma = frame.planes
-        made = [resample(_reaching(luma, (size[0] * scale, size[1] * scale)).float(), size)]
+        made = [resample(repeated(luma, (size[0] * scale, size[1] * scale))[None].float(), size)]
         if chroma:
             tall, wide = colours.chroma
             full = size[0] * scale // tall, size[1] * scale // wide
-            stacked = torch.stack([_reaching(plane, full)[0] for plane in chroma]).float()
+            stacked = torch.stack([repeated(plane, full) for plane in chroma]).float()
             made += list(resized_chroma(stacked, (size[0] // tall, size[1] // wide), colours).split(1))
         return _as_levels([plane[0].round().clamp(0, colours.levels.top) for plane in made], colours.levels)
 
@@ -133,10 +133,10 @@ def _sizes(facts: Facts) -> list[Size]:
     return [facts.size, *[(-(-height // tall), -(-width // wide))] * 2]
 
 
-def _reaching(plane: Tensor, size: Size) -> Tensor:
-    """(h, w) -> (1, *size), the last line and column repeated."""
-    index = [torch.arange(to).clamp_max(now - 1) for to, now in zip(size, plane.shape, strict=True)]
-    return plane[index[0]][:, index[1]][None]
+def repeated(plane: Tensor, size: Size) -> Tensor:
+    """(h, w) -> size, the last line and column repeated."""
+    rows, columns = (torch.arange(to).clamp_max(now - 1) for to, now in zip(size, plane.shape, strict=True))
+    return plane[rows][:, columns]
 
 
 @torch.inference_mode()
