@@ -454,3 +454,10 @@ def test_refined_frames_restore_better_and_go_on_after_a_kill(tmp_path):
     assert said(*words, "--threads", "1", "-o", "k.mkv", cwd=tmp_path).returncode == 0
     assert attached(tmp_path / "k.mkv") == attached(tmp_path / "refined.mkv")
     assert not list(tmp_path.glob(".*"))
+
+
+def test_it_plays_restored(made):
+    command = [sys.executable, "-m", "rescale", "play", str(made), "-o", "-"]
+    done = subprocess.run(command, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"YUV4MPEG2 W128 H96 ") and done.stdout.count(b"FRAME\n") == 6

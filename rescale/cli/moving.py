@@ -63,7 +63,9 @@ def _journey(**chosen: Any) -> "Callable[[Path, Path], Filmed]":
 
 def play(
     source: Annotated[Path, typer.Argument(help="A video.")],
-    scale: Annotated[int, typer.Option("-s", "--scale", help="2, 3 or 4.")] = 2,
+    scale: Annotated[
+        int | None, typer.Option("-s", "--scale", help="2, 3 or 4; 2 if not given, and its record does not say.")
+    ] = None,
     model: Annotated[str | None, typer.Option("-m", "--model", help="A model id, or a .safetensors file.")] = None,
     output: Annotated[
         str | None, typer.Option("-o", "--output", help="- writes frames to stdout as yuv4mpeg, for ffplay or mpv.")
@@ -71,7 +73,7 @@ def play(
     device: Device = None,
     threads: Threads = None,
 ) -> None:
-    """Show a video enlarged, as it is being made; without sound."""
+    """Show a video enlarged or restored, as it is being made; without sound."""
     from rescale.video.live import pipe
 
     use_threads_for_video(threads)

@@ -8,13 +8,13 @@ from typing import IO
 import numpy as np
 
 from rescale.errors import UnsupportedError
-from rescale.rescaler import load
-from rescale.video import workers
 from rescale.video.containers import opened
 from rescale.video.frames import Facts, Frame, Source
+from rescale.video.label import Label
 from rescale.video.realtime import Clock, worked
-from rescale.video.ways import enlarger_of
+from rescale.video.ways import way_up
 
+_SCALE = 2
 _NAMES = {"yuv420p": "420mpeg2", "yuv422p": "422", "yuv444p": "444", "gray": "mono", "yuv420p10le": "420p10",
           "yuv422p10le": "422p10", "yuv444p10le": "444p10", "yuv420p12le": "420p12"}  # fmt: skip
 
@@ -22,16 +22,19 @@ _NAMES = {"yuv420p": "420mpeg2", "yuv422p": "422", "yuv444p": "444", "gray": "mo
 def pipe(
     source: Path, file: IO[bytes], *, model: str | None = None, scale: float | None = None, device: str | None = None
 ) -> int:
-    """Write all frames of a video, enlarged. Returns: how many, fewer if whoever reads has closed the pipe.
+    """Write all frames of a video, enlarged, or restored by its record where no scale is asked for.
+
+    Returns: how many, fewer if whoever reads has closed the pipe.
 
     The format knows one rate only: a video of variable rate plays at its mean.
 
     Raises: UnsupportedError for planes that the format does not know; else as `upscale_video`.
     """
-    rescaler, count = load(model or enlarger_of(scale), device=device), 0
+    count = 0
     with opened(source) as container:
         given = Source(container, source)
-        work, made = workers.enlarger(rescaler, given.facts)
+        is_plain = Label.find(container.metadata) is None
+        _, work, made, _ = way_up(given, model, scale or (_SCALE if is_plain and model is None else None), device)
         if made.layout not in _NAMES:
             raise UnsupportedError(f"{source}: expected one of {', '.join(_NAMES)} to pipe, got {made.layout}")
         with (

@@ -236,13 +236,15 @@ class _Lesson:
 def measured(pairs: Pairs, generic: Luma, parcel: Parcel) -> Closeness:
     """Bicubic, the generic network and those of a parcel against the original, on all frames of the pairs."""
     whole = Partition(torch.zeros(1, 1, 1, dtype=torch.uint8), parcel.partition.side)
-    works = [Patchwork([generic], whole, pairs.levels), Patchwork(parcel.networks, parcel.partition, pairs.levels)]
+    device = next(generic.parameters()).device
+    networks = [network.to(device) for network in parcel.networks]
+    works = [Patchwork([generic], whole, pairs.levels), Patchwork(networks, parcel.partition, pairs.levels)]
     totals = torch.zeros(2, 3, dtype=torch.double)
     kept = _kept(pairs, parcel.partition.side)
     for k in range(len(pairs)):
         large, small = pairs.large(k).float(), pairs.small(k)
         height, width = large.shape
-        made = [_bicubic(small, pairs), *(work(small, pairs.times_ms[k]).float() for work in works)]
+        made = [_bicubic(small, pairs), *(work(small.to(device), pairs.times_ms[k]).cpu().float() for work in works)]
         for column, picture in enumerate(made):
             squares = (picture[:height, :width] - large).square()
             totals[0, column] += squares.mean().double()

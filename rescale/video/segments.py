@@ -19,7 +19,10 @@ except ImportError:  # Windows, where two runs for one target are not noticed
     fcntl = None  # type: ignore[assignment]
 
 _MAGIC = b"rescale segment 1\n"
-_OURS = r"header\.json|lock|\d{6}\.seg(\.tmp)?|small\.mkv|state\.safetensors|[hl]r\.luma|\.[0-9a-f]{32}\.tmp|\.refined\.partial"
+_OURS = (
+    r"header\.json|lock|\d{6}\.seg(\.tmp)?|\.[0-9a-f]{32}\.tmp|"
+    r"small\.mkv|state\.safetensors|[hl]r\.luma|\.refined\.partial"
+)
 _PACKET = struct.Struct("<qqB3xI")
 _LONGEST = 200
 """Characters of a name that leave room for what is added."""
