@@ -23,7 +23,10 @@ def overfit(
     scale: Annotated[int, typer.Option("-s", "--scale", help="2, 3 or 4.")] = 2,
     model: Model = None,
     parts: Annotated[
-        int | None, typer.Option(min=1, max=16, help="Networks, each for its part of the picture; 4 if not given.")
+        int | None,
+        typer.Option(
+            min=1, max=16, help="Networks, each for its part of the picture; as many as make 40,000 parameters."
+        ),
     ] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="For how long to learn; 10 if not given.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="How many steps to learn, instead of minutes.")] = None,

@@ -11,7 +11,7 @@ from typing import cast, get_args
 import torch
 from torch import Tensor
 
-from rescale import files, images
+from rescale import files, images, weights
 from rescale.errors import UsageError
 from rescale.models import Luma
 from rescale.resample import resample
@@ -33,7 +33,9 @@ from rescale.video.realtime import Clock
 from rescale.video.segments import Segments
 from rescale.video.ways import enlarger_of
 
-PARTS, MINUTES, CRF, PRESET = 4, 10.0, 18, "medium"
+MINUTES, CRF, PRESET = 10.0, 18, "medium"
+PARAMETERS = 40_000
+"""Of all networks together, where nobody asks for a number of them: 70 kB, which half a minute of video carries."""
 BY: By = "network"
 _SECOND = 1 / 3
 """Of the minutes or steps, for the lesson on refined frames."""
@@ -43,8 +45,8 @@ _SECOND = 1 / 3
 class Effort:
     """How a video is to be learned."""
 
-    parts: int = PARTS
-    """Networks, each for its part of the patches."""
+    parts: int | None = None
+    """Networks, each for its part of the patches; as many as have `PARAMETERS` if not given."""
     minutes: float = MINUTES
     steps: int | None = None
     """Instead of minutes: the same steps always lead to the same networks."""
@@ -58,12 +60,8 @@ class Effort:
     def __post_init__(self) -> None:
         if self.by not in get_args(By):
             raise UsageError(f"expected --by {', '.join(get_args(By))}, got {self.by!r}")
-        if (
-            not 1 <= self.parts <= 16
-            or self.refine < 0
-            or self.minutes <= 0
-            or (self.steps is not None and self.steps < 1)
-        ):
+        numbers = (self.parts, self.minutes, self.steps)
+        if (self.parts or 1) > 16 or self.refine < 0 or any(number is not None and number <= 0 for number in numbers):
             raise UsageError(f"expected 1 to 16 parts, refine of at least 0, and some minutes or steps, got {self}")
 
 
@@ -117,7 +115,7 @@ def overfit(
     Args:
         source: MP4, MOV, MKV or WebM, of luma and chroma or of luma.
         target: an MKV.
-        model: the generic network; espcn-x2-rt and its like by default.
+        model: the generic network; espcn-x2-mid, or espcn-x3-rt and its like by default.
         scale: of the sides, 2, 3 or 4.
         effort: parts, and minutes or steps.
         device: where to learn.
@@ -130,7 +128,9 @@ def overfit(
     if format_of(target) != "matroska":
         raise UsageError(f"expected a target that ends in .mkv, which holds networks, got {target.name}")
     files.check_target(source, target, overwrite=how.overwrite)
-    generic = _generic(model or enlarger_of(scale), scale, device)
+    generic = _generic(model or beginning_of(scale), scale, device)
+    count = max(round(PARAMETERS / generic.model.parameter_count), 1)
+    effort = replace(effort, parts=effort.parts or count)
     with opened(source) as container:
         given = taken(container, source, how)
     work, small = workers.reducer(given.facts, scale)
@@ -155,6 +155,12 @@ def _plan(small: Facts, how: How) -> tuple[Encoding, list[str]]:
         raise UsageError(f"expected h264 or h265, which all players show, got {how.codec}")
     quality, preset = CRF if how.quality is None else how.quality, how.preset or PRESET
     return encoding(small, small.size, "matroska", codec=how.codec, quality=quality, preset=preset, threads=how.threads)
+
+
+def beginning_of(scale: int) -> str:
+    """What the networks of a video begin as: the larger of those that enlarge in real time."""
+    larger = f"espcn-x{scale}-mid"
+    return larger if larger in weights.manifest() else enlarger_of(scale)
 
 
 def _generic(model: str, scale: int, device: str | None) -> Rescaler:
@@ -213,7 +219,7 @@ class _Lesson:
 
     def _begin(self, pairs: Pairs, network: Luma, begun: Parcel | None, state: Path) -> Lesson:
         effort, share = self.effort, 1.0 if not self.effort.refine else _SECOND if begun else 1 - _SECOND
-        partition, error = prepared(pairs, network, effort.parts, effort.by)
+        partition, error = prepared(pairs, network, effort.parts or 1, effort.by)
         lesson = Lesson(
             pairs, network, begun.partition if begun else partition, error, max(round(share * (effort.steps or 1)), 1),
             effort.emphasis, effort.by == "network", self.generic.device, begun.networks if begun else None,
