@@ -33,7 +33,8 @@ def fastest(model: Rescaling, precision: Precision = "auto") -> Rescaling:
     Args:
         model: stays as it is.
         precision: of the convolutions; "auto" takes float16 on CUDA, and bfloat16 on a CPU that multiplies it
-            natively. What either costs a restored picture is held under 0.02 dB by the tests of every shipped model.
+            natively. What either costs a restored picture is held under 0.02 dB by the tests of every shipped model, of
+            an ESPCN under 0.04.
             Where gradients are wanted, sums round more often, and may cost more.
     Raises: UsageError for another precision.
     """

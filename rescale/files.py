@@ -148,7 +148,7 @@ def downscaler(scale: Geometry) -> str:
 def _enlarger(scale: float | None) -> str:
     """The model for super-resolution by a factor."""
     shipped = weights.manifest().items()
-    made = {e.scale or 0: name for name, e in shipped if e.model == "espcn" and not name.endswith("-rt")}
+    made = {e.scale or 0: name for name, e in shipped if name == f"espcn-x{e.scale}"}
     if scale is None or scale not in made:
         known = ", ".join(map(str, sorted(made))) or "a model that comes with the package (there is none)"
         raise UsageError(f"expected a super-resolution scale of {known}, got {scale:g}")

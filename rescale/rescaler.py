@@ -33,7 +33,7 @@ def load(
     Args:
         model: an id of `rescale models`, or a safetensors file that `rescale train` wrote.
         device: where to run; a CUDA device if there is one, else the CPU.
-        precision: of the convolutions; "auto" takes bfloat16 where that is faster and costs less than 0.02 dB.
+        precision: of the convolutions; "auto" takes bfloat16 where that is faster, for less than 0.02 dB (ESPCN: 0.04).
     Raises: UsageError for an unknown id; WeightsError where the file is not what it should be.
     """
     where = ops.usable(device)

@@ -252,7 +252,6 @@ def test_another_model_than_the_record_names_must_be_forced(small, tmp_path):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_scale_enlarges_an_ordinary_picture(source, tmp_path, scale):
-    """"""
     done = files.upscale_file(source(), tmp_path / "r.png", scale=scale, device="cpu")
     assert done.model == f"espcn-x{scale}" and done.size == (37 * scale, 51 * scale) and done.notes == ()
 

@@ -505,7 +505,7 @@ def test_a_grey_video_goes_down_and_up(layout, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [{"model": "evil.safetensors"}, {"matrix": 0}, {"matrix": 255}, {"layout": "gbrp"}, {"layout": "vaapi"},
-     {"version": 2}, {"tags": [200, 1, 1, 1]}, {"size": [48, 6400]},
+     {"version": 3}, {"tags": [200, 1, 1, 1]}, {"size": [48, 6400]},
      {"first": "0" * 16}, {"weights": "0" * 16}, {"siting": "up"}],
     ids=str,
 )  # fmt: skip
