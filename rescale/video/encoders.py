@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import torch
+
 from rescale.errors import EnvironmentFault, UsageError
 from rescale.geometry import Size
 from rescale.video.containers import library, reason
@@ -67,6 +69,8 @@ class Encoding:
             chosen |= {"b": "0", "row-mt": "1", "deadline": "good", "cpu-used": "5"}
         if name == "ffv1":
             chosen |= {"level": "3", "slicecrc": "1", "slices": "4", "g": "1"}
+        if name == "libx264" and _has_avx512():  # whose code in x264 reads what it never wrote: the bytes then vary
+            chosen["x264-params"] = "asm=avx2"
         if name == "libx265":
             chosen["x265-params"] = ":".join(["log-level=error", *_hdr(self.facts.side_data)])
         if name == "libsvtav1":
@@ -108,6 +112,10 @@ class Encoding:
             made.color_range, made.color_primaries, made.color_trc, made.colorspace = self.facts.tags
             yield from context.encode(made)
         yield from context.encode(None)
+
+
+def _has_avx512() -> bool:
+    return bool(getattr(torch.cpu, "_is_avx512_supported", bool)())
 
 
 def encoding(
