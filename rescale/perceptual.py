@@ -1,10 +1,12 @@
 """LPIPS by the package of that name: how different two pictures look to a network that was taught by people."""
 
 import contextlib
+import importlib.util
 import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,6 +16,8 @@ from rescale.errors import EnvironmentFault
 
 _LEAST = 32
 Trunk = Literal["alex", "vgg"]
+_FILES = {"alex": "alexnet", "vgg": "vgg16"}
+"""What torchvision calls their files."""
 
 
 def lpips(trunk: Trunk, *, device: str | torch.device = "cpu") -> Callable[[Tensor, Tensor], Tensor]:
@@ -55,6 +59,12 @@ def vgg19_features(device: str | torch.device = "cpu") -> Callable[[Tensor], Ten
     layers = trunk.features[:35].to(device).eval().requires_grad_(False)
     mean, std = (torch.tensor(v, device=device)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     return lambda x: layers((x - mean) / std)
+
+
+def is_at_hand(trunk: Trunk) -> bool:
+    """Whether the package is installed and the trunk need not be fetched."""
+    kept = any(Path(_folder()).glob(f"{_FILES[trunk]}-*.pth"))
+    return kept and all(importlib.util.find_spec(name) for name in ("lpips", "torchvision"))
 
 
 def _load(trunk: Trunk) -> torch.nn.Module:

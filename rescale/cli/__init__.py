@@ -13,6 +13,7 @@ from rescale.cli.moving import play
 from rescale.cli.overfitting import overfit
 from rescale.cli.pictures import down, up
 from rescale.cli.scores import evaluate, models
+from rescale.cli.showing import demo
 from rescale.cli.training import export, import_, release, train
 from rescale.console import fail, understood
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (down, up, overfit, play, evaluate, cycles, train, models, export):
+for verb in (down, up, overfit, play, demo, evaluate, cycles, train, models, export):
     app.command()(verb)
 app.command("import")(import_)
 app.add_typer(bench, name="bench")
