@@ -219,7 +219,7 @@ def test_the_page_shows_what_the_command_line_makes(visitor, tmp_path):
     page = np.asarray(Image.open(BytesIO(visitor.fetch(restored))))
     assert np.array_equal(page, images.read(tmp_path / "up.png").pixels)
     assert np.array_equal(np.asarray(Image.open(BytesIO(visitor.fetch(original)))), images.read(PHOTO).pixels)
-    visitor.begin(("view", "input"), ["bicubic", "error map"])
+    visitor.begin(("view", "change"), ["bicubic", "error map"])
     pair = visitor.result()["output"]["data"][0]["value"]
     assert all("view.png" in file["path"] for file in pair)
 

@@ -25,9 +25,11 @@ MAX_JSON = 64 * 2**10
 """Bytes of a request that says what to do; pictures are uploaded, never written into it."""
 _ROUTES = re.compile(
     r"/|/(config|theme\.css|manifest\.json|favicon\.ico|robots\.txt|static/.*|assets/.*|svelte/.*)/?"
-    r"|/gradio_api/(queue/(join|data)|upload|upload_progress|startup-events|cancel|reset|app_id|theme\.css"
+    r"|/gradio_api/(queue/(join|data)|run/predict|upload|upload_progress|startup-events|cancel|reset|app_id|theme\.css"
     r"|heartbeat/\w+|file=.*)/?"
 )
+_BEGINS = re.compile(r"/gradio_api/(queue/join|run/predict)/?")
+"""A job, with the queue or without."""
 _HEADERS = {
     b"content-security-policy": b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'",
     b"referrer-policy": b"no-referrer",
@@ -97,7 +99,7 @@ class Guard:
                 raise refusal
             return message
 
-        return await self._joined(counted) if scope["path"].rstrip("/").endswith("/queue/join") else counted
+        return await self._joined(counted) if _BEGINS.fullmatch(scope["path"]) else counted
 
     async def _joined(self, receive: Receive) -> Receive:
         body, more = b"", True

@@ -14,12 +14,13 @@ TABS = {"rescale": "Rescale", "restore": "Restore", "super-resolve": "Super-reso
 FONTS = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
 """Of the visitor's own machine: nothing is fetched from elsewhere."""
 CSS = """
-.gradio-container { max-width: 1200px !important; margin: auto; }
+.gradio-container { max-width: min(1200px, 100vw) !important; margin: auto; overflow-x: clip; }
+.gradio-container :is(.main, main, .wrap, .column, .tabs, .tabitem) { min-width: 0; max-width: 100%; }
 #small .image-frame, #small .image-container { overflow: auto; width: 100%; }
 #small img { width: auto !important; height: auto !important; max-width: none !important; max-height: none !important;
   object-fit: none; margin: auto; }
-#table { overflow-x: auto; }
-#table table { font-variant-numeric: tabular-nums; width: 100%; }
+#table table { display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
+#table :is(td, th) { white-space: nowrap; padding: 0.4em 0.6em; word-break: normal; overflow-wrap: normal; }
 footer { display: none !important; }
 """
 _INTRO = """# rescale
@@ -50,7 +51,9 @@ def build(desk: Desk, pictures: list[Path]) -> gr.Blocks:
             tab.select(None, js=_remember({"tab": name}, []), api_visibility="private")
         gr.on([c.change for c in kept.values()], None, [*kept.values()], js=_remember({}, list(kept)),
               api_visibility="private")  # fmt: skip
-        page.load(_Remembered(kept), None, [tabs, *kept.values()], **_AT_ONCE)
+        page.load(_Remembered(kept), None, [tabs, *kept.values()], **_AT_ONCE).then(
+            None, js="() => { window.isRemembered = true; return []; }", api_visibility="private"
+        )
         page.unload(desk.leave)
     return page
 
@@ -84,7 +87,7 @@ def _rescale(desk: Desk, pictures: list[Path]) -> dict[str, Any]:
     gr.on([run.click, photo.upload], desk.rescale, inputs, outputs, **job)
     gallery.select(_Picked(pictures), None, [photo], **_AT_ONCE).then(desk.rescale, inputs, outputs, **job)
     stop.click(desk.stop, **_AT_ONCE)
-    gr.on([against.input, view.input], desk.look, [against, view], [slider], **_RAW)
+    gr.on([against.change, view.change], desk.look, [against, view], [slider], **_RAW)
     return {"scale": scale, "model": model, "steps": steps}
 
 
@@ -194,6 +197,7 @@ def _value(component: Any, told: str | None) -> Any:
 def _remember(fixed: dict[str, str], names: list[str]) -> str:
     """JavaScript that writes values into the page's address."""
     return f"""(...values) => {{
+        if (!window.isRemembered) return [];  // the page itself selects its first tab
         const query = new URLSearchParams(window.location.search);
         Object.entries({json.dumps(fixed)}).forEach(([name, value]) => query.set(name, value));
         {json.dumps(names)}.forEach((name, k) => query.set(name, values[k]));
