@@ -64,7 +64,8 @@ class Tally:
     def close(self) -> None:
         """Write the report, if one is wanted. Raises: EnvironmentFault."""
         if self.path:
-            text = json.dumps({"summary": self.summary(), "rows": self.rows}, indent=1)
+            rows = ",\n".join(map(json.dumps, self.rows))
+            text = f'{{"summary": {json.dumps(self.summary())},\n"rows": [\n{rows}\n]}}\n'
             images.publish(self.path, text.encode(), overwrite=True)
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from test_official import checkpoint
 
 import rescale
-from rescale import cli, images, load, record, weights
+from rescale import images, load, record, weights
 from rescale.cli import options
 from rescale.errors import EnvironmentFault, InputError, understood
 
@@ -38,31 +38,13 @@ loss = {restore = 1.0, guide = 1.0, range = 1.0}
 def folder(tmp_path, monkeypatch):
     """Every test works in a folder of its own with one small photograph in it."""
     monkeypatch.chdir(tmp_path)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}  # `main` replaces them
     picture()
-    yield tmp_path
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return tmp_path
 
 
 def picture(name: str = "photo.png", left: int = 60, size: tuple[int, int] = (33, 21)) -> Path:
     Image.open(PHOTO).crop((left, 40, left + size[0], 40 + size[1])).save(name)
     return Path(name)
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the real entry point in this process: call("down", "photo.png") -> exit code, stdout, stderr."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rescale", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return caught.value.code or 0, said.out, said.err
-
-    return run
 
 
 def names() -> list[str]:

@@ -61,3 +61,6 @@ def main() -> None:
     except Exception as error:
         fault = understood(error)
         fail(str(fault), fault.exit_code)
+    finally:  # what is decided stays so while the interpreter is taken down, which takes its handlers first
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
