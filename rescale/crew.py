@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +105,9 @@ def _heard(hand: _Hand, hands: list[_Hand], waiting: "deque[tuple[Job, int]]") -
 def _dismiss(hands: list[_Hand]) -> None:
     """Those at work are stopped; none is left."""
     for hand in hands:
-        hand.connection.close()
         if hand.job:
             hand.process.terminate()
+        hand.connection.close()
     until = time.monotonic() + _PATIENCE_S
     for hand in hands:
         hand.process.join(max(until - time.monotonic(), 0))
@@ -121,6 +122,7 @@ def _undisturbed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    resource_tracker.ensure_running()  # which would unblock them itself
     came: list[int] = []
     handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _SIGNALS}
     _mask("SIG_BLOCK", _SIGNALS)
@@ -144,12 +146,13 @@ def _serve(connection: "Connection[Any, Any]", threads: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _mask("SIG_UNBLOCK", {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(EOFError, OSError):
+    with suppress(EOFError, OSError, SystemExit):
         task: Task = connection.recv()
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no temporary file is left
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that no temporary file is left
         done = _prepared(task, threads)
         while True:
             connection.send(done(connection.recv()))
+    os._exit(0)  # there is nothing to put in order, and taking an interpreter down with torch in it takes long
 
 
 def _prepared(task: "Task", threads: int) -> "Callable[[Job], Facts]":
