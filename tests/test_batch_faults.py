@@ -22,7 +22,8 @@ from conftest import PHOTO
 from PIL import Image
 
 from rescale import batch, crew, manifest
-from rescale.run import run
+from rescale.geometry import Geometry
+from rescale.run import here, run
 from rescale.task import Job, Task
 
 IS_THOROUGH = os.environ.get("RESCALE_THOROUGH") == "1"
@@ -52,7 +53,14 @@ def folder(tmp_path, monkeypatch):
 def wanted() -> dict[str, bytes]:
     """Many pictures in in/, and what a run makes of them that nothing happens to."""
     make_pictures(PICTURES)
-    return made_by(["-o", "wanted/"], "wanted")
+    return made_here()
+
+
+def made_here() -> dict[str, bytes]:
+    """What becomes of in/, without processes that something could happen to."""
+    rows = run(plan_of("wanted"), Task("down", model="bicubic-x2", scale=Geometry.of(2)), here)
+    assert not [row for row in rows if "error" in row]
+    return results("wanted")
 
 
 def made_by(words: list[str], folder: str) -> dict[str, bytes]:
@@ -110,7 +118,8 @@ def test_the_same_bytes_whatever_the_number_of_processes():
     model = ["-m", "irn-x2-small"]
     one = made_by(model, "out")
     assert len(one) == 6 and one == made_by([*model, "-o", "two/", "--workers", "2"], "two")
-    assert one == made_by([*model, "-o", "three/", "--workers", "3", "--threads", "2"], "three")
+    if IS_THOROUGH:
+        assert one == made_by([*model, "-o", "three/", "--workers", "3", "--threads", "2"], "three")
 
 
 # ------------------------------------------------------------------------------------------- killed, interrupted
@@ -223,9 +232,9 @@ def hunted(deaths: int) -> Iterator[list[int]]:
         hunter.join()
 
 
-def plan_of(folder: str = "in") -> batch.Plan:
-    Path("out").mkdir(exist_ok=True)
-    return [(source, Path("out", f"{source.stem}.x2.png")) for source in sorted(Path(folder).iterdir())]
+def plan_of(folder: str = "out") -> batch.Plan:
+    Path(folder).mkdir(exist_ok=True)
+    return [(source, Path(folder, f"{source.stem}.x2.png")) for source in sorted(Path("in").iterdir())]
 
 
 def rows_of(plan: batch.Plan, count: int) -> list[dict[str, object]]:
@@ -256,7 +265,7 @@ def test_a_picture_that_kills_twice_fails_and_the_rest_go_on():
 
 @pytest.fixture
 def small_disk(folder) -> Iterator[Path]:
-    """A disk of a megabyte at small/, made larger by `mount -o remount`."""
+    """A disk of a megabyte at small/."""
     disk = folder / "small"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
@@ -275,7 +284,7 @@ def test_a_full_disk_stops_the_batch(small_disk, megabytes, workers):
     command = [*DOWN, "-o", f"{small_disk}/", "--resume", "--workers", str(workers)]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 5 and done.stderr.count(b"\n") == 1 and b"No space left on device" in done.stderr
-    kept, whole = results(str(small_disk)), made_by([], "out")
+    kept, whole = results(str(small_disk)), made_here()
     assert (
         0 < len(kept) < 20 and kept.items() <= whole.items() and not set(left_over(small_disk)) - {ballast(small_disk)}
     )
@@ -286,8 +295,6 @@ def test_a_full_disk_stops_the_batch(small_disk, megabytes, workers):
     assert len(now) >= len(kept) and not set(left_over(small_disk)) - {ballast(small_disk)}
     for name, data in now.items():
         assert data == kept.get(name) or Image.open(small_disk / name).load()
-    subprocess.run(["mount", "-o", f"remount,size={megabytes + 8}m", small_disk], check=True)
-    assert subprocess.run(wide, capture_output=True, check=False).returncode == 0
 
 
 def ballast(disk: Path) -> Path:
@@ -297,13 +304,15 @@ def ballast(disk: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("turn", range(PAIRS))
 def test_two_runs_for_one_folder(turn):
-    make_pictures(50, seed=turn)
-    wanted = made_by(["-o", "wanted/"], "wanted")
+    make_pictures(50 if IS_THOROUGH else 20, seed=turn)
+    wanted = made_here()
     both = [start("--resume") for _ in range(2)]
     said = [running.communicate() for running in both]
     assert [running.returncode for running in both] == [0, 0], said
     assert results() == wanted and not left_over()
-    assert subprocess.run([*DOWN, "--resume"], capture_output=True, check=True).stderr.startswith(b"note: 50 of 50")
+    assert subprocess.run([*DOWN, "--resume"], capture_output=True, check=True).stderr.startswith(
+        b"note: %d of" % len(wanted)
+    )
 
 
 def test_poison_costs_only_itself():
