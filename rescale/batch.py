@@ -1,13 +1,16 @@
 """Many pictures: which files the words on a command line mean, and where each result goes."""
 
 import glob
+import os
 import re
+import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rescale.errors import InputError, RefusedError, UsageError
+from rescale.errors import DiskFullError, InputError, RefusedError, UsageError, fault
 from rescale.files import check_target
-from rescale.images import find, format_of
+from rescale.images import check_folder, find, format_of, sweep
 from rescale.video import containers
 
 Plan = list[tuple[Path, Path]]
@@ -20,7 +23,7 @@ def plan(
     """Every source with its target, before any work.
 
     Args:
-        inputs: files, folders and globs.
+        inputs: files, folders and globs; @FILE is a list of these, one a line, and @- is one on stdin.
         output: a file, a folder, or a template of {stem}, {suffix}, {folder} and `fields`; beside the source if None.
         name: what a result is called in its folder.
         fields: what else a template may speak of.
@@ -28,21 +31,23 @@ def plan(
     Raises: UsageError where two sources share a target, or no picture can be written there at all; RefusedError
         where a result would replace another source that was named.
     """
-    pairs = [(source, _target(source, output, name, fields)) for source in sources(inputs)]
-    named = {_place(Path(text)) for text in inputs if not Path(text).is_dir()}
+    words = [word for text in inputs for word in _listed(text)]
+    pairs = [(source, _target(source, output, name, fields)) for source in sources(words)]
+    named = {_place(Path(word)) for word in words if not Path(word).is_dir()}
     results = {_place(target) for _, target in pairs} - named
     left_out = [source for source, _ in pairs if _place(source) in results]
-    pairs = [(source, target) for source, target in pairs if source not in left_out]
-    _check_places(pairs)
+    pairs = [(source, target) for source, target in pairs if _place(source) not in results]
+    _check_places(pairs, makes=Path(output) if output and output.endswith("/") else None)
     return pairs, left_out
 
 
-def _check_places(pairs: Plan) -> None:
+def _check_places(pairs: Plan, makes: Path | None) -> None:
+    """Args: makes: a folder that need not be there yet."""
     taken: dict[Path, Path] = {}
     places = {_place(source): source for source, _ in pairs}
     for source, target in pairs:
         (containers.format_of if containers.is_video(source) else format_of)(target)
-        if not target.parent.is_dir():
+        if not target.parent.is_dir() and not (target.parent == makes and makes.parent.is_dir()):
             raise UsageError(f"{target.parent} is no folder; make it first")
         place = _place(target)
         if place in taken:
@@ -53,6 +58,34 @@ def _check_places(pairs: Plan) -> None:
         if places.get(place, source) != source:
             raise RefusedError(f"{source} would replace {target}, which is a source as well; pass another -o")
         taken[place] = source
+
+
+def prepare(pairs: Plan) -> None:
+    """Make the folder that may be missing, and see that all of them take files, before any work.
+
+    What killed runs left there is removed.
+
+    Raises: DiskFullError, EnvironmentFault.
+    """
+    new = Counter(target.parent for _, target in pairs if not target.exists())
+    for folder in {target.parent for _, target in pairs}:
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise fault(f"cannot make the folder {folder}", error) from error
+        sweep(folder)
+        check_folder(folder)
+        _check_room(folder, new[folder])
+
+
+def _check_room(folder: Path, count: int) -> None:
+    """That as many new files as are planned fit, were they as small as a file can be."""
+    if not hasattr(os, "statvfs"):  # Windows
+        return
+    room = os.statvfs(folder)
+    most = min(room.f_bavail, room.f_favail) if room.f_files else room.f_bavail  # some count no files
+    if most < count:
+        raise DiskFullError(f"cannot write {count} files into {folder}: No space left on device for more than {most}")
 
 
 def sources(inputs: Sequence[str]) -> list[Path]:
@@ -67,7 +100,19 @@ def check(source: Path, target: Path, *, overwrite: bool) -> None:
         raise InputError(f"{source}: no pictures in this folder")
     if not source.exists():
         raise InputError(f"cannot read {source}: No such file or directory")
-    check_target(source, target, overwrite=overwrite)
+    if target.parent.is_dir():  # `prepare` makes it else
+        check_target(source, target, overwrite=overwrite)
+
+
+def _listed(text: str) -> list[str]:
+    """The words of a list, or the word itself; a file that is named so is meant as such. Raises: InputError."""
+    if not text.startswith("@") or Path(text).exists():
+        return [text]
+    try:
+        data = sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the list {text[1:]}: {error.strerror}") from error
+    return [os.fsdecode(line) for line in data.splitlines() if line.strip()]
 
 
 def _matches(text: str) -> list[Path]:

@@ -1,5 +1,6 @@
 """One picture file down, one picture file up: the journeys from disk to disk."""
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,6 +30,10 @@ class Done:
     """Height and width of the result."""
     notes: tuple[str, ...] = ()
     """What could not be kept, and what was gone against with `force`."""
+    weights: str = ""
+    """Digest of the model's weights, its first 16 digits."""
+    source_sha256: str = ""
+    target_sha256: str = ""
 
 
 def downscale_file(
@@ -40,6 +45,7 @@ def downscale_file(
     refine: Effort | None = None,
     report: Report | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
 ) -> Done:
@@ -53,22 +59,25 @@ def downscale_file(
         refine: how long to look for a small picture that restores better.
         report: is told how far that is.
         overwrite: replace an existing target.
+        resume: take an existing target as done if it holds the very bytes that would be written.
         quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
         max_pixels: refuse larger sources.
     Raises: InputError, UnsupportedError, RefusedError, UsageError, EnvironmentFault: see `images`.
     """
     source, target = Path(source), Path(target)
     format = carrier(target)
-    check_target(source, target, overwrite=overwrite)
-    original = images.read(source, max_pixels=max_pixels)
+    check_target(source, target, overwrite=overwrite or resume)
+    data = images.fetch(source, max_pixels=max_pixels)
+    original = images.decode(data, source.name, max_pixels=max_pixels)
     size = rescaler.sizes.small(original.size, scale)
     small = rescaler.downscale_picture(record.strip(original), size, refine=refine, report=report)
     stored = _as_stored(format, small, quality)
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
     carrying = record.embed(small, _describe(rescaler, stored, original, refine), format)
-    data, lost = images.encode(format, carrying, quality=quality)
-    images.publish(target, data, overwrite=overwrite)
-    return Done(source, target, rescaler.name, small.size, (*carrying.notes, *notes, *lost))
+    made, lost = images.encode(format, carrying, quality=quality)
+    _publish(target, made, overwrite=overwrite, resume=resume)
+    told = (*carrying.notes, *notes, *lost)
+    return Done(source, target, rescaler.name, small.size, told, rescaler.digest, _sha256(data), _sha256(made))
 
 
 def upscale_file(
@@ -80,6 +89,7 @@ def upscale_file(
     device: str | None = None,
     force: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
 ) -> Done:
@@ -94,15 +104,17 @@ def upscale_file(
         device: where to run.
         force: restore even though the record does not fit the pixels or the model, or is damaged.
         overwrite: replace an existing target.
+        resume: take an existing target as done if it holds the very bytes that would be written.
         quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
         max_pixels: refuse larger sources and larger results.
     Raises: RecordError where the record is missing, damaged or does not fit; else as `downscale_file`.
     """
     source, target = Path(source), Path(target)
-    check_target(source, target, overwrite=overwrite)
-    small = images.read(source, max_pixels=max_pixels)
+    check_target(source, target, overwrite=overwrite or resume)
+    data = images.fetch(source, max_pixels=max_pixels)
+    small = images.decode(data, source.name, max_pixels=max_pixels)
     found, notes = _find_record(small, model, scale, force)
-    rescaler = _loaded(model or (found.model if found else _enlarger(scale)), device)
+    rescaler = loaded(model or (found.model if found else _enlarger(scale)), device)
     bare, size = record.strip(small), None
     if found is not None:
         notes += _check(found, small, rescaler, force)
@@ -114,8 +126,10 @@ def upscale_file(
     size = size or rescaler.sizes.full(small.size, scale)
     _check_result(size, max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
-    lost = images.write(target, large, overwrite=overwrite, quality=quality)
-    return Done(source, target, rescaler.name, large.size, (*small.notes, *notes, *lost))
+    made, lost = images.encode(images.format_of(target), large, quality=quality)
+    _publish(target, made, overwrite=overwrite, resume=resume)
+    told = (*small.notes, *notes, *lost)
+    return Done(source, target, rescaler.name, large.size, told, rescaler.digest, _sha256(data), _sha256(made))
 
 
 def small_name(source: Path, scale: Geometry) -> str:
@@ -129,7 +143,7 @@ def large_name(source: Path, *, is_restored: bool) -> str:
     return f"{source.stem}.{'restored' if is_restored else 'upscaled'}{suffix}"
 
 
-def _loaded(model: str, device: str | None) -> Rescaler:
+def loaded(model: str, device: str | None) -> Rescaler:
     """Shipped models are kept for the next picture; a file may have changed since."""
     return _shipped(model, device) if model in weights.manifest() else load(model, device=device)
 
@@ -215,6 +229,23 @@ def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None
         raise RefusedError(f"{target} is a folder; pass another -o")
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent} is no folder; make it first")
+
+
+def _publish(target: Path, data: bytes, *, overwrite: bool, resume: bool) -> None:
+    """Raises: RefusedError where the target exists and is neither to be replaced nor what would be written."""
+    try:
+        images.publish(target, data, overwrite=overwrite)
+    except RefusedError as error:
+        if not resume:
+            raise
+        if not target.is_file() or images.sha256(target) != _sha256(data):
+            raise RefusedError(
+                f"{target} exists and is not what would be made now; pass --overwrite to replace it"
+            ) from error
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def carrier(target: Path) -> str:
