@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from rescale.errors import EnvironmentFault, RescaleError, UsageError
+from rescale.storage import Url
 
 if TYPE_CHECKING:
     from rescale.batch import Plan
+    from rescale.storage import Place
     from rescale.video.realtime import Clock
 
 _NO_MEMORY = re.compile("out of memory|n.t allocate memory|not enough memory")
 
 
-def run(plan: "Plan", work: "Callable[[Path, Path], Any]", *, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+def run(plan: "Plan", work: "Callable[[Place, Place], Any]", *, overwrite: bool, dry_run: bool, as_json: bool) -> None:
     """One picture after the other; a failed one is reported and the rest go on."""
     from rescale.batch import check
 
@@ -29,7 +31,7 @@ def run(plan: "Plan", work: "Callable[[Path, Path], Any]", *, overwrite: bool, d
         try:
             check(source, target, overwrite=overwrite)
             done = {"source": source, "target": target} if dry_run else vars(work(source, target))
-            facts = {key: str(value) if isinstance(value, Path) else value for key, value in done.items()}
+            facts = {key: str(value) if isinstance(value, Path | Url) else value for key, value in done.items()}
         except Exception as error:
             failures.append(understood(error))
             facts = {"source": str(source), "error": str(failures[-1]), "exit_code": failures[-1].exit_code}

@@ -1,9 +1,9 @@
-"""One picture file down, one picture file up: the journeys from disk to disk."""
+"""One picture file down, one picture file up: the journeys from file to file, and between them from bytes to bytes."""
 
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from rescale.geometry import Geometry
 from rescale.images import Picture
 from rescale.rescaler import Rescaler, load
 from rescale.sizes import Scale
+from rescale.storage import Place, Url, place
 from rescale.video.containers import is_video
 
 
@@ -22,8 +23,8 @@ from rescale.video.containers import is_video
 class Done:
     """What became of one file."""
 
-    source: Path
-    target: Path
+    source: Place
+    target: Place
     model: str
     size: tuple[int, int]
     """Height and width of the result."""
@@ -31,10 +32,20 @@ class Done:
     """What could not be kept, and what was gone against with `force`."""
 
 
+@dataclass(frozen=True)
+class Made:
+    """The bytes of a result, and what `Done` says of it."""
+
+    data: bytes
+    model: str
+    size: tuple[int, int]
+    notes: tuple[str, ...] = ()
+
+
 def downscale_file(
     rescaler: Rescaler,
-    source: Path,
-    target: Path,
+    source: Place | str,
+    target: Place | str,
     *,
     scale: Scale | None = None,
     refine: Effort | None = None,
@@ -47,7 +58,7 @@ def downscale_file(
 
     Args:
         rescaler: the model.
-        source: any picture that `images.read` takes.
+        source: any picture that `images.read` takes; a file, or the URL of an object, see `storage`.
         target: PNG, WebP, AVIF, TIFF or JPEG; a lossy one costs quality, and the note says how much.
         scale: how many times smaller, or to which size, see `Geometry`; the model's own scale without.
         refine: how long to look for a small picture that restores better.
@@ -57,23 +68,42 @@ def downscale_file(
         max_pixels: refuse larger sources.
     Raises: InputError, UnsupportedError, RefusedError, UsageError, EnvironmentFault: see `images`.
     """
-    source, target = Path(source), Path(target)
+    source, target = place(source), place(target)
     format = carrier(target)
     check_target(source, target, overwrite=overwrite)
-    original = images.read(source, max_pixels=max_pixels)
+    data = images.read_bytes(source, max_bytes=images.most_bytes(max_pixels))
+    how: dict[str, Any] = {"scale": scale, "refine": refine, "report": report, "quality": quality}
+    made = shrunk(rescaler, data, source.name, format, max_pixels=max_pixels, **how)
+    images.publish(target, made.data, overwrite=overwrite)
+    return Done(source, target, made.model, made.size, made.notes)
+
+
+def shrunk(
+    rescaler: Rescaler,
+    data: bytes,
+    name: str,
+    format: str,
+    *,
+    scale: Scale | None = None,
+    refine: Effort | None = None,
+    report: Report | None = None,
+    quality: int | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Made:
+    """The bytes of a picture file to those of a small one; `name` is for the errors, see `downscale_file`."""
+    original = images.decode(data, name, max_pixels=max_pixels)
     size = rescaler.sizes.small(original.size, scale)
     small = rescaler.downscale_picture(record.strip(original), size, refine=refine, report=report)
     stored = _as_stored(format, small, quality)
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
     carrying = record.embed(small, _describe(rescaler, stored, original, refine), format)
     data, lost = images.encode(format, carrying, quality=quality)
-    images.publish(target, data, overwrite=overwrite)
-    return Done(source, target, rescaler.name, small.size, (*carrying.notes, *notes, *lost))
+    return Made(data, rescaler.name, small.size, (*carrying.notes, *notes, *lost))
 
 
 def upscale_file(
-    source: Path,
-    target: Path,
+    source: Place | str,
+    target: Place | str,
     *,
     model: str | None = None,
     scale: float | None = None,
@@ -86,7 +116,7 @@ def upscale_file(
     """Restore a small picture by its own record, or enlarge an ordinary one.
 
     Args:
-        source: a picture that `downscale_file` wrote, or any other.
+        source: a picture that `downscale_file` wrote, or any other; a file, or the URL of an object, see `storage`.
         target: its suffix decides the format.
         model: restore with this model; without a record, to exactly its scale times the size.
         scale: super-resolution by this factor of a picture that is then taken as an ordinary one; with a model that
@@ -98,9 +128,30 @@ def upscale_file(
         max_pixels: refuse larger sources and larger results.
     Raises: RecordError where the record is missing, damaged or does not fit; else as `downscale_file`.
     """
-    source, target = Path(source), Path(target)
+    source, target = place(source), place(target)
+    format = images.format_of(target)
     check_target(source, target, overwrite=overwrite)
-    small = images.read(source, max_pixels=max_pixels)
+    data = images.read_bytes(source, max_bytes=images.most_bytes(max_pixels))
+    how: dict[str, Any] = {"model": model, "scale": scale, "device": device, "force": force, "quality": quality}
+    made = restored(data, source.name, format, max_pixels=max_pixels, **how)
+    images.publish(target, made.data, overwrite=overwrite)
+    return Done(source, target, made.model, made.size, made.notes)
+
+
+def restored(
+    data: bytes,
+    name: str,
+    format: str,
+    *,
+    model: str | None = None,
+    scale: float | None = None,
+    device: str | None = None,
+    force: bool = False,
+    quality: int | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Made:
+    """The opposite of `shrunk`: the bytes of a small picture file to those of a large one, see `upscale_file`."""
+    small = images.decode(data, name, max_pixels=max_pixels)
     found, notes = _find_record(small, model, scale, force)
     rescaler = _loaded(model or (found.model if found else _enlarger(scale)), device)
     bare, size = record.strip(small), None
@@ -114,16 +165,16 @@ def upscale_file(
     size = size or rescaler.sizes.full(small.size, scale)
     _check_result(size, max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
-    lost = images.write(target, large, overwrite=overwrite, quality=quality)
-    return Done(source, target, rescaler.name, large.size, (*small.notes, *notes, *lost))
+    data, lost = images.encode(format, large, quality=quality)
+    return Made(data, rescaler.name, large.size, (*small.notes, *notes, *lost))
 
 
-def small_name(source: Path, scale: Geometry) -> str:
+def small_name(source: Place, scale: Geometry) -> str:
     """photo.jpg -> photo.x4.png or photo.800x600.png; clip.mp4 -> clip.x4.mkv"""
     return f"{source.stem}.{scale}.{'mkv' if is_video(source) else 'png'}"
 
 
-def large_name(source: Path, *, is_restored: bool) -> str:
+def large_name(source: Place, *, is_restored: bool) -> str:
     """photo.x4.png -> photo.x4.restored.png; an ordinary picture.jpg -> picture.upscaled.png; a video's suffix stays"""
     suffix = source.suffix if is_video(source) else ".png"
     return f"{source.stem}.{'restored' if is_restored else 'upscaled'}{suffix}"
@@ -205,11 +256,12 @@ def _check_result(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None:
+def check_target(source: Place, target: Place, *, overwrite: bool = False) -> None:
     """Before any work: the target is free, and never the source itself. Raises: RefusedError, UsageError."""
-    if target.exists() and source.exists() and target.samefile(source):
+    is_there = target.exists()
+    if is_there and _is_same(source, target):
         raise RefusedError(f"{target}: the result would replace its own source; pass another -o")
-    if target.exists() and not overwrite:
+    if is_there and not overwrite:
         raise RefusedError(f"{target} exists; pass --overwrite to replace it")
     if target.is_dir():
         raise RefusedError(f"{target} is a folder; pass another -o")
@@ -217,7 +269,13 @@ def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None
         raise UsageError(f"{target.parent} is no folder; make it first")
 
 
-def carrier(target: Path) -> str:
+def _is_same(source: Place, target: Place) -> bool:
+    if isinstance(source, Url) or isinstance(target, Url):
+        return source == target
+    return source.exists() and target.samefile(source)
+
+
+def carrier(target: Place) -> str:
     """The format of a small picture. Raises: RefusedError where it has no place for a record."""
     format = images.format_of(target)
     if format in ("BMP", "PPM", "GIF"):

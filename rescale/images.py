@@ -12,14 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from rescale import storage
 from rescale.decoding import MAX_PIXELS, decode, from_pil
 from rescale.encoding import encode
 from rescale.errors import EnvironmentFault, InputError, RefusedError, RescaleError, UsageError
 from rescale.picture import Picture, Pixels, to_pil, to_pixels, to_tensor
+from rescale.storage import Place, Url
 
 __all__ = [
-    "FORMATS", "MAX_PIXELS", "Picture", "Pixels", "decode", "encode", "find", "format_of", "from_pil", "publish",
-    "published", "read", "read_bytes", "to_pil", "to_pixels", "to_tensor", "write",
+    "FORMATS", "MAX_PIXELS", "Picture", "Pixels", "decode", "encode", "find", "format_of", "from_pil", "most_bytes",
+    "publish", "published", "read", "read_bytes", "to_pil", "to_pixels", "to_tensor", "write",
 ]  # fmt: skip
 
 FORMATS = {
@@ -38,17 +40,16 @@ def find(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.suffix.lower() in FORMATS and p.is_file())
 
 
-def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(path: Place, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode a picture file, whatever its suffix says.
 
     Raises: InputError for what is no readable picture; UnsupportedError for several frames, and for modes and
         depths that cannot be kept; RefusedError above `max_pixels`, before any pixel is decoded.
     """
-    data = read_bytes(path, max_bytes=_METADATA_BYTES + 8 * max_pixels)
-    return decode(data, path.name, max_pixels=max_pixels)
+    return decode(read_bytes(path, max_bytes=most_bytes(max_pixels)), path.name, max_pixels=max_pixels)
 
 
-def write(path: Path, picture: Picture, *, overwrite: bool = False, quality: int | None = None) -> list[str]:
+def write(path: Place, picture: Picture, *, overwrite: bool = False, quality: int | None = None) -> list[str]:
     """Encode a picture into the format of the path's suffix; all of it appears at once, or nothing does.
 
     Args:
@@ -65,7 +66,12 @@ def write(path: Path, picture: Picture, *, overwrite: bool = False, quality: int
     return notes
 
 
-def format_of(path: Path) -> str:
+def most_bytes(max_pixels: int) -> int:
+    """The largest file that is read for a picture of so many pixels."""
+    return _METADATA_BYTES + 8 * max_pixels
+
+
+def format_of(path: Place) -> str:
     """The format that a suffix stands for."""
     try:
         return FORMATS[path.suffix.lower()]
@@ -73,10 +79,13 @@ def format_of(path: Path) -> str:
         raise UsageError(f"expected one of {' '.join(sorted(FORMATS))}, got {path.name!r}") from None
 
 
-def publish(path: Path, data: bytes, *, overwrite: bool = False) -> None:
-    """Put bytes at a path, see `published`."""
-    with published(path, overwrite=overwrite) as file:
-        file.write(data)
+def publish(path: Place, data: bytes, *, overwrite: bool = False) -> None:
+    """Put bytes at a path, see `published`, or at a URL, see `storage.publish`."""
+    if isinstance(path, Url):
+        storage.publish(path, data, overwrite=overwrite)
+    else:
+        with published(path, overwrite=overwrite) as file:
+            file.write(data)
 
 
 @contextmanager
@@ -117,8 +126,10 @@ def _move_to_free_name(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def read_bytes(path: Path, *, max_bytes: int) -> bytes:
+def read_bytes(path: Place, *, max_bytes: int) -> bytes:
     """All of a regular file: no folder, pipe or device, and none that is too large. Raises: as `read`."""
+    if isinstance(path, Url):
+        return storage.read_bytes(path, max_bytes=max_bytes)
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):

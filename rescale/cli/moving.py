@@ -41,8 +41,8 @@ def use_threads_for_video(threads: int | None) -> None:
 
 
 def either(
-    plan: "Plan", still: Callable[[Path, Path], Any], threads: int | None, **chosen: Any
-) -> Callable[[Path, Path], Any]:
+    plan: "Plan", still: Callable[[Any, Any], Any], threads: int | None, **chosen: Any
+) -> Callable[[Any, Any], Any]:
     """What to do with each file of a plan: the work for pictures, or for videos that with these choices."""
     if not any(is_video(source) for source, _ in plan):
         return still

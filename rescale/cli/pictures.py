@@ -28,6 +28,7 @@ from rescale.video.containers import check_small, is_video
 
 if TYPE_CHECKING:
     from rescale.batch import Plan
+    from rescale.storage import Place
 
 
 def down(
@@ -125,7 +126,7 @@ def up(
     run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
 
 
-def _planned(plan: "tuple[Plan, list[Path]]") -> "Plan":
+def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
     pairs, left_out = plan
     if left_out:
         typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {left_out[0]} ...", err=True)
