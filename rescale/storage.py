@@ -165,17 +165,22 @@ def publish(url: Url, data: bytes, *, overwrite: bool = False) -> None:
     try:
         _store(url.scheme).pipe_file(url.path, data, **how)
     except Exception as error:
-        if overwrite or not url.exists():
-            raise _fault(error, "write", url) from error
-        if not _holds(url, data):
+        fault = _fault(error, "write", url)
+        is_ours = None if overwrite else _holds(url, data)
+        if is_ours is None:
+            raise fault from error
+        if not is_ours:
             raise RefusedError(f"{url} exists; pass --overwrite to replace it") from error
 
 
-def _holds(url: Url, data: bytes) -> bool:
+def _holds(url: Url, data: bytes) -> bool | None:
+    """Whether an object holds just these bytes; None where there is none, or nobody can say."""
     try:
         return read_bytes(url, max_bytes=len(data)) == data
-    except RefusedError:
+    except RefusedError:  # it is larger
         return False
+    except RescaleError:
+        return None
 
 
 @lru_cache
