@@ -1,14 +1,17 @@
 """Many pictures: which files the words on a command line mean, and where each result goes."""
 
 import glob
+import os
 import re
+import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rescale import storage
-from rescale.errors import InputError, RefusedError, UsageError
+from rescale.errors import DiskFullError, InputError, RefusedError, UsageError, fault
 from rescale.files import check_target
-from rescale.images import FORMATS, find, format_of
+from rescale.images import FORMATS, check_folder, find, format_of, sweep
 from rescale.storage import Place, Url, is_remote, place
 from rescale.video import containers
 
@@ -22,7 +25,8 @@ def plan(
     """Every source with its target, before any work.
 
     Args:
-        inputs: files, folders and globs, or URLs of these.
+        inputs: files, folders and globs, or URLs of these; @FILE is a list of all that, one a line, and @- is one on
+            stdin.
         output: a file, a folder (of a URL: one that ends in a slash), or a template of {stem}, {suffix}, {folder} and
             `fields`; beside the source if None.
         name: what a result is called in its folder.
@@ -31,21 +35,23 @@ def plan(
     Raises: UsageError where two sources share a target, or no picture can be written there at all; RefusedError
         where a result would replace another source that was named.
     """
-    pairs = [(source, _target(source, output, name, fields)) for source in sources(inputs)]
-    named = {_place(place(text)) for text in inputs if is_remote(text) or not Path(text).is_dir()}
+    words = [word for text in inputs for word in _listed(text)]
+    pairs = [(source, _target(source, output, name, fields)) for source in sources(words)]
+    named = {_place(place(word)) for word in words if is_remote(word) or not Path(word).is_dir()}
     results = {_place(target) for _, target in pairs} - named
     left_out = [source for source, _ in pairs if _place(source) in results]
-    pairs = [(source, target) for source, target in pairs if source not in left_out]
-    _check_places(pairs)
+    pairs = [(source, target) for source, target in pairs if _place(source) not in results]
+    _check_places(pairs, makes=place(output) if output and output.endswith("/") else None)
     return pairs, left_out
 
 
-def _check_places(pairs: Plan) -> None:
+def _check_places(pairs: Plan, makes: Place | None) -> None:
+    """Args: makes: a folder that need not be there yet."""
     taken: dict[Place, Place] = {}
     places = {_place(source): source for source, _ in pairs}
     for source, target in pairs:
         _check_kind(source, target)
-        if not target.parent.is_dir():
+        if not target.parent.is_dir() and not (target.parent == makes and makes.parent.is_dir()):
             raise UsageError(f"{target.parent} is no folder; make it first")
         to = _place(target)
         if to in taken:
@@ -66,6 +72,35 @@ def _check_kind(source: Place, target: Place) -> None:
         raise UsageError(f"expected a file for a video, got {source if isinstance(source, Url) else target}")
 
 
+def prepare(pairs: Plan) -> None:
+    """Make the folder that may be missing, and see that all of them take files, before any work.
+
+    What killed runs left there is removed.
+
+    Raises: DiskFullError, EnvironmentFault.
+    """
+    targets = [target for _, target in pairs if isinstance(target, Path)]  # a store has neither folders nor an end
+    new = Counter(target.parent for target in targets if not target.exists())
+    for folder in {target.parent for target in targets}:
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise fault(f"cannot make the folder {folder}", error) from error
+        sweep(folder)
+        check_folder(folder)
+        _check_room(folder, new[folder])
+
+
+def _check_room(folder: Path, count: int) -> None:
+    """That as many new files as are planned fit, were they as small as a file can be."""
+    if not hasattr(os, "statvfs"):  # Windows
+        return
+    room = os.statvfs(folder)
+    most = min(room.f_bavail, room.f_favail) if room.f_files else room.f_bavail  # some count no files
+    if most < count:
+        raise DiskFullError(f"cannot write {count} files into {folder}: No space left on device for more than {most}")
+
+
 def sources(inputs: Sequence[str]) -> list[Place]:
     """The files meant, each once; a folder without pictures stands for itself, to fail in its turn."""
     found = [file for text in inputs for match in _matches(text) for file in _below(match) or [match]]
@@ -78,17 +113,29 @@ def check(source: Place, target: Place, *, overwrite: bool) -> None:
         raise InputError(f"{source}: no pictures in this folder")
     if not isinstance(source, Url) and not source.exists():  # a store says why when it is read
         raise InputError(f"cannot read {source}: No such file or directory")
-    check_target(source, target, overwrite=overwrite)
+    if target.parent.is_dir():  # `prepare` makes it else
+        check_target(source, target, overwrite=overwrite)
 
 
-def _matches(text: str) -> list[Place]:
+def _listed(text: str) -> list[str]:
+    """The words of a list, or the word itself; a file that is named so is meant as such. Raises: InputError."""
+    if not text.startswith("@") or Path(text).exists():
+        return [text]
+    try:
+        data = sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the list {text[1:]}: {error.strerror}") from error
+    return [os.fsdecode(line) for line in data.splitlines() if line.strip()]
+
+
+def _matches(text: str) -> Sequence[Place]:
     """What a shell would have made of a pattern; a path that exists is itself, whatever characters it has."""
     if not text:
         raise UsageError("expected a file, folder or glob, got an empty word")
     if is_remote(text) or Path(text).exists():
         return [place(text)]
     # Not Path.glob: that finds hidden files as well, and has patterns that it refuses.
-    return [*sorted(map(Path, glob.glob(text, recursive=True)))] or [Path(text)]  # noqa: PTH207
+    return sorted(map(Path, glob.glob(text, recursive=True))) or [Path(text)]  # noqa: PTH207
 
 
 def _below(match: Place) -> Sequence[Place]:

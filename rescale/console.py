@@ -1,68 +1,76 @@
 """What the command line says: results on stdout, progress and one sentence an error on stderr, and exit codes."""
 
+import itertools
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from rescale.errors import EnvironmentFault, RescaleError, UsageError
-from rescale.storage import Url
-
 if TYPE_CHECKING:
     from rescale.batch import Plan
-    from rescale.storage import Place
+    from rescale.run import Engine
+    from rescale.tally import Tally
+    from rescale.task import Task
     from rescale.video.realtime import Clock
 
-_NO_MEMORY = re.compile("out of memory|n.t allocate memory|not enough memory")
+_SCREEN = 20
+"""Lines that a terminal still shows when a run ends."""
 
 
-def run(plan: "Plan", work: "Callable[[Place, Place], Any]", *, overwrite: bool, dry_run: bool, as_json: bool) -> None:
-    """One picture after the other; a failed one is reported and the rest go on."""
-    from rescale.batch import check
+def run(plan: "Plan", task: "Task", engine: "Engine", *, report: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Do a plan and tell what becomes of each file; a failed one is told and the rest go on."""
+    from rescale import batch
+    from rescale import run as runs
+    from rescale.tally import Tally
+    from rescale.video.containers import is_video
 
-    failures: list[RescaleError] = []
-    for source, target in plan if dry_run else progress(plan, "rescaling"):
-        try:
-            check(source, target, overwrite=overwrite)
-            done = {"source": source, "target": target} if dry_run else vars(work(source, target))
-            facts = {key: str(value) if isinstance(value, Path | Url) else value for key, value in done.items()}
-        except Exception as error:
-            failures.append(understood(error))
-            facts = {"source": str(source), "error": str(failures[-1]), "exit_code": failures[-1].exit_code}
-        report(facts, as_json=as_json)
-    if failures:
-        if len(plan) > 1:
-            typer.echo(f"{len(failures)} of {len(plan)} pictures failed", err=True)
-        raise typer.Exit(failures[0].exit_code if len(plan) == 1 else 3)
-
-
-def understood(error: Exception) -> RescaleError:
-    """An error as one sentence with its exit code. Raises: the error itself, where it is a mistake of ours."""
-    if isinstance(error, RescaleError):
-        return error
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
-        return EnvironmentFault("not enough memory")
-    if isinstance(error, OSError):
-        return EnvironmentFault(f"{error.filename or ''} {error.strerror or error}".strip())
-    if hasattr(error, "format_message"):  # typer's own complaints about options
-        return UsageError(f"{error.format_message()} (see --help)" if error.format_message() else "")
-    raise error
+    tally = Tally(plan, task, None if dry_run else report)
+    if not dry_run:
+        batch.prepare(plan)
+    shown = 0 if dry_run or any(is_video(source) for source, _ in plan) else len(plan)  # a video has a line of its own
+    try:
+        with bar(shown, "rescaling") as step, closing(runs.run(plan, task, runs.dry if dry_run else engine)) as rows:
+            for facts in rows:
+                tally.add(facts)
+                tell(facts, as_json=as_json)
+                step()
+    finally:
+        tally.close()
+    _tell_end(tally)
+    if tally.exit_code:
+        raise typer.Exit(tally.exit_code)
 
 
-def report(facts: dict[str, Any], *, as_json: bool) -> None:
+def _tell_end(tally: "Tally") -> None:
+    """What has scrolled away: how many failed, and the first of them."""
+    if tally.kept:
+        typer.echo(f"note: {tally.kept} of {tally.count} were done already", err=True)
+    if not tally.failures or tally.count == 1 or "stops" in tally.failures[-1]:
+        return
+    failed = len(tally.failures)
+    is_long = tally.tried > _SCREEN
+    typer.echo(f"{failed} of {tally.count} pictures failed" + ":" * is_long, err=True)
+    for facts in tally.failures[:_SCREEN] if is_long else ():
+        typer.echo(f"  {told(facts['source'], facts['error'])}", err=True)
+    if is_long and failed > _SCREEN:
+        typer.echo(f"  and {failed - _SCREEN} more; --report FILE.json tells all", err=True)
+
+
+def tell(facts: dict[str, Any], *, as_json: bool) -> None:
     """What became of one picture."""
     if as_json:
         typer.echo(json.dumps(facts))
     elif "error" in facts:
         typer.echo(f"error: {told(facts['source'], facts['error'])}", err=True)
     else:
-        typer.echo(os.fsencode(facts["target"]))  # as bytes, since a file's name need not be UTF-8
+        name = os.fsencode(facts["target"])  # as bytes, since a file's name need not be UTF-8
+        typer.echo(name.decode(errors="replace") if sys.stdout.isatty() else name)
         if "rates" in facts:
             stages = ", ".join(f"{stage} {rate:.0f}" for stage, rate in facts["rates"].items())
             typer.echo(f"{facts['frames']} frames at {facts['rate']:.1f} a second; alone: {stages}", err=True)
@@ -78,13 +86,28 @@ def told(source: str, sentence: str) -> str:
 def progress(items: Iterable[Any], label: str) -> Iterator[Any]:
     """Each item, with a bar on stderr where somebody watches and there is more than one."""
     items = list(items)
-    if len(items) < 2 or not sys.stderr.isatty():
-        yield from items
+    with bar(len(items), label) as step:
+        for item in items:
+            yield item
+            step()
+
+
+@contextmanager
+def bar(total: int, label: str) -> Iterator[Callable[[], None]]:
+    """How far all is, with its rate and the time left, on stderr where somebody watches; call what it gives at each."""
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda: None
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    yield from track(items, label, console=Console(stderr=True), transient=True)
+    began, words = time.monotonic(), TextColumn("{task.description}")
+    columns = words, BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn()
+    both = sys.stdout.isatty()  # results that go elsewhere must not be drawn to where the bar is
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=both, transient=True) as shown:
+        line = shown.add_task(label, total=total, rate="")
+        done = itertools.count(1)
+        yield lambda: shown.update(line, advance=1, rate=f"{next(done) / (time.monotonic() - began):.1f}/s")
 
 
 class Gauge:

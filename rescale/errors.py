@@ -8,7 +8,14 @@ RescaleError                 3   some input failed
 │   └── RecordError          4   the record in an LR picture is missing, damaged, foreign or stale
 ├── WeightsError             4   a weight file is not what the manifest says, or is not safetensors
 └── EnvironmentFault         5   disk, permission, memory, a missing extra
+    └── DiskFullError        5   no room is left, for this picture or any other
 """
+
+import errno
+import re
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_NO_MEMORY = re.compile("out of memory|n.t allocate memory|not enough memory")
 
 
 class RescaleError(Exception):
@@ -51,3 +58,26 @@ class EnvironmentFault(RescaleError):  # noqa: N818
     """The machine, not the input: disk full, no permission, out of memory, a missing extra."""
 
     exit_code = 5
+
+
+class DiskFullError(EnvironmentFault):
+    """No room is left on a disk, so that a batch need not go on."""
+
+
+def fault(sentence: str, error: Exception) -> EnvironmentFault:
+    """What the system said, as an error of ours."""
+    kind = DiskFullError if getattr(error, "errno", None) in _NO_ROOM else EnvironmentFault
+    return kind(f"{sentence}: {getattr(error, 'strerror', None) or error}".removeprefix(": "))
+
+
+def understood(error: Exception) -> RescaleError:
+    """An error as one sentence with its exit code. Raises: the error itself, where it is a mistake of ours."""
+    if isinstance(error, RescaleError):
+        return error
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+        return EnvironmentFault("not enough memory")
+    if isinstance(error, OSError):
+        return fault(str(error.filename or ""), error)
+    if hasattr(error, "format_message"):  # typer's own complaints about options
+        return UsageError(f"{error.format_message()} (see --help)" if error.format_message() else "")
+    raise error

@@ -1,5 +1,6 @@
 """One picture file down, one picture file up: the journeys from file to file, and between them from bytes to bytes."""
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -30,6 +31,10 @@ class Done:
     """Height and width of the result."""
     notes: tuple[str, ...] = ()
     """What could not be kept, and what was gone against with `force`."""
+    weights: str = ""
+    """Digest of the model's weights, its first 16 digits."""
+    source_sha256: str = ""
+    target_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,14 @@ class Made:
     data: bytes
     model: str
     size: tuple[int, int]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
+    weights: str
+
+    def publish(self, source: Place, target: Place, data: bytes, *, overwrite: bool, resume: bool) -> Done:
+        """Put it at its place; `data` is what it was made of."""
+        _publish(target, self.data, overwrite=overwrite, resume=resume)
+        digests = _sha256(data), _sha256(self.data)
+        return Done(source, target, self.model, self.size, self.notes, self.weights, *digests)
 
 
 def downscale_file(
@@ -51,6 +63,7 @@ def downscale_file(
     refine: Effort | None = None,
     report: Report | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
 ) -> Done:
@@ -64,18 +77,18 @@ def downscale_file(
         refine: how long to look for a small picture that restores better.
         report: is told how far that is.
         overwrite: replace an existing target.
+        resume: take an existing target as done if it holds the very bytes that would be written.
         quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
         max_pixels: refuse larger sources.
     Raises: InputError, UnsupportedError, RefusedError, UsageError, EnvironmentFault: see `images`.
     """
     source, target = place(source), place(target)
     format = carrier(target)
-    check_target(source, target, overwrite=overwrite)
-    data = images.read_bytes(source, max_bytes=images.most_bytes(max_pixels))
+    check_target(source, target, overwrite=overwrite or resume)
+    data = images.fetch(source, max_pixels=max_pixels)
     how: dict[str, Any] = {"scale": scale, "refine": refine, "report": report, "quality": quality}
     made = shrunk(rescaler, data, source.name, format, max_pixels=max_pixels, **how)
-    images.publish(target, made.data, overwrite=overwrite)
-    return Done(source, target, made.model, made.size, made.notes)
+    return made.publish(source, target, data, overwrite=overwrite, resume=resume)
 
 
 def shrunk(
@@ -97,8 +110,8 @@ def shrunk(
     stored = _as_stored(format, small, quality)
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
     carrying = record.embed(small, _describe(rescaler, stored, original, refine), format)
-    data, lost = images.encode(format, carrying, quality=quality)
-    return Made(data, rescaler.name, small.size, (*carrying.notes, *notes, *lost))
+    made, lost = images.encode(format, carrying, quality=quality)
+    return Made(made, rescaler.name, small.size, (*carrying.notes, *notes, *lost), rescaler.digest)
 
 
 def upscale_file(
@@ -110,6 +123,7 @@ def upscale_file(
     device: str | None = None,
     force: bool = False,
     overwrite: bool = False,
+    resume: bool = False,
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
 ) -> Done:
@@ -124,18 +138,18 @@ def upscale_file(
         device: where to run.
         force: restore even though the record does not fit the pixels or the model, or is damaged.
         overwrite: replace an existing target.
+        resume: take an existing target as done if it holds the very bytes that would be written.
         quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
         max_pixels: refuse larger sources and larger results.
     Raises: RecordError where the record is missing, damaged or does not fit; else as `downscale_file`.
     """
     source, target = place(source), place(target)
     format = images.format_of(target)
-    check_target(source, target, overwrite=overwrite)
-    data = images.read_bytes(source, max_bytes=images.most_bytes(max_pixels))
+    check_target(source, target, overwrite=overwrite or resume)
+    data = images.fetch(source, max_pixels=max_pixels)
     how: dict[str, Any] = {"model": model, "scale": scale, "device": device, "force": force, "quality": quality}
     made = restored(data, source.name, format, max_pixels=max_pixels, **how)
-    images.publish(target, made.data, overwrite=overwrite)
-    return Done(source, target, made.model, made.size, made.notes)
+    return made.publish(source, target, data, overwrite=overwrite, resume=resume)
 
 
 def restored(
@@ -153,7 +167,7 @@ def restored(
     """The opposite of `shrunk`: the bytes of a small picture file to those of a large one, see `upscale_file`."""
     small = images.decode(data, name, max_pixels=max_pixels)
     found, notes = _find_record(small, model, scale, force)
-    rescaler = _loaded(model or (found.model if found else _enlarger(scale)), device)
+    rescaler = loaded(model or (found.model if found else _enlarger(scale)), device)
     bare, size = record.strip(small), None
     if found is not None:
         notes += _check(found, small, rescaler, force)
@@ -165,8 +179,8 @@ def restored(
     size = size or rescaler.sizes.full(small.size, scale)
     _check_result(size, max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
-    data, lost = images.encode(format, large, quality=quality)
-    return Made(data, rescaler.name, large.size, (*small.notes, *notes, *lost))
+    made, lost = images.encode(format, large, quality=quality)
+    return Made(made, rescaler.name, large.size, (*small.notes, *notes, *lost), rescaler.digest)
 
 
 def small_name(source: Place, scale: Geometry) -> str:
@@ -180,7 +194,7 @@ def large_name(source: Place, *, is_restored: bool) -> str:
     return f"{source.stem}.{'restored' if is_restored else 'upscaled'}{suffix}"
 
 
-def _loaded(model: str, device: str | None) -> Rescaler:
+def loaded(model: str, device: str | None) -> Rescaler:
     """Shipped models are kept for the next picture; a file may have changed since."""
     return _shipped(model, device) if model in weights.manifest() else load(model, device=device)
 
@@ -273,6 +287,23 @@ def _is_same(source: Place, target: Place) -> bool:
     if isinstance(source, Url) or isinstance(target, Url):
         return source == target
     return source.exists() and target.samefile(source)
+
+
+def _publish(target: Place, data: bytes, *, overwrite: bool, resume: bool) -> None:
+    """Raises: RefusedError where the target exists and is neither to be replaced nor what would be written."""
+    try:
+        images.publish(target, data, overwrite=overwrite)
+    except RefusedError as error:
+        if not resume:
+            raise
+        if isinstance(target, Url) or not target.is_file() or images.sha256(target) != _sha256(data):
+            raise RefusedError(
+                f"{target} exists and is not what would be made now; pass --overwrite to replace it"
+            ) from error
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def carrier(target: Place) -> str:

@@ -4,24 +4,34 @@ Nothing is dropped in silence: depth, alpha, colour profile, EXIF, XMP, resoluti
 in the `Picture`; what cannot travel is named in its notes, or the file is refused.
 """
 
+import hashlib
 import os
+import re
 import stat
+import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from rescale import storage
 from rescale.decoding import MAX_PIXELS, decode, from_pil
 from rescale.encoding import encode
-from rescale.errors import EnvironmentFault, InputError, RefusedError, RescaleError, UsageError
+from rescale.errors import EnvironmentFault, InputError, RefusedError, RescaleError, UsageError, fault
 from rescale.picture import Picture, Pixels, to_pil, to_pixels, to_tensor
 from rescale.storage import Place, Url
 
+try:
+    import fcntl
+except ImportError:  # Windows, which moves no open file, and where nobody sweeps
+    fcntl = None  # type: ignore[assignment]
+
 __all__ = [
-    "FORMATS", "MAX_PIXELS", "Picture", "Pixels", "decode", "encode", "find", "format_of", "from_pil", "most_bytes",
-    "publish", "published", "read", "read_bytes", "to_pil", "to_pixels", "to_tensor", "write",
+    "FORMATS", "MAX_PIXELS", "Picture", "Pixels", "check_folder", "decode", "encode", "fetch", "find", "format_of",
+    "from_pil", "publish", "published", "read", "read_bytes", "sha256", "sweep", "to_pil", "to_pixels", "to_tensor",
+    "write",
 ]  # fmt: skip
 
 FORMATS = {
@@ -30,6 +40,7 @@ FORMATS = {
     ".gif": "GIF",
 }  # fmt: skip
 """The format that a suffix stands for."""
+_TEMPORARY = re.compile(r"\.rescale-[0-9a-f]{32}\.tmp")
 _METADATA_BYTES = 2**28  # the most that is read of a file beside 8 bytes for each pixel, which are 16-bit RGBA
 
 
@@ -46,7 +57,12 @@ def read(path: Place, *, max_pixels: int = MAX_PIXELS) -> Picture:
     Raises: InputError for what is no readable picture; UnsupportedError for several frames, and for modes and
         depths that cannot be kept; RefusedError above `max_pixels`, before any pixel is decoded.
     """
-    return decode(read_bytes(path, max_bytes=most_bytes(max_pixels)), path.name, max_pixels=max_pixels)
+    return decode(fetch(path, max_pixels=max_pixels), path.name, max_pixels=max_pixels)
+
+
+def fetch(path: Place, *, max_pixels: int = MAX_PIXELS) -> bytes:
+    """All of a picture file, or of what may be one. Raises: as `read`."""
+    return read_bytes(path, max_bytes=_METADATA_BYTES + 8 * max_pixels)
 
 
 def write(path: Place, picture: Picture, *, overwrite: bool = False, quality: int | None = None) -> list[str]:
@@ -64,11 +80,6 @@ def write(path: Place, picture: Picture, *, overwrite: bool = False, quality: in
     data, notes = encode(format_of(path), picture, quality=quality)
     publish(path, data, overwrite=overwrite)
     return notes
-
-
-def most_bytes(max_pixels: int) -> int:
-    """The largest file that is read for a picture of so many pixels."""
-    return _METADATA_BYTES + 8 * max_pixels
 
 
 def format_of(path: Place) -> str:
@@ -92,28 +103,68 @@ def publish(path: Place, data: bytes, *, overwrite: bool = False) -> None:
 def published(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     """A file to write that appears at its path when all is done: under another name, flushed, moved in one step.
 
-    Raises: RefusedError where the path exists; EnvironmentFault where the disk says no.
+    Raises: RefusedError where the path exists; DiskFullError, EnvironmentFault where the disk says no.
     """
     try:
         if path.exists() and not overwrite:
             raise FileExistsError
-        temporary = path.absolute().with_name(
-            f".{uuid.uuid4().hex}.tmp"
-        )  # not from the name, which may be as long as can be
-        try:
-            with temporary.open("x+b") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+        with _temporary(path.absolute().parent) as (temporary, file):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl is None:
+                file.close()
             (Path.replace if overwrite else _move_to_free_name)(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except RescaleError:
         raise
     except FileExistsError as error:
         raise RefusedError(f"{path} exists; pass --overwrite to replace it") from error
     except (OSError, ValueError) as error:
-        raise EnvironmentFault(f"cannot write {path}: {_reason(error)}") from error
+        raise fault(f"cannot write {path}", error) from error
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new file, locked as long as it is open, which tells `sweep` that its writer lives."""
+    is_ours = False
+    while not is_ours:  # whoever sweeps may have come between opening and locking
+        path = folder / f".rescale-{uuid.uuid4().hex}.tmp"  # not from a result's name, which may be as long as can be
+        try:
+            with path.open("x+b") as file:
+                is_ours = _locked(file, wait=True) and path.exists()
+                if is_ours:
+                    yield path, file
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers have left in a folder under temporary names; what a living one holds stays."""
+    for path in folder.glob(".rescale-*.tmp"):
+        with suppress(OSError):
+            if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                with path.open("r+b") as file:
+                    if fcntl and _locked(file, wait=False):
+                        path.unlink()
+
+
+def _locked(file: BinaryIO, *, wait: bool) -> bool:
+    """Whether this process has the file for itself, or the file system has no locks and it writes all the same."""
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return wait
+    return True
+
+
+def check_folder(folder: Path) -> None:
+    """Before any work: files can be made there. Raises: EnvironmentFault."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise EnvironmentFault(f"cannot write into {folder}: {error.strerror}") from error
 
 
 def _move_to_free_name(temporary: Path, path: Path) -> None:
@@ -141,6 +192,14 @@ def read_bytes(path: Place, *, max_bytes: int) -> bytes:
         raise EnvironmentFault(f"cannot read {path}: {error.strerror}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {str(path)!r}: {_reason(error)}") from error
+
+
+def sha256(path: Place) -> str:
+    """The digest of a file, however large, or of an object. Raises: OSError; as `read` of an object."""
+    if isinstance(path, Url):
+        return hashlib.sha256(storage.read_bytes(path, max_bytes=sys.maxsize)).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reason(error: Exception) -> str:

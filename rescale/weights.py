@@ -25,6 +25,7 @@ from rescale.models import MODELS, Bicubic, BicubicConfig, Rescaling, build
 
 _KEY = "rescale"
 _MOST_BYTES = 2**30
+_BICUBIC = re.compile("bicubic(-x[2-9])?")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def load(name: str | Path) -> Weights:
 
     Raises: UsageError for an unknown id; WeightsError where the bytes are not the manifest's or not ours.
     """
-    if re.fullmatch(r"bicubic(-x[2-9])?", str(name)):
+    if _BICUBIC.fullmatch(str(name)):
         return _bicubic(str(name))
     entry = manifest().get(str(name))
     path = folder() / entry.file if entry else Path(name)
@@ -85,6 +86,17 @@ def load(name: str | Path) -> Weights:
         raise WeightsError(f"{path.name}: expected SHA-256 {entry.sha256[:16]}…, got {sha256[:16]}…; reinstall rescale")
     header, model = _parse(data, path.name)
     return Weights(str(name) if entry else path.stem, sha256, model, header)
+
+
+def digest(name: str | Path) -> str | None:
+    """SHA-256 of the weights that `load` would take, as they are now; None for what it would refuse."""
+    if _BICUBIC.fullmatch(str(name)):
+        return _bicubic(str(name)).sha256
+    entry = manifest().get(str(name))
+    try:
+        return entry.sha256 if entry else hashlib.sha256(read_bytes(Path(name), max_bytes=_MOST_BYTES)).hexdigest()
+    except RescaleError:
+        return None
 
 
 def save(path: Path, model: Rescaling, **facts: object) -> None:

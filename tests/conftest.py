@@ -1,6 +1,8 @@
 """What several test files need: a real photograph, the shared pictures, and weights that are shaken."""
 
 import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from torch import nn
+
+from rescale import cli
 
 settings.register_profile(
     "house", deadline=None, max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -45,6 +49,24 @@ def noise() -> Callable[..., np.ndarray]:
         return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
     return make
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run the real entry point in this process: call("down", "photo.png") -> exit code, stdout, stderr."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}  # `main` replaces them
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["rescale", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return caught.value.code or 0, said.out, said.err
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -18,9 +18,9 @@ from PIL import Image
 from test_official import checkpoint
 
 import rescale
-from rescale import cli, console, images, load, record, weights
+from rescale import images, load, record, weights
 from rescale.cli import options
-from rescale.errors import EnvironmentFault, InputError
+from rescale.errors import EnvironmentFault, InputError, understood
 
 RECIPE = """
 model = "irn"
@@ -38,30 +38,13 @@ loss = {restore = 1.0, guide = 1.0, range = 1.0}
 def folder(tmp_path, monkeypatch):
     """Every test works in a folder of its own with one small photograph in it."""
     monkeypatch.chdir(tmp_path)
-    handler = signal.getsignal(signal.SIGTERM)  # which `main` replaces
     picture()
-    yield tmp_path
-    signal.signal(signal.SIGTERM, handler)
+    return tmp_path
 
 
 def picture(name: str = "photo.png", left: int = 60, size: tuple[int, int] = (33, 21)) -> Path:
     Image.open(PHOTO).crop((left, 40, left + size[0], 40 + size[1])).save(name)
     return Path(name)
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run the real entry point in this process: call("down", "photo.png") -> exit code, stdout, stderr."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["rescale", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return caught.value.code or 0, said.out, said.err
-
-    return run
 
 
 def names() -> list[str]:
@@ -335,7 +318,7 @@ def test_weight_files_of_the_same_name_are_told_apart(call):
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (["-o", "small.xyz"], 2), (["-o", "small"], 2), (["-o", "none/small.png"], 2), (["-o", "none/"], 2),
+        (["-o", "small.xyz"], 2), (["-o", "small"], 2), (["-o", "none/small.png"], 2), (["-o", "none/none/"], 2),
         (["-o", "small.bmp"], 4), (["--max-pixels", "10"], 4), (["--max-pixels", "0"], 2), (["--quality", "101"], 2),
         (["-m", "no-such-model"], 2), (["-m", "none.safetensors"], 3), (["-m", "bad.safetensors"], 4),
         (["-m", "other.safetensors"], 4), (["--device", "cuda:99"], 2), (["--device", "toaster"], 2),
@@ -671,12 +654,12 @@ def test_what_the_machine_lacks_is_one_sentence(call, monkeypatch):
     }
     for sentence, errors in said.items():
         for error in errors:
-            assert sentence in str(console.understood(error))
-            assert console.understood(error).exit_code == EnvironmentFault.exit_code == 5
+            assert sentence in str(understood(error))
+            assert understood(error).exit_code == EnvironmentFault.exit_code == 5
     with pytest.raises(KeyError):
-        console.understood(KeyError("ours"))
-    assert console.understood(InputError("x")).exit_code == 3
-    assert console.understood(typer.BadParameter("x")).exit_code == 2
+        understood(KeyError("ours"))
+    assert understood(InputError("x")).exit_code == 3
+    assert understood(typer.BadParameter("x")).exit_code == 2
 
 
 def test_the_limit_stands_in_one_place_in_effect():

@@ -20,7 +20,8 @@ READING_ORDER = [
     "video.partition", "video.patchwork", "video.parcel", "video.workers",
     "video.realtime", "video.label", "video.ways", "video.journeys", "video.live",
     "video.contest", "video",
-    "batch", "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
+    "batch", "manifest", "task", "crew", "cluster", "run", "tally",
+    "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
     "muon", "adversary", "parallel", "state", "train", "release",
     "video.pairs", "video.polish", "video.memorise", "video.overfit", "video.rivals", "bench",
     "console", "cli.options", "cli.moving", "cli.pictures", "cli.contest", "cli.scores", "cli.cycling",
@@ -75,7 +76,20 @@ def test_only_these_rooms_open_files():
         and node.attr in {"open", "read_bytes", "read_text", "write_bytes", "write_text"}
         if not (isinstance(node.value, ast.Name) and node.value.id in {"Image", "images", "storage"})
     }
-    pictures = {"images", "storage", "memory", "weights", "release", "data", "recipe", "train", "curve", "paper"}
+    pictures = {
+        "images",
+        "storage",
+        "memory",
+        "batch",
+        "manifest",
+        "weights",
+        "release",
+        "data",
+        "recipe",
+        "train",
+        "curve",
+        "paper",
+    }
     video = {"containers", "encoders", "contest", "journeys", "mux", "pairs", "rivals", "segments"}
     assert openers <= pictures | {f"video.{name}" for name in video}
 

@@ -1,5 +1,6 @@
 """The command line: each verb parses, calls the package, prints. Results on stdout, all else on stderr."""
 
+import os
 import signal
 import sys
 from typing import Annotated
@@ -14,7 +15,8 @@ from rescale.cli.overfitting import overfit
 from rescale.cli.pictures import down, up
 from rescale.cli.scores import evaluate, models
 from rescale.cli.training import export, import_, release, train
-from rescale.console import fail, understood
+from rescale.console import fail
+from rescale.errors import understood
 
 _INTERRUPTED = 130
 app = typer.Typer(
@@ -38,9 +40,17 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
+def _interrupted(*_: object) -> None:
+    """The first time all is put in order; the second time there is no more waiting."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """The entry point: every error is one sentence and its exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in the background
+        signal.signal(signal.SIGINT, _interrupted)
     try:
         code = app(standalone_mode=False)
         if code == _INTERRUPTED:  # typer has caught it in silence
@@ -51,3 +61,6 @@ def main() -> None:
     except Exception as error:
         fault = understood(error)
         fail(str(fault), fault.exit_code)
+    finally:  # what is decided stays so while the interpreter is taken down, which takes its handlers first
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)

@@ -1,22 +1,15 @@
-"""`down` and `up` of videos, and `play`."""
+"""`play`, and the options of videos."""
 
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rescale.cli.options import Device, Threads, use_machine
-from rescale.console import Meter
 from rescale.errors import EnvironmentFault, UsageError
-from rescale.video.containers import is_video
-
-if TYPE_CHECKING:
-    from rescale.batch import Plan
-    from rescale.video.journeys import Filmed
 
 Codec = Annotated[
     str | None,
@@ -38,27 +31,6 @@ def use_threads_for_video(threads: int | None) -> None:
     import os
 
     use_machine(threads or max((os.cpu_count() or 2) - 1, 1))
-
-
-def either(
-    plan: "Plan", still: Callable[[Any, Any], Any], threads: int | None, **chosen: Any
-) -> Callable[[Any, Any], Any]:
-    """What to do with each file of a plan: the work for pictures, or for videos that with these choices."""
-    if not any(is_video(source) for source, _ in plan):
-        return still
-    use_threads_for_video(threads)
-    moving = _journey(threads=threads or 0, **chosen)
-    return lambda source, target: (moving if is_video(source) else still)(source, target)
-
-
-def _journey(**chosen: Any) -> "Callable[[Path, Path], Filmed]":
-    """One video to another; those choices that `How` knows go there."""
-    from rescale.video.journeys import How, downscale_video, upscale_video
-
-    is_down = chosen.pop("is_down")
-    how = How(**{key: chosen.pop(key) for key in list(chosen) if key in How.__dataclass_fields__}, tell=Meter())
-    work = downscale_video if is_down else upscale_video
-    return lambda source, target: work(source, target, how=how, **chosen)
 
 
 def play(

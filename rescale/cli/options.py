@@ -1,11 +1,19 @@
 """Options that several verbs share: their words, their help, what they do."""
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 Inputs = Annotated[
-    list[str], typer.Argument(help="Pictures, videos, folders of pictures, or globs.", show_default=False)
+    list[str],
+    typer.Argument(
+        help="Pictures, videos, folders of pictures, globs; @FILE for a list of these, one a line.", show_default=False
+    ),
 ]
 Output = Annotated[
     str | None,
@@ -33,7 +41,36 @@ Quality = Annotated[
     typer.Option(min=1, max=100, help="Of JPEG, AVIF and WebP; WebP is lossless without.", show_default=False),
 ]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger sources and results.")]
+Workers = Annotated[int, typer.Option("-w", "--workers", min=1, help="Processes that share the files.")]
+Engine = Annotated[str, typer.Option("--engine", help="local, or ray: processes of Ray.", show_default=False)]
+Address = Annotated[
+    str | None, typer.Option("--address", help="A Ray cluster to use; this machine if not given.", show_default=False)
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Note what is done in .rescale.jsonl beside it, and do only what is not.")
+]
+Report = Annotated[
+    Path | None, typer.Option("--report", help="Write all rows and a summary into a JSON file.", show_default=False)
+]
 PIXELS = 100_000_000
+
+
+def spread(verb: Callable[..., None]) -> Callable[..., None]:
+    """Let a verb take options as a dataclass, its last argument, whose fields typer sees one by one."""
+    *own, last = inspect.signature(verb).parameters.values()
+    shared = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for field in fields(last.annotation)
+    ]
+
+    @wraps(verb)
+    def called(**given: Any) -> None:
+        chosen = last.annotation(**{parameter.name: given.pop(parameter.name) for parameter in shared})
+        verb(**given, **{last.name: chosen})
+
+    called.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *shared)}
+    return called
 
 
 def use_threads(count: int | None) -> None:

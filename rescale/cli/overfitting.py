@@ -84,13 +84,13 @@ class Lessons:
 def _report(done: "Overfitted", *, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from rescale.console import report
+    from rescale.console import tell
 
     facts = asdict(done)
     if as_json:
-        report({**facts, "source": str(done.source), "target": str(done.target)}, as_json=True)
+        tell({**facts, "source": str(done.source), "target": str(done.target)}, as_json=True)
         return
-    report({"source": str(done.source), "target": str(done.target), "notes": done.notes}, as_json=False)
+    tell({"source": str(done.source), "target": str(done.target), "notes": done.notes}, as_json=False)
     near = done.closeness
     for name, whole, shaved in zip(
         ("bicubic", done.model, "overfitted"), (near.bicubic, near.generic, near.overfitted), near.shaved, strict=True

@@ -1,16 +1,20 @@
 """`down` and `up`: pictures and videos to small ones and back."""
 
+import os
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.moving import Codec, Crf, Preset, Truncated, either
+from rescale.cli.moving import Codec, Crf, Preset, Truncated, use_threads_for_video
 from rescale.cli.options import (
     PIXELS,
+    Address,
     Device,
     DryRun,
+    Engine,
     Inputs,
     Json,
     MaxPixels,
@@ -19,22 +23,58 @@ from rescale.cli.options import (
     Overwrite,
     Quality,
     Refine,
+    Report,
+    Resume,
     Threads,
+    Workers,
+    spread,
     use_machine,
 )
-from rescale.console import Gauge, run
+from rescale.console import Gauge, Meter, run
 from rescale.errors import UsageError
 from rescale.video.containers import check_small, is_video
 
 if TYPE_CHECKING:
+    from rescale import run as runs
     from rescale.batch import Plan
     from rescale.storage import Place
+    from rescale.task import Task
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What both verbs take; those that a `Task` has too decide what is made, the others how it goes."""
+
+    output: Output = None
+    model: Model = None
+    device: Device = None
+    threads: Threads = None
+    workers: Workers = 1
+    engine: Engine = "local"
+    address: Address = None
+    quality: Quality = None
+    codec: Codec = None
+    crf: Crf = None
+    preset: Preset = None
+    allow_truncated: Truncated = False
+    max_pixels: MaxPixels = PIXELS
+    overwrite: Overwrite = False
+    resume: Resume = False
+    report: Report = None
+    dry_run: DryRun = False
+    as_json: Json = False
+
+    def task(self, **chosen: Any) -> "Task":
+        """What is to be done with each file."""
+        from rescale.task import Task
+
+        known = {field.name for field in fields(Task)} & set(vars(self))
+        return Task(**{**{key: getattr(self, key) for key in known}, "threads": self.threads or 0, **chosen})
+
+
+@spread
 def down(
     inputs: Inputs,
-    output: Output = None,
-    model: Model = None,
     scale: Annotated[
         str | None,
         typer.Option(
@@ -46,84 +86,56 @@ def down(
         ),
     ] = None,
     refine: Refine = None,
-    device: Device = None,
-    threads: Threads = None,
-    quality: Quality = None,
-    codec: Codec = None,
-    crf: Crf = None,
-    preset: Preset = None,
-    allow_truncated: Truncated = False,
-    max_pixels: MaxPixels = PIXELS,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
+    *,
+    shared: Shared,
 ) -> None:
     """Make pictures or videos small; each small one says how to restore it."""
-    from rescale import batch, files, load
+    from rescale import batch, files
     from rescale.collaborate import Effort
     from rescale.geometry import Geometry
 
     effort = None if refine is None else Effort.of(refine)
     asked = Geometry.of(scale) if scale is not None else None
-    rescaler = load(model or files.downscaler(asked or Geometry.of(4)), device=device)
-    use_machine(threads)
+    model = shared.model or files.downscaler(asked or Geometry.of(4))
+    rescaler = files.loaded(model, shared.device)
     if asked and asked.scales:
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
     name = str(wanted)
     words = {"scale": name.removeprefix("x") if wanted.scales else name, "model": rescaler.name}
-    plan = _planned(batch.plan(inputs, output, lambda f: files.small_name(f, wanted), **words))
+    plan = _planned(batch.plan(inputs, shared.output, lambda f: files.small_name(f, wanted), **words))
     for source, target in plan:
         if not is_video(source):
             files.carrier(target)
             continue
-        check_small(target, codec)
+        check_small(target, shared.codec)
         if effort:
             raise UsageError(f"{source}: --refine is for pictures, not for videos")
-    how: dict[str, Any] = {"overwrite": overwrite, "max_pixels": max_pixels}
-    still = partial(files.downscale_file, rescaler, scale=wanted, quality=quality, refine=effort, report=Gauge(), **how)
-    how |= {"model": model or rescaler.name, "scale": wanted, "device": device}
-    filming = {"codec": codec, "quality": crf, "preset": preset, "allow_truncated": allow_truncated, **how}
-    work = either(plan, still, threads, is_down=True, **filming)
-    run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
+    _run(plan, shared.task(verb="down", model=model, scale=wanted, refine=effort), shared)
 
 
+@spread
 def up(
     inputs: Inputs,
-    output: Output = None,
-    model: Model = None,
     scale: Annotated[
         float | None,
         typer.Option(
             "-s", "--scale", help="Enlarge ordinary pictures by 2, 3 or 4; or by what -m serves.", show_default=False
         ),
     ] = None,
-    device: Device = None,
-    threads: Threads = None,
     force: Annotated[bool, typer.Option("--force", help="Restore even where the record does not fit.")] = False,
-    quality: Quality = None,
-    codec: Codec = None,
-    crf: Crf = None,
-    preset: Preset = None,
-    allow_truncated: Truncated = False,
-    max_pixels: MaxPixels = PIXELS,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
+    *,
+    shared: Shared,
 ) -> None:
     """Restore small pictures or videos by their own record; with --scale, enlarge ordinary ones."""
     from rescale import batch, files
 
-    use_machine(threads)
+    model = shared.model
     words = {"scale": scale and f"{scale:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
     known = {key: value for key, value in words.items() if value is not None}
-    plan = _planned(batch.plan(inputs, output, lambda f: files.large_name(f, is_restored=scale is None), **known))
-    how: dict[str, Any] = {"model": model, "scale": scale, "device": device, "force": force}
-    how |= {"overwrite": overwrite, "max_pixels": max_pixels}
-    still = partial(files.upscale_file, quality=quality, **how)
-    filming = {"codec": codec, "quality": crf, "preset": preset, "allow_truncated": allow_truncated, **how}
-    work = either(plan, still, threads, is_down=False, **filming)
-    run(plan, work, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
+    name = partial(files.large_name, is_restored=scale is None)
+    plan = _planned(batch.plan(inputs, shared.output, name, **known))
+    _run(plan, shared.task(verb="up", scale=scale, force=force), shared)
 
 
 def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
@@ -131,3 +143,28 @@ def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
     if left_out:
         typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {left_out[0]} ...", err=True)
     return pairs
+
+
+def _run(plan: "Plan", task: "Task", shared: Shared) -> None:
+    has_video = any(is_video(source) for source, _ in plan)
+    (use_threads_for_video if has_video else use_machine)(shared.threads)
+    engine = _engine(min(shared.workers, len(plan)), shared)
+    run(plan, task, engine, report=shared.report, dry_run=shared.dry_run, as_json=shared.as_json)
+
+
+def _engine(workers: int, shared: Shared) -> "runs.Engine":
+    """Here, or as many processes that share the cores, ours or Ray's."""
+    from rescale import cluster, crew
+    from rescale.run import here
+
+    if shared.engine not in ("local", "ray"):
+        raise UsageError(f"expected --engine local or ray, got {shared.engine}")
+    if shared.address and shared.engine != "ray":
+        raise UsageError("--address is of a Ray cluster; pass --engine ray with it")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = shared.threads or max(cores // max(workers, 1), 1)
+    if shared.engine == "ray":
+        return partial(cluster.work, count=max(workers, 1), threads=threads, address=shared.address)
+    if workers < 2:
+        return partial(here, report=Gauge(), tell=Meter())
+    return partial(crew.work, count=workers, threads=threads)

@@ -60,6 +60,8 @@ class Filmed:
     rates: dict[str, float]
     """Of each stage, had it not to wait for the others."""
     notes: tuple[str, ...] = ()
+    weights: str = ""
+    """Digest of the model's weights, its first 16 digits."""
 
 
 def upscale_video(
@@ -158,7 +160,7 @@ def _filmed(
         segments.discard()
     problem = given.missing()
     told = (*given.facts.notes, *notes, *found, *([f"cut short: {problem}"] if problem else []))
-    return Filmed(given.path, target, maker.name, made.size, count, clock.rate, clock.rates, told)
+    return Filmed(given.path, target, maker.name, made.size, count, clock.rate, clock.rates, told, maker.digest)
 
 
 def fill(segments: Segments, given: Source, work: workers.Work, plan: Encoding, clock: Clock, how: How) -> None:

@@ -20,7 +20,7 @@ except ImportError:  # Windows, where two runs for one target are not noticed
 
 _MAGIC = b"rescale segment 1\n"
 _OURS = (
-    r"header\.json|lock|\d{6}\.seg(\.tmp)?|\.[0-9a-f]{32}\.tmp|"
+    r"header\.json|lock|\d{6}\.seg(\.tmp)?|\.(rescale-)?[0-9a-f]{32}\.tmp|"
     r"small\.mkv|state\.safetensors|[hl]r\.luma|\.refined\.partial"
 )
 _PACKET = struct.Struct("<qqB3xI")
