@@ -11,7 +11,9 @@ place whole, the bytes are the same, and what a lost process has put there count
 
 import logging
 import os
+import re
 import signal
+import socket
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -26,6 +28,7 @@ from rescale.errors import EnvironmentFault
 from rescale.task import Facts, Job, Task, failure
 
 _TRIES = 4
+_PATIENCE_S = 10
 _GLANCE_S = 0.5
 """How long a signal may have to wait."""
 _ALONE = {
@@ -50,7 +53,8 @@ def work(
         address: of a cluster, see `ray.init`; on this machine, for this run alone, if None.
     Raises: EnvironmentFault where Ray is not installed, cannot be started or reached, or the work cannot be begun.
     """
-    with _joined(address, count * threads) as ray:
+    jobs = list(jobs)
+    with _swept(jobs), _joined(address, count * threads) as ray:
         hands = _hands(ray, task, count, threads)
         at: dict[Any, tuple[Any, Job | None]] = {hand.ready.remote(): (hand, None) for hand in hands}
         try:
@@ -58,10 +62,17 @@ def work(
         finally:
             for hand in hands:
                 ray.kill(hand)
-            folders = {job.target.parent for _, job in at.values() if job}
-    for folder in folders:  # of those that were stopped at work
-        if isinstance(folder, Path):
-            images.sweep(folder)
+
+
+@contextmanager
+def _swept(jobs: list[Job]) -> Iterator[None]:
+    """What processes that were killed have left is removed when all are gone."""
+    try:
+        yield
+    finally:
+        for folder in {job.target.parent for job in jobs}:
+            if isinstance(folder, Path):
+                images.sweep(folder)
 
 
 def _rows(ray: Any, waiting: deque[Job], task: Task, at: dict[Any, tuple[Any, Job | None]]) -> Iterator[Facts]:
@@ -139,6 +150,8 @@ def _joined(address: str | None, cores: int) -> Iterator[Any]:
         raise EnvironmentFault("this needs Ray: pip install 'rescale[scale]'") from error
     try:
         with _own_signals():
+            _knock(address)
+            _hush(ray)
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)
     except Exception as error:  # of many kinds
         said = str(error).strip().partition("\n")[0]
@@ -149,15 +162,35 @@ def _joined(address: str | None, cores: int) -> Iterator[Any]:
         ray.shutdown()
 
 
+def _hush(ray: Any) -> None:
+    """What Ray does again it would tell on stdout, among the results; for that alone it has no switch."""
+    with suppress(AttributeError):
+        assert callable(ray._private.worker.print_to_stdstream)
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
+
+
+def _knock(address: str | None) -> None:
+    """Ray would try for minutes to reach a HOST:PORT where nobody answers. Raises: OSError."""
+    if address and (found := re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)):
+        socket.create_connection((found[1], int(found[2])), timeout=_PATIENCE_S).close()
+
+
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself; it is given back."""
+    """Ray takes SIGTERM for itself, from the start on; it is given back, and what came meanwhile with it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    came = False
     try:
         yield
+    except SystemExit as error:
+        came = error.code == signal.SIGTERM
+        if not came:
+            raise
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+    if came:
+        signal.raise_signal(signal.SIGTERM)
