@@ -32,12 +32,12 @@ _PATIENCE_S = 10
 _GLANCE_S = 0.5
 """How long a signal may have to wait."""
 _ALONE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # which keeps all its ports on loopback, on Linux too
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # after which what a killed run has left behind ends
 }
-"""How Ray is started for one run on one machine, unless the environment says otherwise."""
+"""How Ray is started for one run on one machine, unless the environment says otherwise; it looks when imported."""
 
 
 def work(
@@ -142,7 +142,7 @@ def _joined(address: str | None, cores: int) -> Iterator[Any]:
     if address is None:
         for key, value in _ALONE.items():
             os.environ.setdefault(key, value)
-        here = {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        here = {"address": "local", "include_dashboard": False}
         here |= {"num_cpus": max(cores, os.cpu_count() or 1), "object_store_memory": 2**27}
     try:
         import ray
