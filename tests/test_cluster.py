@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
 def rescale(*words: object, **how) -> subprocess.Popen:
     """The command line in a process of its own, in a group of its own, as a terminal has it."""
     program = [sys.executable, "-m", "rescale", *map(str, words)]
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
+    return subprocess.Popen(program, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how})
 
 
 def end(running: subprocess.Popen, timeout: float = 120) -> tuple[int, str, str]:
@@ -67,7 +67,8 @@ def wait_for(what, seconds: float = 60) -> None:
 def test_killed_processes_are_replaced():
     """All is done, once, to the bytes of the local engine; none fails."""
     assert end(rescale("down", "in", "-o", "here", *STUB))[0] == 0
-    running = rescale("down", "in", "-o", "there", *STUB, "--engine", "ray", "-w", 2, "--json")
+    words = ("down", "in", "-o", "there", *STUB, "--engine", "ray", "-w", 2, "--json", "--report", "report.json")
+    running = rescale(*words, stdout=subprocess.DEVNULL)  # a pipe that nobody reads would fill
     killed = 0
     while killed < KILLS and running.poll() is None:
         wait_for(lambda n=killed: running.poll() is not None or len(contents("there")) > n * COUNT / (KILLS + 1))
@@ -75,9 +76,10 @@ def test_killed_processes_are_replaced():
         for hand in hands(running)[:1]:
             hand.kill()
             killed += 1
-    code, out, said = end(running)
+    code, _, said = end(running)
     assert (code, said) == (0, "") and killed == KILLS
-    assert len({json.loads(line)["target"] for line in out.splitlines()}) == len(out.splitlines()) == COUNT
+    rows = json.loads(Path("report.json").read_text())["rows"]
+    assert len({row["target"] for row in rows}) == len(rows) == COUNT
     assert contents("here") == contents("there") and len(list(Path("there").iterdir())) == COUNT
 
 
