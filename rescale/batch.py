@@ -8,23 +8,27 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rescale import storage
 from rescale.errors import DiskFullError, InputError, RefusedError, UsageError, fault
 from rescale.files import check_target
-from rescale.images import check_folder, find, format_of, sweep
+from rescale.images import FORMATS, check_folder, find, format_of, sweep
+from rescale.storage import Place, Url, is_remote, place
 from rescale.video import containers
 
-Plan = list[tuple[Path, Path]]
+Plan = list[tuple[Place, Place]]
 _FIELD = re.compile(r"\{(\w+)\}")
 
 
 def plan(
-    inputs: Sequence[str], output: str | None, name: Callable[[Path], str], **fields: object
-) -> tuple[Plan, list[Path]]:
+    inputs: Sequence[str], output: str | None, name: Callable[[Place], str], **fields: object
+) -> tuple[Plan, list[Place]]:
     """Every source with its target, before any work.
 
     Args:
-        inputs: files, folders and globs; @FILE is a list of these, one a line, and @- is one on stdin.
-        output: a file, a folder, or a template of {stem}, {suffix}, {folder} and `fields`; beside the source if None.
+        inputs: files, folders and globs, or URLs of these; @FILE is a list of all that, one a line, and @- is one on
+            stdin.
+        output: a file, a folder (of a URL: one that ends in a slash), or a template of {stem}, {suffix}, {folder} and
+            `fields`; beside the source if None.
         name: what a result is called in its folder.
         fields: what else a template may speak of.
     Returns: the plan, and the files that were found but left out as they are results of others in it.
@@ -33,31 +37,39 @@ def plan(
     """
     words = [word for text in inputs for word in _listed(text)]
     pairs = [(source, _target(source, output, name, fields)) for source in sources(words)]
-    named = {_place(Path(word)) for word in words if not Path(word).is_dir()}
+    named = {_place(place(word)) for word in words if is_remote(word) or not Path(word).is_dir()}
     results = {_place(target) for _, target in pairs} - named
     left_out = [source for source, _ in pairs if _place(source) in results]
     pairs = [(source, target) for source, target in pairs if _place(source) not in results]
-    _check_places(pairs, makes=Path(output) if output and output.endswith("/") else None)
+    _check_places(pairs, makes=place(output) if output and output.endswith("/") else None)
     return pairs, left_out
 
 
-def _check_places(pairs: Plan, makes: Path | None) -> None:
+def _check_places(pairs: Plan, makes: Place | None) -> None:
     """Args: makes: a folder that need not be there yet."""
-    taken: dict[Path, Path] = {}
+    taken: dict[Place, Place] = {}
     places = {_place(source): source for source, _ in pairs}
     for source, target in pairs:
-        (containers.format_of if containers.is_video(source) else format_of)(target)
+        _check_kind(source, target)
         if not target.parent.is_dir() and not (target.parent == makes and makes.parent.is_dir()):
             raise UsageError(f"{target.parent} is no folder; make it first")
-        place = _place(target)
-        if place in taken:
+        to = _place(target)
+        if to in taken:
             raise UsageError(
-                f"{taken[place]} and {source} would both become {target}; tell them apart with {{stem}}, {{suffix}} "
+                f"{taken[to]} and {source} would both become {target}; tell them apart with {{stem}}, {{suffix}} "
                 "or {folder} in -o"
             )
-        if places.get(place, source) != source:
+        if places.get(to, source) != source:
             raise RefusedError(f"{source} would replace {target}, which is a source as well; pass another -o")
-        taken[place] = source
+        taken[to] = source
+
+
+def _check_kind(source: Place, target: Place) -> None:
+    """A target's suffix fits what its source is, and a video is a file."""
+    is_video = containers.is_video(source)
+    (containers.format_of if is_video else format_of)(target)
+    if is_video and (isinstance(source, Url) or isinstance(target, Url)):
+        raise UsageError(f"expected a file for a video, got {source if isinstance(source, Url) else target}")
 
 
 def prepare(pairs: Plan) -> None:
@@ -67,8 +79,9 @@ def prepare(pairs: Plan) -> None:
 
     Raises: DiskFullError, EnvironmentFault.
     """
-    new = Counter(target.parent for _, target in pairs if not target.exists())
-    for folder in {target.parent for _, target in pairs}:
+    targets = [target for _, target in pairs if isinstance(target, Path)]  # a store has neither folders nor an end
+    new = Counter(target.parent for target in targets if not target.exists())
+    for folder in {target.parent for target in targets}:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -88,17 +101,17 @@ def _check_room(folder: Path, count: int) -> None:
         raise DiskFullError(f"cannot write {count} files into {folder}: No space left on device for more than {most}")
 
 
-def sources(inputs: Sequence[str]) -> list[Path]:
+def sources(inputs: Sequence[str]) -> list[Place]:
     """The files meant, each once; a folder without pictures stands for itself, to fail in its turn."""
-    found = [file for text in inputs for match in _matches(text) for file in find(match) or [match]]
+    found = [file for text in inputs for match in _matches(text) for file in _below(match) or [match]]
     return list({_place(file): file for file in reversed(found)}.values())[::-1]
 
 
-def check(source: Path, target: Path, *, overwrite: bool) -> None:
+def check(source: Place, target: Place, *, overwrite: bool) -> None:
     """What can be known before any work. Raises: InputError, RefusedError, UsageError."""
     if source.is_dir():
         raise InputError(f"{source}: no pictures in this folder")
-    if not source.exists():
+    if not isinstance(source, Url) and not source.exists():  # a store says why when it is read
         raise InputError(f"cannot read {source}: No such file or directory")
     if target.parent.is_dir():  # `prepare` makes it else
         check_target(source, target, overwrite=overwrite)
@@ -115,29 +128,33 @@ def _listed(text: str) -> list[str]:
     return [os.fsdecode(line) for line in data.splitlines() if line.strip()]
 
 
-def _matches(text: str) -> list[Path]:
+def _matches(text: str) -> Sequence[Place]:
     """What a shell would have made of a pattern; a path that exists is itself, whatever characters it has."""
     if not text:
         raise UsageError("expected a file, folder or glob, got an empty word")
-    if Path(text).exists():
-        return [Path(text)]
+    if is_remote(text) or Path(text).exists():
+        return [place(text)]
     # Not Path.glob: that finds hidden files as well, and has patterns that it refuses.
     return sorted(map(Path, glob.glob(text, recursive=True))) or [Path(text)]  # noqa: PTH207
 
 
-def _target(source: Path, output: str | None, name: Callable[[Path], str], fields: dict[str, object]) -> Path:
+def _below(match: Place) -> Sequence[Place]:
+    return storage.find(match, FORMATS) if isinstance(match, Url) else find(match)
+
+
+def _target(source: Place, output: str | None, name: Callable[[Place], str], fields: dict[str, object]) -> Place:
     if output is None:
         return source.parent / name(source)
-    if Path(output).is_dir():
+    if not is_remote(output) and Path(output).is_dir():
         return Path(output) / name(source)
     known = {"stem": source.stem, "suffix": source.suffix[1:], "folder": source.resolve().parent.name, **fields}
-    given = Path(_FIELD.sub(lambda field: str(known.get(field[1], field[0])), output))
+    given = place(_FIELD.sub(lambda field: str(known.get(field[1], field[0])), output))
     if re.search("[{}]", _FIELD.sub(lambda field: "" if field[1] in known else field[0], output)):
         words = ", ".join(f"{{{word}}}" for word in known)
         raise UsageError(f"expected a file, a folder, or a template of {words}, got {output!r}")
     return given / name(source) if given.is_dir() or output.endswith("/") else given
 
 
-def _place(path: Path) -> Path:
+def _place(path: Place) -> Place:
     """Where a name stands, however it was spelled; a link is a place of its own."""
-    return path.parent.resolve() / path.name
+    return path if isinstance(path, Url) else path.parent.resolve() / path.name

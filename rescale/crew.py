@@ -149,13 +149,14 @@ def _serve(connection: "Connection[Any, Any]", threads: int) -> None:
     with suppress(EOFError, OSError, SystemExit):
         task: Task = connection.recv()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that no temporary file is left
-        done = _prepared(task, threads)
+        done = prepared(task, threads)
         while True:
             connection.send(done(connection.recv()))
     os._exit(0)  # there is nothing to put in order, and taking an interpreter down with torch in it takes long
 
 
-def _prepared(task: "Task", threads: int) -> "Callable[[Job], Facts]":
+def prepared(task: "Task", threads: int) -> "Callable[[Job], Facts]":
+    """What does one job after the other in this process, with so many threads."""
     import torch
 
     from rescale import memory

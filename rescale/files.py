@@ -1,10 +1,10 @@
-"""One picture file down, one picture file up: the journeys from disk to disk."""
+"""One picture file down, one picture file up: the journeys from file to file, and between them from bytes to bytes."""
 
 import hashlib
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from rescale.geometry import Geometry
 from rescale.images import Picture
 from rescale.rescaler import Rescaler, load
 from rescale.sizes import Scale
+from rescale.storage import Place, Url, place
 from rescale.video.containers import is_video
 
 
@@ -23,8 +24,8 @@ from rescale.video.containers import is_video
 class Done:
     """What became of one file."""
 
-    source: Path
-    target: Path
+    source: Place
+    target: Place
     model: str
     size: tuple[int, int]
     """Height and width of the result."""
@@ -36,10 +37,27 @@ class Done:
     target_sha256: str = ""
 
 
+@dataclass(frozen=True)
+class Made:
+    """The bytes of a result, and what `Done` says of it."""
+
+    data: bytes
+    model: str
+    size: tuple[int, int]
+    notes: tuple[str, ...]
+    weights: str
+
+    def publish(self, source: Place, target: Place, data: bytes, *, overwrite: bool, resume: bool) -> Done:
+        """Put it at its place; `data` is what it was made of."""
+        _publish(target, self.data, overwrite=overwrite, resume=resume)
+        digests = _sha256(data), _sha256(self.data)
+        return Done(source, target, self.model, self.size, self.notes, self.weights, *digests)
+
+
 def downscale_file(
     rescaler: Rescaler,
-    source: Path,
-    target: Path,
+    source: Place | str,
+    target: Place | str,
     *,
     scale: Scale | None = None,
     refine: Effort | None = None,
@@ -53,7 +71,7 @@ def downscale_file(
 
     Args:
         rescaler: the model.
-        source: any picture that `images.read` takes.
+        source: any picture that `images.read` takes; a file, or the URL of an object, see `storage`.
         target: PNG, WebP, AVIF, TIFF or JPEG; a lossy one costs quality, and the note says how much.
         scale: how many times smaller, or to which size, see `Geometry`; the model's own scale without.
         refine: how long to look for a small picture that restores better.
@@ -64,25 +82,41 @@ def downscale_file(
         max_pixels: refuse larger sources.
     Raises: InputError, UnsupportedError, RefusedError, UsageError, EnvironmentFault: see `images`.
     """
-    source, target = Path(source), Path(target)
+    source, target = place(source), place(target)
     format = carrier(target)
     check_target(source, target, overwrite=overwrite or resume)
     data = images.fetch(source, max_pixels=max_pixels)
-    original = images.decode(data, source.name, max_pixels=max_pixels)
+    how: dict[str, Any] = {"scale": scale, "refine": refine, "report": report, "quality": quality}
+    made = shrunk(rescaler, data, source.name, format, max_pixels=max_pixels, **how)
+    return made.publish(source, target, data, overwrite=overwrite, resume=resume)
+
+
+def shrunk(
+    rescaler: Rescaler,
+    data: bytes,
+    name: str,
+    format: str,
+    *,
+    scale: Scale | None = None,
+    refine: Effort | None = None,
+    report: Report | None = None,
+    quality: int | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Made:
+    """The bytes of a picture file to those of a small one; `name` is for the errors, see `downscale_file`."""
+    original = images.decode(data, name, max_pixels=max_pixels)
     size = rescaler.sizes.small(original.size, scale)
     small = rescaler.downscale_picture(record.strip(original), size, refine=refine, report=report)
     stored = _as_stored(format, small, quality)
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
     carrying = record.embed(small, _describe(rescaler, stored, original, refine), format)
     made, lost = images.encode(format, carrying, quality=quality)
-    _publish(target, made, overwrite=overwrite, resume=resume)
-    told = (*carrying.notes, *notes, *lost)
-    return Done(source, target, rescaler.name, small.size, told, rescaler.digest, _sha256(data), _sha256(made))
+    return Made(made, rescaler.name, small.size, (*carrying.notes, *notes, *lost), rescaler.digest)
 
 
 def upscale_file(
-    source: Path,
-    target: Path,
+    source: Place | str,
+    target: Place | str,
     *,
     model: str | None = None,
     scale: float | None = None,
@@ -96,7 +130,7 @@ def upscale_file(
     """Restore a small picture by its own record, or enlarge an ordinary one.
 
     Args:
-        source: a picture that `downscale_file` wrote, or any other.
+        source: a picture that `downscale_file` wrote, or any other; a file, or the URL of an object, see `storage`.
         target: its suffix decides the format.
         model: restore with this model; without a record, to exactly its scale times the size.
         scale: super-resolution by this factor of a picture that is then taken as an ordinary one; with a model that
@@ -109,10 +143,29 @@ def upscale_file(
         max_pixels: refuse larger sources and larger results.
     Raises: RecordError where the record is missing, damaged or does not fit; else as `downscale_file`.
     """
-    source, target = Path(source), Path(target)
+    source, target = place(source), place(target)
+    format = images.format_of(target)
     check_target(source, target, overwrite=overwrite or resume)
     data = images.fetch(source, max_pixels=max_pixels)
-    small = images.decode(data, source.name, max_pixels=max_pixels)
+    how: dict[str, Any] = {"model": model, "scale": scale, "device": device, "force": force, "quality": quality}
+    made = restored(data, source.name, format, max_pixels=max_pixels, **how)
+    return made.publish(source, target, data, overwrite=overwrite, resume=resume)
+
+
+def restored(
+    data: bytes,
+    name: str,
+    format: str,
+    *,
+    model: str | None = None,
+    scale: float | None = None,
+    device: str | None = None,
+    force: bool = False,
+    quality: int | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Made:
+    """The opposite of `shrunk`: the bytes of a small picture file to those of a large one, see `upscale_file`."""
+    small = images.decode(data, name, max_pixels=max_pixels)
     found, notes = _find_record(small, model, scale, force)
     rescaler = loaded(model or (found.model if found else _enlarger(scale)), device)
     bare, size = record.strip(small), None
@@ -126,18 +179,16 @@ def upscale_file(
     size = size or rescaler.sizes.full(small.size, scale)
     _check_result(size, max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
-    made, lost = images.encode(images.format_of(target), large, quality=quality)
-    _publish(target, made, overwrite=overwrite, resume=resume)
-    told = (*small.notes, *notes, *lost)
-    return Done(source, target, rescaler.name, large.size, told, rescaler.digest, _sha256(data), _sha256(made))
+    made, lost = images.encode(format, large, quality=quality)
+    return Made(made, rescaler.name, large.size, (*small.notes, *notes, *lost), rescaler.digest)
 
 
-def small_name(source: Path, scale: Geometry) -> str:
+def small_name(source: Place, scale: Geometry) -> str:
     """photo.jpg -> photo.x4.png or photo.800x600.png; clip.mp4 -> clip.x4.mkv"""
     return f"{source.stem}.{scale}.{'mkv' if is_video(source) else 'png'}"
 
 
-def large_name(source: Path, *, is_restored: bool) -> str:
+def large_name(source: Place, *, is_restored: bool) -> str:
     """photo.x4.png -> photo.x4.restored.png; an ordinary picture.jpg -> picture.upscaled.png; a video's suffix stays"""
     suffix = source.suffix if is_video(source) else ".png"
     return f"{source.stem}.{'restored' if is_restored else 'upscaled'}{suffix}"
@@ -219,11 +270,12 @@ def _check_result(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None:
+def check_target(source: Place, target: Place, *, overwrite: bool = False) -> None:
     """Before any work: the target is free, and never the source itself. Raises: RefusedError, UsageError."""
-    if target.exists() and source.exists() and target.samefile(source):
+    is_there = target.exists()
+    if is_there and _is_same(source, target):
         raise RefusedError(f"{target}: the result would replace its own source; pass another -o")
-    if target.exists() and not overwrite:
+    if is_there and not overwrite:
         raise RefusedError(f"{target} exists; pass --overwrite to replace it")
     if target.is_dir():
         raise RefusedError(f"{target} is a folder; pass another -o")
@@ -231,14 +283,20 @@ def check_target(source: Path, target: Path, *, overwrite: bool = False) -> None
         raise UsageError(f"{target.parent} is no folder; make it first")
 
 
-def _publish(target: Path, data: bytes, *, overwrite: bool, resume: bool) -> None:
+def _is_same(source: Place, target: Place) -> bool:
+    if isinstance(source, Url) or isinstance(target, Url):
+        return source == target
+    return source.exists() and target.samefile(source)
+
+
+def _publish(target: Place, data: bytes, *, overwrite: bool, resume: bool) -> None:
     """Raises: RefusedError where the target exists and is neither to be replaced nor what would be written."""
     try:
         images.publish(target, data, overwrite=overwrite)
     except RefusedError as error:
         if not resume:
             raise
-        if not target.is_file() or images.sha256(target) != _sha256(data):
+        if isinstance(target, Url) or not target.is_file() or images.sha256(target) != _sha256(data):
             raise RefusedError(
                 f"{target} exists and is not what would be made now; pass --overwrite to replace it"
             ) from error
@@ -248,7 +306,7 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def carrier(target: Path) -> str:
+def carrier(target: Place) -> str:
     """The format of a small picture. Raises: RefusedError where it has no place for a record."""
     format = images.format_of(target)
     if format in ("BMP", "PPM", "GIF"):

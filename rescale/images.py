@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import stat
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from rescale import storage
 from rescale.decoding import MAX_PIXELS, decode, from_pil
 from rescale.encoding import encode
 from rescale.errors import EnvironmentFault, InputError, RefusedError, RescaleError, UsageError, fault
 from rescale.picture import Picture, Pixels, to_pil, to_pixels, to_tensor
+from rescale.storage import Place, Url
 
 try:
     import fcntl
@@ -48,7 +51,7 @@ def find(path: Path) -> list[Path]:
     return sorted(p for p in path.rglob("*") if p.suffix.lower() in FORMATS and p.is_file())
 
 
-def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read(path: Place, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode a picture file, whatever its suffix says.
 
     Raises: InputError for what is no readable picture; UnsupportedError for several frames, and for modes and
@@ -57,12 +60,12 @@ def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     return decode(fetch(path, max_pixels=max_pixels), path.name, max_pixels=max_pixels)
 
 
-def fetch(path: Path, *, max_pixels: int = MAX_PIXELS) -> bytes:
+def fetch(path: Place, *, max_pixels: int = MAX_PIXELS) -> bytes:
     """All of a picture file, or of what may be one. Raises: as `read`."""
     return read_bytes(path, max_bytes=_METADATA_BYTES + 8 * max_pixels)
 
 
-def write(path: Path, picture: Picture, *, overwrite: bool = False, quality: int | None = None) -> list[str]:
+def write(path: Place, picture: Picture, *, overwrite: bool = False, quality: int | None = None) -> list[str]:
     """Encode a picture into the format of the path's suffix; all of it appears at once, or nothing does.
 
     Args:
@@ -79,7 +82,7 @@ def write(path: Path, picture: Picture, *, overwrite: bool = False, quality: int
     return notes
 
 
-def format_of(path: Path) -> str:
+def format_of(path: Place) -> str:
     """The format that a suffix stands for."""
     try:
         return FORMATS[path.suffix.lower()]
@@ -87,10 +90,13 @@ def format_of(path: Path) -> str:
         raise UsageError(f"expected one of {' '.join(sorted(FORMATS))}, got {path.name!r}") from None
 
 
-def publish(path: Path, data: bytes, *, overwrite: bool = False) -> None:
-    """Put bytes at a path, see `published`."""
-    with published(path, overwrite=overwrite) as file:
-        file.write(data)
+def publish(path: Place, data: bytes, *, overwrite: bool = False) -> None:
+    """Put bytes at a path, see `published`, or at a URL, see `storage.publish`."""
+    if isinstance(path, Url):
+        storage.publish(path, data, overwrite=overwrite)
+    else:
+        with published(path, overwrite=overwrite) as file:
+            file.write(data)
 
 
 @contextmanager
@@ -171,8 +177,10 @@ def _move_to_free_name(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def read_bytes(path: Path, *, max_bytes: int) -> bytes:
+def read_bytes(path: Place, *, max_bytes: int) -> bytes:
     """All of a regular file: no folder, pipe or device, and none that is too large. Raises: as `read`."""
+    if isinstance(path, Url):
+        return storage.read_bytes(path, max_bytes=max_bytes)
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -186,8 +194,10 @@ def read_bytes(path: Path, *, max_bytes: int) -> bytes:
         raise InputError(f"cannot read {str(path)!r}: {_reason(error)}") from error
 
 
-def sha256(path: Path) -> str:
-    """The digest of a file, however large. Raises: OSError."""
+def sha256(path: Place) -> str:
+    """The digest of a file, however large, or of an object. Raises: OSError; as `read` of an object."""
+    if isinstance(path, Url):
+        return hashlib.sha256(storage.read_bytes(path, max_bytes=sys.maxsize)).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

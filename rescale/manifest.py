@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rescale.errors import fault
+from rescale.storage import Place
 
 NAME = ".rescale.jsonl"
 
@@ -38,7 +39,7 @@ class Line:
         is_sound = all(isinstance(text, str) for text in texts) and isinstance(line.notes, list)
         return line if is_sound and all(isinstance(note, str) for note in line.notes) else None
 
-    def facts(self, source: Path, target: Path) -> dict[str, Any]:
+    def facts(self, source: Place, target: Place) -> dict[str, Any]:
         """The row that the run had reported."""
         return {**asdict(self), "source": str(source), "target": str(target), "was_done": True}
 
@@ -49,20 +50,22 @@ class Manifest:
     Raises: EnvironmentFault where one cannot be read.
     """
 
-    def __init__(self, folders: Iterable[Path]) -> None:
-        texts = {folder: _read(folder / NAME) for folder in folders}
+    def __init__(self, folders: Iterable[Place]) -> None:
+        texts = {folder: _read(folder / NAME) for folder in folders if isinstance(folder, Path)}
         self._lines = {
             folder: {line.target: line for line in map(Line.parse, text.splitlines()) if line}
             for folder, text in texts.items()
         }
         self._torn = {folder for folder, text in texts.items() if text and not text.endswith("\n")}
 
-    def line(self, target: Path) -> Line | None:
-        """What is known of a target."""
-        return self._lines.get(target.parent, {}).get(target.name)
+    def line(self, target: Place) -> Line | None:
+        """What is known of a target; of an object nothing, since a store has no file that is added to."""
+        return self._lines.get(target.parent, {}).get(target.name) if isinstance(target, Path) else None
 
-    def add(self, line: Line, folder: Path) -> None:
+    def add(self, line: Line, folder: Place) -> None:
         """In one write, so that lines of two runs never mix. Raises: DiskFullError, EnvironmentFault."""
+        if not isinstance(folder, Path):
+            return
         path, data = folder / NAME, json.dumps(asdict(line)).encode() + b"\n"
         try:
             with path.open("ab", buffering=0) as file:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from pathlib import Path
 
 from rescale import batch
 from rescale.batch import Plan
 from rescale.collaborate import Report
 from rescale.manifest import Line, Manifest
+from rescale.storage import place
 from rescale.task import Facts, Job, Task, Tell, failure
 
 Rows = Generator[Facts, None, None]
@@ -25,7 +25,7 @@ def run(plan: Plan, task: Task, engine: Engine) -> Rows:
     with closing(engine(jobs, task)) as rows:
         for facts in rows:
             if task.resume and "target_sha256" in facts and "was_done" not in facts:
-                manifest.add(_line(facts, task), Path(facts["target"]).parent)
+                manifest.add(_line(facts, task), place(facts["target"]).parent)
             yield facts
             if "stops" in facts:
                 return
@@ -35,7 +35,7 @@ def _line(facts: Facts, task: Task) -> Line:
     """What is to be remembered of a row."""
     known = {key: facts[key] for key in ("source", "source_sha256", "target_sha256", "model", "weights")}
     size, notes = list(facts["size"]), list(facts["notes"])
-    return Line(**known, target=Path(facts["target"]).name, options=task.options, size=size, notes=notes)
+    return Line(**known, target=place(facts["target"]).name, options=task.options, size=size, notes=notes)
 
 
 def here(jobs: Iterable[Job], task: Task, report: Report | None = None, tell: Tell | None = None) -> Rows:

@@ -14,11 +14,12 @@ from rescale.collaborate import Effort, Report
 from rescale.errors import DiskFullError, RefusedError, RescaleError, understood
 from rescale.geometry import Geometry
 from rescale.manifest import Line
+from rescale.storage import Place, Url
 from rescale.video.containers import is_video
 
 Facts = dict[str, Any]
 """What became of a file, as JSON has it: source and target, or source, error and exit_code."""
-Work = Callable[[Path, Path], Facts]
+Work = Callable[[Any, Any], Facts]
 Tell = Callable[..., None]
 _NOT_BYTES = {"overwrite", "resume", "threads"}
 """Choices on which no byte of a result depends."""
@@ -28,8 +29,8 @@ _NOT_BYTES = {"overwrite", "resume", "threads"}
 class Job:
     """One file of a plan, with what an earlier run has noted of its target."""
 
-    source: Path
-    target: Path
+    source: Place
+    target: Place
     line: Line | None = None
 
 
@@ -115,7 +116,9 @@ class Task:
         Raises: RefusedError where it was made of something else or otherwise, and is not to be replaced.
         """
         source, target = job.source, job.target
-        if not source.is_file() or not target.is_file() or images.sha256(target) != line.target_sha256:
+        if isinstance(source, Path) and not source.is_file():
+            return False
+        if not isinstance(target, Path) or not target.is_file() or images.sha256(target) != line.target_sha256:
             return False
         weights_now = digest(self.model or line.model)
         has_weights = weights_now.startswith(line.weights) if weights_now else self.model is None
@@ -128,7 +131,7 @@ class Task:
         return fits
 
 
-def failure(source: Path, error: Exception) -> Facts:
+def failure(source: Place, error: Exception) -> Facts:
     """What became of a file that could not be done."""
     try:
         fault = understood(error)
@@ -141,4 +144,4 @@ def failure(source: Path, error: Exception) -> Facts:
 
 
 def _as_json(facts: Facts) -> Facts:
-    return {key: str(value) if isinstance(value, Path) else value for key, value in facts.items()}
+    return {key: str(value) if isinstance(value, Path | Url) else value for key, value in facts.items()}

@@ -12,7 +12,8 @@ import typer
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        help="Pictures, videos, folders of pictures, globs; @FILE for a list of these, one a line.", show_default=False
+        help="Pictures, videos, folders of pictures, globs, s3:// or gs:// URLs; @FILE for a list of these.",
+        show_default=False,
     ),
 ]
 Output = Annotated[
@@ -42,6 +43,10 @@ Quality = Annotated[
 ]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger sources and results.")]
 Workers = Annotated[int, typer.Option("-w", "--workers", min=1, help="Processes that share the files.")]
+Engine = Annotated[str, typer.Option("--engine", help="local, or ray: --workers are processes of Ray.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="A Ray cluster to use; this machine if not given.", show_default=False)
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Note what is done in .rescale.jsonl beside it, and do only what is not.")
 ]

@@ -11,8 +11,10 @@ import typer
 from rescale.cli.moving import Codec, Crf, Preset, Truncated, use_threads_for_video
 from rescale.cli.options import (
     PIXELS,
+    Address,
     Device,
     DryRun,
+    Engine,
     Inputs,
     Json,
     MaxPixels,
@@ -33,8 +35,9 @@ from rescale.errors import UsageError
 from rescale.video.containers import check_small, is_video
 
 if TYPE_CHECKING:
+    from rescale import run as runs
     from rescale.batch import Plan
-    from rescale.run import Engine
+    from rescale.storage import Place
     from rescale.task import Task
 
 
@@ -47,6 +50,8 @@ class Shared:
     device: Device = None
     threads: Threads = None
     workers: Workers = 1
+    engine: Engine = "local"
+    address: Address = None
     quality: Quality = None
     codec: Codec = None
     crf: Crf = None
@@ -133,7 +138,7 @@ def up(
     _run(plan, shared.task(verb="up", scale=scale, force=force), shared)
 
 
-def _planned(plan: "tuple[Plan, list[Path]]") -> "Plan":
+def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
     pairs, left_out = plan
     if left_out:
         typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {left_out[0]} ...", err=True)
@@ -143,16 +148,23 @@ def _planned(plan: "tuple[Plan, list[Path]]") -> "Plan":
 def _run(plan: "Plan", task: "Task", shared: Shared) -> None:
     has_video = any(is_video(source) for source, _ in plan)
     (use_threads_for_video if has_video else use_machine)(shared.threads)
-    engine = _engine(min(shared.workers, len(plan)), shared.threads)
+    engine = _engine(min(shared.workers, len(plan)), shared)
     run(plan, task, engine, report=shared.report, dry_run=shared.dry_run, as_json=shared.as_json)
 
 
-def _engine(workers: int, threads: int | None) -> "Engine":
-    """Here, or as many processes that share the cores."""
-    from rescale import crew
+def _engine(workers: int, shared: Shared) -> "runs.Engine":
+    """Here, or as many processes that share the cores, ours or Ray's."""
+    from rescale import cluster, crew
     from rescale.run import here
 
+    if shared.engine not in ("local", "ray"):
+        raise UsageError(f"expected --engine local or ray, got {shared.engine}")
+    if shared.address and shared.engine != "ray":
+        raise UsageError("--address is of a Ray cluster; pass --engine ray with it")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = shared.threads or max(cores // max(workers, 1), 1)
+    if shared.engine == "ray":
+        return partial(cluster.work, count=max(workers, 1), threads=threads, address=shared.address)
     if workers < 2:
         return partial(here, report=Gauge(), tell=Meter())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return partial(crew.work, count=workers, threads=threads or max(cores // workers, 1))
+    return partial(crew.work, count=workers, threads=threads)

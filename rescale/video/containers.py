@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rescale.errors import EnvironmentFault, InputError, UsageError
+from rescale.storage import Place
 
 SUFFIXES = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """What is written, by the target's suffix, under FFmpeg's names."""
@@ -23,12 +24,12 @@ def library() -> Any:
     return av
 
 
-def is_video(path: Path) -> bool:
+def is_video(path: Place) -> bool:
     """Whether a name is that of a video which can be read and written."""
     return path.suffix.lower() in SUFFIXES
 
 
-def format_of(path: Path) -> str:
+def format_of(path: Place) -> str:
     """The container that a target's suffix asks for. Raises: UsageError for another suffix."""
     try:
         return SUFFIXES[path.suffix.lower()]
@@ -36,7 +37,7 @@ def format_of(path: Path) -> str:
         raise UsageError(f"expected one of {' '.join(SUFFIXES)}, got {path.name!r}") from None
 
 
-def check_small(target: Path, codec: str | None) -> None:
+def check_small(target: Place, codec: str | None) -> None:
     """Raises: UsageError for a target that cannot hold lossless small frames."""
     if format_of(target) != "matroska" and codec in (None, "ffv1"):
         raise UsageError(f"expected a target that ends in .mkv for lossless small frames, got {target.name}")
