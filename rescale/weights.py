@@ -58,6 +58,8 @@ class Entry:
     """By test set: PSNR in dB / SSIM on Y of the restored picture, PSNR of the LR against bicubic."""
     scale: int | None = None
     """None where it serves every scale from 1 to 4."""
+    golden: tuple[float, float] | None = None
+    """What `golden.trial` found: PSNR in dB of its small picture and of its restored one."""
 
 
 def folder() -> Path:

@@ -14,7 +14,7 @@ READING_ORDER = [
     "layers", "metrics", "perceptual",
     "models.base", "models.bicubic", "models.luma", "models.espcn", "models.wdsr", "models.irn", "models.iarn",
     "models",
-    "engine", "weights", "pickles", "official", "export", "collaborate", "kinds", "runner", "rescaler",
+    "engine", "weights", "pickles", "official", "export", "collaborate", "kinds", "runner", "rescaler", "golden",
     "video.containers", "files",
     "video.colour", "video.luma", "video.frames", "video.encoders", "video.segments", "video.mux",
     "video.partition", "video.patchwork", "video.parcel", "video.workers",
@@ -22,9 +22,9 @@ READING_ORDER = [
     "video.contest", "video",
     "batch", "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
     "muon", "adversary", "parallel", "state", "train", "release",
-    "video.pairs", "video.polish", "video.memorise", "video.overfit", "video.rivals", "bench",
+    "video.pairs", "video.polish", "video.memorise", "video.overfit", "video.rivals", "bench", "doctor",
     "console", "cli.options", "cli.moving", "cli.pictures", "cli.contest", "cli.scores", "cli.cycling",
-    "cli.training", "cli.measuring", "cli.overfitting",
+    "cli.training", "cli.measuring", "cli.overfitting", "cli.checking",
     "cli", "__main__", "",
 ]  # fmt: skip
 HEAVY = {"gradio", "av", "ray", "lpips", "torchvision", "kornia", "matplotlib", "onnxruntime", "openvino", "cv2"}
