@@ -1,6 +1,7 @@
 """Many pictures: which files the words on a command line mean, and where each result goes."""
 
 import glob
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,7 +86,7 @@ def _target(source: Path, output: str | None, name: Callable[[Path], str], field
         return source.parent / name(source)
     if Path(output).is_dir():
         return Path(output) / name(source)
-    known = {"stem": source.stem, "suffix": source.suffix[1:], "folder": source.resolve().parent.name, **fields}
+    known = {"stem": source.stem, "suffix": source.suffix[1:], "folder": _real(source).parent.name, **fields}
     given = Path(_FIELD.sub(lambda field: str(known.get(field[1], field[0])), output))
     if re.search("[{}]", _FIELD.sub(lambda field: "" if field[1] in known else field[0], output)):
         words = ", ".join(f"{{{word}}}" for word in known)
@@ -95,4 +96,9 @@ def _target(source: Path, output: str | None, name: Callable[[Path], str], field
 
 def _place(path: Path) -> Path:
     """Where a name stands, however it was spelled; a link is a place of its own."""
-    return path.parent.resolve() / path.name
+    return _real(path.parent) / path.name
+
+
+def _real(path: Path) -> Path:
+    """Unlike `Path.resolve`, which raises in a circle of links."""
+    return Path(os.path.realpath(path))

@@ -23,8 +23,8 @@ MODELS = ["bicubic-x2", "espcn-x2", "irn-x2-small", "bicubic-x4"]
 NUMBERS = [0, -1, 1, 2, 3, 5, 2**31, 2**31 + 1, 2**63, 10**9, 10**40, 1.5, 1e9, 1e308, float("nan"), float("inf"), -0.0]
 WORDS = [
     *MODELS, "../../x", "/etc/passwd", "\\\\host\\share", "C:\\x", "http://127.0.0.1:9/x",
-    "https://example.com/x", "file:///etc/passwd", "s3://bucket/x", "a\0b", "\0", "", " ", ".", "..", "-rf", "~/x", "$HOME",
-    "%s%n", "{0}", "a" * 64,
+    "https://example.com/x", "file:///etc/passwd", "s3://bucket/x", "a\0b", "\0", "", " ", ".", "..", "-rf", "~/x",
+    "$HOME", "%s%n", "{0}", "a" * 64,
     "a" * 65, "é" * 40, "\ud800", "\x1b[2J", "__class__", "weights.safetensors", "bicubic-x0", "irn-x2-small\n",
     "None", "0" * 16, "f" * 64, "x" * 5000, "<script>", "'; drop", "\uff41",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from rescale.cli.options import (
     Threads,
     use_machine,
 )
-from rescale.console import Gauge, run
+from rescale.console import Gauge, printable, run
 from rescale.errors import UsageError
 from rescale.video.containers import check_small, is_video
 
@@ -128,5 +128,6 @@ def up(
 def _planned(plan: "tuple[Plan, list[Path]]") -> "Plan":
     pairs, left_out = plan
     if left_out:
-        typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {left_out[0]} ...", err=True)
+        first = printable(str(left_out[0]))
+        typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {first} ...", err=True)
     return pairs
