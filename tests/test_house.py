@@ -99,6 +99,15 @@ def test_nothing_unpickles_and_nothing_heavy_is_imported():
             assert not (isinstance(node, ast.Attribute) and ast.unparse(node) in {"torch.load", "torch.save"})
 
 
+def test_nothing_is_run_that_a_stranger_could_have_written():
+    for tree in TREES.values():
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func)
+            assert name not in {"eval", "exec", "compile", "os.system", "os.popen", "cv2.imread"}
+            assert not name.endswith((".extractall", ".load_module", ".hub.load"))
+            assert not any(word.arg == "shell" for word in call.keywords)
+
+
 def functions() -> list[ast.FunctionDef]:
     return [node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
 
