@@ -1,5 +1,6 @@
 """Weight files of strangers: nothing in them runs, nothing makes the process large or slow, all are refused by name."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -16,8 +17,9 @@ import torch
 from hostile import watched
 
 from rescale import official, weights
-from rescale.errors import InputError, RescaleError, WeightsError
+from rescale.errors import InputError, RecordError, RescaleError, WeightsError
 from rescale.models import IRN, IRNConfig
+from rescale.video.parcel import Parcel
 
 CONFIG = {"scale": 2, "blocks": [1], "growth": 4, "depth": 2}
 SAID = {"format": 1, "model": "irn", "config": CONFIG}
@@ -100,6 +102,15 @@ def test_hostile_weights_are_refused_soon_and_in_little_memory(kind, tmp_path):
     assert time.monotonic() - began < 2
     assert psutil.Process().memory_info().rss - before < 200e6
     assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in HOSTILE if kind.startswith(("header", "nested", "a million"))])
+def test_networks_in_a_video_are_as_bounded(kind):
+    data = HOSTILE[kind]()
+    began = time.monotonic()
+    with pytest.raises(RecordError, match="networks in it are damaged"):
+        Parcel.unpack(data, hashlib.sha256(data).hexdigest())
+    assert time.monotonic() - began < 2
 
 
 # ------------------------------------------------------------------------------------------- pickles

@@ -1,6 +1,7 @@
 """The floor plan, as laws: what may import what, who may open files, who may print."""
 
 import ast
+import re
 from pathlib import Path
 from statistics import median
 
@@ -106,6 +107,13 @@ def test_nothing_is_run_that_a_stranger_could_have_written():
             assert name not in {"eval", "exec", "compile", "os.system", "os.popen", "cv2.imread"}
             assert not name.endswith((".extractall", ".load_module", ".hub.load"))
             assert not any(word.arg == "shell" for word in call.keywords)
+
+
+def test_every_promise_of_security_names_a_test_that_exists():
+    named = re.findall(r"(test_\w+\.py)::(test_\w+)", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+    assert len(named) > 15
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), (file, test)
 
 
 def functions() -> list[ast.FunctionDef]:
