@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: try test setup pack clean
+.PHONY: try test audit setup pack clean
 
 try: .venv/ready  ## down to a quarter of each side, back up, measured beside bicubic
 	$(BIN)/python demo/try.py
@@ -11,7 +11,11 @@ test: .venv/ready  ## lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive rescale demo .ci
 	$(BIN)/pytest -q
+
+audit: .venv/ready  ## known vulnerabilities of what is installed, or a line that they could not be found out
+	$(BIN)/python .ci/audit.py
 
 setup: .venv/ready
 

@@ -147,7 +147,7 @@ def _target(source: Place, output: str | None, name: Callable[[Place], str], fie
         return source.parent / name(source)
     if not is_remote(output) and Path(output).is_dir():
         return Path(output) / name(source)
-    known = {"stem": source.stem, "suffix": source.suffix[1:], "folder": source.resolve().parent.name, **fields}
+    known = {"stem": source.stem, "suffix": source.suffix[1:], "folder": _real(source).parent.name, **fields}
     given = place(_FIELD.sub(lambda field: str(known.get(field[1], field[0])), output))
     if re.search("[{}]", _FIELD.sub(lambda field: "" if field[1] in known else field[0], output)):
         words = ", ".join(f"{{{word}}}" for word in known)
@@ -157,4 +157,9 @@ def _target(source: Place, output: str | None, name: Callable[[Place], str], fie
 
 def _place(path: Place) -> Place:
     """Where a name stands, however it was spelled; a link is a place of its own."""
-    return path if isinstance(path, Url) else path.parent.resolve() / path.name
+    return _real(path.parent) / path.name
+
+
+def _real(path: Place) -> Place:
+    """Unlike `Path.resolve`, which raises in a circle of links."""
+    return path if isinstance(path, Url) else Path(os.path.realpath(path))

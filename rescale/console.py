@@ -69,8 +69,8 @@ def tell(facts: dict[str, Any], *, as_json: bool) -> None:
     elif "error" in facts:
         typer.echo(f"error: {told(facts['source'], facts['error'])}", err=True)
     else:
-        name = os.fsencode(facts["target"])  # as bytes, since a file's name need not be UTF-8
-        typer.echo(name.decode(errors="replace") if sys.stdout.isatty() else name)
+        target = str(facts["target"])  # as bytes where no terminal reads it, since a file's name need not be UTF-8
+        typer.echo(printable(target) if sys.stdout.isatty() else os.fsencode(target))
         if "rates" in facts:
             stages = ", ".join(f"{stage} {rate:.0f}" for stage, rate in facts["rates"].items())
             typer.echo(f"{facts['frames']} frames at {facts['rate']:.1f} a second; alone: {stages}", err=True)
@@ -79,8 +79,13 @@ def tell(facts: dict[str, Any], *, as_json: bool) -> None:
 
 
 def told(source: str, sentence: str) -> str:
-    """The sentence with its file named once."""
-    return sentence if Path(source).name in sentence else f"{source}: {sentence}"
+    """The sentence with its file named once, as a terminal may show it."""
+    return printable(sentence if Path(source).name in sentence else f"{source}: {sentence}")
+
+
+def printable(text: str) -> str:
+    """In one line, without anything that a terminal would obey: a file may have any name."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def progress(items: Iterable[Any], label: str) -> Iterator[Any]:
@@ -161,5 +166,5 @@ class Meter:
 def fail(sentence: str, code: int) -> NoReturn:
     """Say why, and leave."""
     if sentence:
-        typer.echo(f"error: {sentence}", err=True)
+        typer.echo(f"error: {printable(sentence)}", err=True)
     sys.exit(code)

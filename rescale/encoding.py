@@ -79,6 +79,9 @@ def _lost(format: str, picture: Picture) -> Iterator[str]:
 
 
 def _by_pillow(format: str, picture: Picture, quality: int | None) -> bytes:
+    Image.init()
+    if format not in Image.SAVE:
+        raise EnvironmentFault(f"this Pillow was built without {format}; install one from its wheels")
     high = quality or 95
     options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": high, "subsampling": "4:4:4" if high >= 90 else "4:2:0"},

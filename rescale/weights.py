@@ -8,7 +8,10 @@ import dataclasses
 import hashlib
 import json
 import re
+import threading
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +21,8 @@ import safetensors
 import safetensors.torch
 import torch
 from pydantic import TypeAdapter
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from rescale.errors import RescaleError, UsageError, WeightsError
 from rescale.images import publish, read_bytes
@@ -26,6 +31,7 @@ from rescale.models import MODELS, Bicubic, BicubicConfig, Rescaling, build
 _KEY = "rescale"
 _MOST_BYTES = 2**30
 _BICUBIC = re.compile("bicubic(-x[2-9])?")
+_MOST_HEADER_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Entry:
     """By test set: PSNR in dB / SSIM on Y of the restored picture, PSNR of the LR against bicubic."""
     scale: int | None = None
     """None where it serves every scale from 1 to 4."""
+    golden: tuple[float, float] | None = None
+    """What `golden.trial` found: PSNR in dB of its small picture and of its restored one."""
 
 
 def folder() -> Path:
@@ -107,6 +115,21 @@ def save(path: Path, model: Rescaling, **facts: object) -> None:
     publish(path, safetensors.torch.save(tensors, {_KEY: json.dumps(header)}), overwrite=True)
 
 
+def described(data: bytes, key: str) -> str:
+    """What the header of a safetensors file says under a key.
+
+    Raises: ValueError, KeyError, TypeError or RecursionError where it says nothing, or is longer than headers are:
+        read by Python, each byte of it may take ten of memory.
+    """
+    length = int.from_bytes(data[:8], "little")
+    if length > _MOST_HEADER_BYTES:
+        raise ValueError("a header of endless length")
+    said = json.loads(data[8 : 8 + length])["__metadata__"][key]
+    if not isinstance(said, str):
+        raise TypeError("no text")
+    return said
+
+
 def _bicubic(name: str) -> Weights:
     """The baseline needs no file."""
     scale = int(name[-1]) if name[-1].isdigit() else None
@@ -116,19 +139,51 @@ def _bicubic(name: str) -> Weights:
 def _parse(data: bytes, name: str) -> tuple[dict[str, Any], Rescaling]:
     """The header and the network that it describes, holding the file's tensors; strict in every respect."""
     try:
-        length = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
+        header = json.loads(described(data, _KEY))
         tensors = safetensors.torch.load(data)
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise WeightsError(f"{name}: expected a safetensors file written by rescale, got something else") from error
     try:
         if header["format"] != 1:
             raise WeightsError(f"{name}: expected weight format 1, got {header['format']}; update rescale")
-        model = build(header["model"], header["config"])
+        with _no_larger_than(tensors):
+            model = build(header["model"], header["config"])
+        _check_fit(model, tensors)
         model.load_state_dict(tensors)
     except (KeyError, ValueError, TypeError, RuntimeError, RescaleError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "nothing more is known"
+        reason = str(error).splitlines()[0][:200] if str(error) else "nothing more is known"
         raise WeightsError(f"{name}: its header and its tensors do not fit: {reason}") from error
     if not all(torch.isfinite(tensor).all() for tensor in model.state_dict().values()):
         raise WeightsError(f"{name}: expected finite numbers, got NaN or infinity")
     return header, model.eval()
+
+
+@contextmanager
+def _no_larger_than(tensors: dict[str, torch.Tensor]) -> Iterator[None]:
+    """Raises: ValueError where a network that is built meanwhile takes more memory than its file allows.
+
+    That is twice what the file holds, as a layer may be made anew before the network is done.
+    """
+    left, owner = 2 * sum(tensor.numel() for tensor in tensors.values()), threading.get_ident()
+
+    def count(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal left
+        left -= parameter.numel() if parameter is not None and threading.get_ident() == owner else 0
+        if left < 0:
+            raise ValueError("the header speaks of a larger network")
+
+    counting = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        counting.remove()
+
+
+def _check_fit(model: Rescaling, tensors: dict[str, torch.Tensor]) -> None:
+    """Raises: ValueError for a tensor too many, too few, or of another shape or type."""
+    wanted = model.state_dict()
+    for key in wanted.keys() ^ tensors.keys():
+        raise ValueError(f"{key[:80]} is {'missing' if key in wanted else 'not known'}")
+    for key, tensor in tensors.items():
+        if (tensor.shape, tensor.dtype) != (wanted[key].shape, wanted[key].dtype):
+            raise ValueError(f"{key} is {tensor.dtype} {tuple(tensor.shape)}, not {tuple(wanted[key].shape)}")

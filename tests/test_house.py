@@ -1,6 +1,7 @@
 """The floor plan, as laws: what may import what, who may open files, who may print."""
 
 import ast
+import re
 from pathlib import Path
 from statistics import median
 
@@ -14,7 +15,7 @@ READING_ORDER = [
     "layers", "metrics", "perceptual",
     "models.base", "models.bicubic", "models.luma", "models.espcn", "models.wdsr", "models.irn", "models.iarn",
     "models",
-    "engine", "weights", "pickles", "official", "export", "collaborate", "kinds", "runner", "rescaler",
+    "engine", "weights", "pickles", "official", "export", "collaborate", "kinds", "runner", "rescaler", "golden",
     "video.containers", "files",
     "video.colour", "video.luma", "video.frames", "video.encoders", "video.segments", "video.mux",
     "video.partition", "video.patchwork", "video.parcel", "video.workers",
@@ -23,11 +24,11 @@ READING_ORDER = [
     "batch", "manifest", "task", "crew", "cluster", "run", "tally",
     "evaluate", "cycles", "paper", "grid", "curve", "data", "recipe",
     "muon", "adversary", "parallel", "state", "train", "release",
-    "video.pairs", "video.polish", "video.memorise", "video.overfit", "video.rivals", "bench",
+    "video.pairs", "video.polish", "video.memorise", "video.overfit", "video.rivals", "bench", "doctor",
     "console", "cli.options", "cli.moving", "cli.pictures", "cli.contest", "cli.scores", "cli.cycling",
     "demo.visits", "demo.views", "demo.exhibit", "demo.acts", "demo.guard", "demo.desk", "demo.page",
     "demo.server", "demo",
-    "cli.training", "cli.measuring", "cli.overfitting", "cli.showing",
+    "cli.training", "cli.measuring", "cli.overfitting", "cli.showing", "cli.checking",
     "cli", "__main__", "",
 ]  # fmt: skip
 HEAVY = {"gradio", "av", "ray", "lpips", "torchvision", "kornia", "matplotlib", "onnxruntime", "openvino", "cv2"}
@@ -115,6 +116,22 @@ def test_nothing_unpickles_and_nothing_heavy_is_imported():
             heavy = HEAVY - page if node in tree.body else set()  # these are fetched when first asked for
             assert not {name.split(".")[0] for name in names} & ({"pickle"} | heavy)
             assert not (isinstance(node, ast.Attribute) and ast.unparse(node) in {"torch.load", "torch.save"})
+
+
+def test_nothing_is_run_that_a_stranger_could_have_written():
+    for tree in TREES.values():
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func)
+            assert name not in {"eval", "exec", "compile", "os.system", "os.popen", "cv2.imread"}
+            assert not name.endswith((".extractall", ".load_module", ".hub.load"))
+            assert not any(word.arg == "shell" for word in call.keywords)
+
+
+def test_every_promise_of_security_names_a_test_that_exists():
+    named = re.findall(r"(test_\w+\.py)::(test_\w+)", (ROOT / "SECURITY.md").read_text(encoding="utf-8"))
+    assert len(named) > 15
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), (file, test)
 
 
 def functions() -> list[ast.FunctionDef]:

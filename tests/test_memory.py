@@ -1,13 +1,16 @@
 """Memory that runs out: smaller tiles and the same picture, or one clear error; by real limits on real processes."""
 
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from hostile import IS_THOROUGH
 
-from rescale import memory, weights
+from rescale import images, memory, weights
 
 CPU = torch.device("cpu")
 BODY = """
@@ -118,3 +121,39 @@ print(faults() - before)"""
         return int(subprocess.run([sys.executable, "-c", body], capture_output=True, check=True).stdout)
 
     assert fresh_pages("memory.keep()") < fresh_pages("") / 3
+
+
+BIG = """
+import sys
+import numpy as np
+from pathlib import Path
+from rescale.images import Picture, write
+side = int(sys.argv[1])
+y, x = np.mgrid[:1000, :1000].astype(np.float32)
+tile = np.stack([127 + 60 * np.sin(x / (37 + c)) * np.cos(y / (53 - c)) + (x * y) % 11 for c in range(3)], axis=-1)
+big = np.tile(tile.astype(np.uint8), (side // 1000 + 1, side // 1000 + 1, 1))[:side, :side]
+write(Path("big.png"), Picture(np.ascontiguousarray(big)))
+"""
+GO = "from rescale.cli import main; main()"
+
+
+def peak_mb(*words: str, cwd: Path) -> float:
+    """Of a process of its own."""
+    with subprocess.Popen([sys.executable, *words], cwd=cwd, stdout=subprocess.PIPE) as running:
+        _, status, used = os.wait4(running.pid, 0)
+        running.returncode = os.waitstatus_to_exitcode(status)
+    assert running.returncode == 0
+    return used.ru_maxrss / 1024
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="ru_maxrss in KB is Linux's")
+def test_a_hundred_megapixels_go_down_and_up_in_two_and_a_half_gigabytes(tmp_path):
+    """One without RESCALE_THOROUGH."""
+    side = 10_000 if IS_THOROUGH else 1_000
+    peak_mb("-c", BIG, str(side), cwd=tmp_path)
+    words = {"down": ("big.png", "-o", "small.png"), "up": ("small.png", "-o", "back.png")}
+    for verb, files in words.items():
+        peak = peak_mb("-c", GO, verb, *files, "-m", "irn-x2-small", "--threads", "2", cwd=tmp_path)
+        sys.stdout.write(f"peak of {verb}: {peak:.0f} MB\n")
+        assert peak < 2500, verb
+    assert images.read(tmp_path / "back.png").size == (side, side)

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import pickle
 import random
-import sys
 
 import pytest
 import safetensors.torch
@@ -71,42 +69,27 @@ def test_missing_file_is_named(tmp_path):
         weights.load(tmp_path / "none.safetensors")
 
 
-def test_tampered_shipped_weights_are_refused(saved, monkeypatch):
-    """Flips, cuts and additions: the digest is taken of the bytes that are parsed."""
-    data, rng = saved.read_bytes(), random.Random(5)
-    row = {"file": saved.name, "size_bytes": len(data), "model": "irn", "scale": 2, "parameters": 0, "summary": ""}
-    (saved.parent / "manifest.toml").write_text(
-        "[small]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in row.items())
-        + f'\nsha256 = "{hashlib.sha256(data).hexdigest()}"\n[small.scores]\n'
-    )  # fmt: skip
-    monkeypatch.setattr(weights, "folder", lambda: saved.parent)
-    weights.manifest.cache_clear()
-    try:
-        assert weights.load("small").name == "small"
-        for _ in range(60):
-            bad = bytearray(data)
-            at = rng.randrange(len(bad))
+def test_tampered_shipped_weights_are_refused(tmp_path, monkeypatch):
+    """500 flips of a bit, 100 cuts, 100 additions: the digest is taken of the bytes that are parsed."""
+    name, rng = "espcn-x2-rt", random.Random(5)
+    path, shipped = tmp_path / weights.manifest()[name].file, weights.folder()
+    data = (shipped / path.name).read_bytes()
+    (tmp_path / "manifest.toml").write_bytes((shipped / "manifest.toml").read_bytes())
+    path.write_bytes(data)
+    monkeypatch.setattr(weights, "folder", lambda: tmp_path)
+    assert weights.load(name).name == name
+    monkeypatch.setattr(weights, "_parse", lambda *_: pytest.fail("parsed"))
+    for trial in range(700):
+        bad, at = bytearray(data), rng.randrange(len(data))
+        if trial < 500:
             bad[at] ^= 1 << rng.randrange(8)
-            for changed in (bytes(bad), data[:at], data + data[:at] + b"\0"):
-                saved.write_bytes(changed)
-                with pytest.raises(WeightsError, match="SHA-256"):
-                    weights.load("small")
-    finally:
-        weights.manifest.cache_clear()
-
-
-class Canary:
-    def __reduce__(self):
-        return (exec, ("import sys; sys.canary = True",))
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl"])
-def test_pickles_are_never_opened(tmp_path, suffix):
-    path = tmp_path / f"evil{suffix}"
-    path.write_bytes(pickle.dumps(Canary()))
-    with pytest.raises((WeightsError, UsageError), match="safetensors"):
-        weights.load(path)
-    assert not hasattr(sys, "canary")
+        elif trial < 600:
+            del bad[at:]
+        else:
+            bad += data[: at + 1]
+        path.write_bytes(bad)
+        with pytest.raises(WeightsError, match="SHA-256"):
+            weights.load(name)
 
 
 def header(**changes: object) -> dict[str, str]:

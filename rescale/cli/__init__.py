@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rescale import __version__
+from rescale.cli.checking import doctor
 from rescale.cli.cycling import cycles
 from rescale.cli.measuring import bench
 from rescale.cli.moving import play
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (down, up, overfit, play, demo, evaluate, cycles, train, models, export):
+for verb in (down, up, overfit, play, demo, evaluate, cycles, train, models, export, doctor):
     app.command()(verb)
 app.command("import")(import_)
 app.add_typer(bench, name="bench")

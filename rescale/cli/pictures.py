@@ -30,7 +30,7 @@ from rescale.cli.options import (
     spread,
     use_machine,
 )
-from rescale.console import Gauge, Meter, run
+from rescale.console import Gauge, Meter, printable, run
 from rescale.errors import UsageError
 from rescale.video.containers import check_small, is_video
 
@@ -141,7 +141,8 @@ def up(
 def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
     pairs, left_out = plan
     if left_out:
-        typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {left_out[0]} ...", err=True)
+        first = printable(str(left_out[0]))
+        typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {first} ...", err=True)
     return pairs
 
 

@@ -1,7 +1,8 @@
 """The networks, by the name that a weight file gives them."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -32,6 +33,11 @@ __all__ = [
     "WDSRConfig",
     "build",
 ]
+_MOST = {
+    "scale": 16, "blocks": 64, "growth": 256, "depth": 16, "widths": 512, "kernels": 9, "channels": 256, "widen": 16,
+    "cell": 8, "latents": 64,
+}  # fmt: skip
+"""So that no weight file names a network that takes for ever to lay out; the published ones are far below."""
 
 
 def build(name: str, config: Mapping[str, object]) -> Rescaling:
@@ -44,8 +50,18 @@ def build(name: str, config: Mapping[str, object]) -> Rescaling:
         if key not in known:
             raise UsageError(f"config: expected some of {', '.join(known)}, got {key!r}")
     try:
-        return cls(TypeAdapter(cls.Config).validate_python(config))
+        made: Any = TypeAdapter(cls.Config).validate_python(config)
+        _check_modest(asdict(made))
+        return cls(made)
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))
         raise UsageError(f"config.{key}: {problem['msg']}, got {problem['input']!r}") from error
+
+
+def _check_modest(config: Mapping[str, object]) -> None:
+    for key, most in _MOST.items():
+        value = config.get(key)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if len(numbers) > 16 or any(isinstance(number, int) and number > most for number in numbers):
+            raise UsageError(f"config.{key}: expected at most {most}, got {str(value)[:80]}")

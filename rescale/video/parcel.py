@@ -26,9 +26,11 @@ from torch import Tensor
 from rescale.errors import RecordError, RescaleError
 from rescale.models import MODELS, Luma, build
 from rescale.video.partition import Partition
+from rescale.weights import described
 
 _KEY = "rescale"
 _MOST_BYTES = 2**26
+_DAMAGE = (ValueError, KeyError, TypeError, RecursionError, zlib.error, RescaleError, safetensors.SafetensorError)
 _MOST_NUMBERS = 2**26
 _LIMITS = {"scale": 4, "cell": 4, "kernels": 9, "widths": 128, "channels": 64, "blocks": 32, "widen": 8}
 """So that no header asks for more memory than a network that is any use."""
@@ -78,8 +80,7 @@ class Parcel:
         if hashlib.sha256(data).hexdigest() != sha256 or len(data) > _MOST_BYTES:
             raise RecordError("the networks in it are damaged")
         try:
-            length = int.from_bytes(data[:8], "little")
-            header = _Header.model_validate_json(json.loads(data[8 : 8 + length])["__metadata__"][_KEY], strict=False)
+            header = _Header.model_validate_json(described(data, _KEY), strict=False)
             tensors = {key: bytes(value.numpy()) for key, value in safetensors.torch.load(data).items()}
             return cls(_networks(header, tensors), _partition(header, tensors["map"]))
         except ValidationError as error:
@@ -87,7 +88,7 @@ class Parcel:
             if (problem["loc"], problem["type"]) == (("version",), "less_than_equal"):
                 raise RecordError("the networks in it were written by a newer rescale; update this one") from error
             raise RecordError("the networks in it are damaged") from error
-        except (ValueError, KeyError, TypeError, zlib.error, RescaleError, safetensors.SafetensorError) as error:
+        except _DAMAGE as error:
             raise RecordError("the networks in it are damaged, or not of this format") from error
 
     @property

@@ -1,0 +1,41 @@
+"""Videos of strangers: whatever is done to their bytes, frames come or one of our errors, and soon."""
+
+import faulthandler
+import time
+
+import numpy as np
+import pytest
+from filming import film
+from hostile import IS_THOROUGH, watched
+from test_fuzz_pictures import WAYS
+
+import rescale
+from rescale.errors import RescaleError
+
+KINDS = {"a.mp4": "libx264", "b.mkv": "libx264", "c.webm": "libvpx-vp9", "d.mkv": "ffv1"}
+TRIALS = 2_000 if IS_THOROUGH else 60
+"""Of all kinds together."""
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_damaged_videos_are_read_or_raise_one_of_ours(name, tmp_path):
+    sound = None if name == "d.mkv" else [0.0]
+    files = {n: film(tmp_path / n, list(range(6)), codec=c, sound=sound).read_bytes() for n, c in KINDS.items()}
+    assert len(list(rescale.frames(tmp_path / name, scale=2, device="cpu"))) == 6  # and all is imported that will be
+    rng, read = np.random.default_rng(list(KINDS).index(name)), 0
+    for trial in range(TRIALS // len(KINDS)):
+        other = files[list(KINDS)[int(rng.integers(len(KINDS)))]]
+        path = tmp_path / name
+        path.write_bytes(WAYS[trial % len(WAYS)](files[name], other, rng))
+        faulthandler.dump_traceback_later(60, exit=True)
+        began = time.monotonic()
+        try:
+            with watched() as seen:
+                read += len(list(rescale.frames(path, scale=2, device="cpu"))) > 0
+        except RescaleError as error:
+            assert "\n" not in str(error) and len(str(error)) < 500
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        assert time.monotonic() - began < 10 and not seen.others
+        assert all(opened == str(path) or opened.endswith(".safetensors") for opened in seen.opened), seen.opened
+    assert read
