@@ -19,7 +19,7 @@ CSS = """
 #small .image-frame, #small .image-container { overflow: auto; width: 100%; }
 #small img { width: auto !important; height: auto !important; max-width: none !important; max-height: none !important;
   object-fit: none; margin: auto; }
-#table table { display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
+#table table { display: block; overflow-x: auto; border: none; font-variant-numeric: tabular-nums; }
 #table :is(td, th) { white-space: nowrap; padding: 0.4em 0.6em; word-break: normal; overflow-wrap: normal; }
 footer { display: none !important; }
 """
