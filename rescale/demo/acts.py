@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rescale import files, images, record
-from rescale.demo.exhibit import MAX_PIXELS
+from rescale.demo.exhibit import MAX_PIXELS, loaded
 from rescale.demo.visits import Tell
 from rescale.errors import InputError, RecordError, RefusedError, RescaleError, UsageError
 from rescale.geometry import Size
 from rescale.picture import Picture
-from rescale.rescaler import load
 from rescale.sizes import by
 from rescale.video.containers import opened
 from rescale.video.journeys import Filmed, How, upscale_video
@@ -75,7 +74,7 @@ def _enlarged(
 
 
 def _bicubic(small: Picture, size: Size) -> Picture:
-    return load("bicubic").upscale_picture(Picture(small.pixels, small.alpha), size=size)
+    return loaded("bicubic").upscale_picture(Picture(small.pixels, small.alpha), size=size)
 
 
 def filmed(source: Path, folder: Path, tell: Tell, *, scale: int) -> Iterator[Clip]:
@@ -88,7 +87,7 @@ def filmed(source: Path, folder: Path, tell: Tell, *, scale: int) -> Iterator[Cl
     if label is None:
         model = enlarger_of(scale)
         _check(first, scale)
-        images.write(after, load(model).upscale_picture(first))
+        images.write(after, loaded(model).upscale_picture(first))
         images.write(before, _bicubic(first, (first.size[0] * scale, first.size[1] * scale)))
         yield Clip(before, after)
     target = folder / f"{source.stem}.{'restored' if label else 'upscaled'}.mp4"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def rescaled(source: Path, asked: Asked, folder: Path, tell: Tell, lpips: Distan
     tell(0.02, "reading")
     original = images.read(source, max_pixels=MAX_PIXELS)
     _check(original)
-    rescaler = load(asked.model or files.downscaler(asked.scale))
+    rescaler = loaded(asked.model or files.downscaler(asked.scale))
     judge = _Judge(original, lpips)
     ours, small, notes = _restored(rescaler, source, asked, folder, judge, _part(tell, 0.05, 0.6))
     tell(0.6, "bicubic at the same scale")
@@ -98,6 +99,18 @@ def rescaled(source: Path, asked: Asked, folder: Path, tell: Tell, lpips: Distan
     images.write(shown, Picture(original.pixels, original.alpha))
     tell(1.0, "done")
     return Exhibit(shown, small, images.read(small).size, [ours, bicubic, *codecs], notes)
+
+
+@lru_cache(maxsize=4)
+def loaded(model: str) -> Rescaler:
+    """Shipped models are kept for the next picture."""
+    return load(model)
+
+
+def warm() -> None:
+    """What only the first picture would have to wait for."""
+    rescaler = loaded(files.downscaler(Geometry.of("4")))
+    rescaler.upscale_picture(rescaler.downscale_picture(Picture(np.zeros((256, 256, 3), np.uint8))))
 
 
 def _check(original: Picture) -> None:
@@ -133,7 +146,7 @@ def _bicubic(source: Path, size: Size, folder: Path, judge: "_Judge") -> Entry:
     small, large = folder / "bicubic.small.png", folder / "bicubic.png"
     began = time.perf_counter()
     exactly = Geometry.of(f"{size[1]}x{size[0]}!")
-    files.downscale_file(load("bicubic"), source, small, scale=exactly, max_pixels=MAX_PIXELS)
+    files.downscale_file(loaded("bicubic"), source, small, scale=exactly, max_pixels=MAX_PIXELS)
     files.upscale_file(small, large, max_pixels=MAX_PIXELS)
     return judge.entry("bicubic", large, small.stat().st_size, time.perf_counter() - began)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rescale.demo.exhibit import warm
 from rescale.demo.visits import Visits
 from rescale.errors import EnvironmentFault, UsageError
 
@@ -42,6 +43,7 @@ def served(address: Address | None = None) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="rescale-demo-") as folder:
         root = Path(folder).resolve()
         with _surroundings(root):
+            warm()
             visits = Visits(root / "visits")
             page, settings = _page(root, visits)
             try:
