@@ -133,7 +133,7 @@ def test_the_slider_compares_with_others_and_shows_errors(opened):
 
 def test_an_example_a_size_and_settings_in_the_address(opened):
     page = opened("?scale=150x100&steps=5")
-    page.wait_for_function("document.querySelector('#scale input, #scale textarea').value === '150x100'")
+    page.wait_for_function("document.querySelector('#scale input, #scale textarea')?.value === '150x100'")
     page.click("#examples button >> nth=0")
     page.wait_for_selector("#table table")
     assert shown(page, "small")[0].shape[0] <= 100
@@ -150,7 +150,7 @@ def test_an_example_a_size_and_settings_in_the_address(opened):
 
 def test_what_was_downloaded_restores_without_settings(opened, tmp_path):
     page = opened("?scale=3.3")
-    page.wait_for_function("document.querySelector('#scale input, #scale textarea').value === '3.3'")
+    page.wait_for_function("document.querySelector('#scale input, #scale textarea')?.value === '3.3'")
     dropped(page, PHOTO)
     page.wait_for_selector("#table table")
     left, _ = shown(page, "compare")
@@ -206,7 +206,7 @@ def test_a_foreign_picture_is_explained(opened):
 def test_progress_moves_and_stop_stops(opened, tmp_path, noise):
     Image.fromarray(noise(256, 256, 3)).save(tmp_path / "n.png")
     page = opened("?scale=2&steps=200")
-    page.wait_for_function("document.querySelector('#scale input, #scale textarea').value === '2'")
+    page.wait_for_function("document.querySelector('#scale input, #scale textarea')?.value === '2'")
     dropped(page, tmp_path / "n.png")
     page.wait_for_selector("text=/refining/")
     widths = set()
