@@ -12,7 +12,7 @@ test: .venv/ready  ## lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive rescale demo .ci
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist worksteal
 
 audit: .venv/ready  ## known vulnerabilities of what is installed, or a line that they could not be found out
 	$(BIN)/python .ci/audit.py
