@@ -82,7 +82,10 @@ def test_what_is_shown_of_a_photograph(tmp_path, change):
     made = Picture(changed, np.tile(np.arange(160, dtype=np.uint8), (120, 1)) if change == "alpha" else None)
     images.write(tmp_path / "a.png", made)
     told = []
-    exhibit = rescaled(tmp_path / "a.png", Asked(Geometry.of("2")), tmp_path, lambda share, words: told.append(share))
+    first, exhibit = rescaled(
+        tmp_path / "a.png", Asked(Geometry.of("2")), tmp_path, lambda share, words: told.append(share)
+    )
+    assert first.entries == exhibit.entries[:2]
     ours, bicubic, *codecs = exhibit.entries
     assert [entry.name for entry in exhibit.entries] == ["irn-x2-small", "bicubic", "JPEG", "WebP", "AVIF"]
     assert ours.psnr > bicubic.psnr + 3 and ours.ssim > bicubic.ssim
@@ -96,7 +99,7 @@ def test_what_is_shown_of_a_photograph(tmp_path, change):
 
 
 def test_the_small_file_restores_by_the_command_line_to_the_same_pixels(tmp_path):
-    exhibit = rescaled(PHOTO, Asked(Geometry.of("3.1x2")), tmp_path, silent)
+    *_, exhibit = rescaled(PHOTO, Asked(Geometry.of("3.1x2")), tmp_path, silent)
     command = [sys.executable, "-m", "rescale", "up", str(exhibit.small), "-o", str(tmp_path / "up.png")]
     assert subprocess.run(command, check=False).returncode == 0
     assert np.array_equal(images.read(tmp_path / "up.png").pixels, images.read(exhibit.entries[0].shown).pixels)
@@ -109,7 +112,8 @@ def test_refining_gains_and_can_be_stopped(tmp_path):
 
     def made(steps, tell=silent):
         with visit.job() as folder:
-            return rescaled(small, Asked(Geometry.of("2"), steps=steps), folder, visit.told(tell)).entries[0].psnr
+            *_, exhibit = rescaled(small, Asked(Geometry.of("2"), steps=steps), folder, visit.told(tell))
+            return exhibit.entries[0].psnr
 
     def tell(share, words):
         seen.append(words)

@@ -99,7 +99,7 @@ def complaint(page):
 def test_a_photograph_goes_down_and_comes_back(opened, tmp_path):
     page = opened()
     dropped(page, PHOTO)
-    page.wait_for_selector("#table table")
+    page.wait_for_selector("#table td:has-text('AVIF')")
     left, right = shown(page, "compare")
     assert page.is_visible("#compare img") and np.array_equal(right, images.read(PHOTO).pixels)
     (small,) = shown(page, "small")
@@ -117,7 +117,7 @@ def test_a_photograph_goes_down_and_comes_back(opened, tmp_path):
 def test_the_slider_compares_with_others_and_shows_errors(opened):
     page = opened()
     dropped(page, PHOTO)
-    page.wait_for_selector("#table table")
+    page.wait_for_selector("#table td:has-text('AVIF')")
     before = shown(page, "compare")
     page.check("#against input[value=bicubic]")
     page.wait_for_selector("text=irn-x4-small | bicubic")
@@ -135,7 +135,7 @@ def test_an_example_a_size_and_settings_in_the_address(opened):
     page = opened("?scale=150x100&steps=5")
     page.wait_for_function("document.querySelector('#scale input, #scale textarea')?.value === '150x100'")
     page.click("#examples button >> nth=0")
-    page.wait_for_selector("#table table")
+    page.wait_for_selector("#table td:has-text('AVIF')")
     assert shown(page, "small")[0].shape[0] <= 100
     assert page.input_value("#scale input, #scale textarea") == "150x100"
     page.fill("#scale input, #scale textarea", "2.5")
@@ -152,7 +152,7 @@ def test_what_was_downloaded_restores_without_settings(opened, tmp_path):
     page = opened("?scale=3.3")
     page.wait_for_function("document.querySelector('#scale input, #scale textarea')?.value === '3.3'")
     dropped(page, PHOTO)
-    page.wait_for_selector("#table table")
+    page.wait_for_selector("#table td:has-text('AVIF')")
     left, _ = shown(page, "compare")
     file = downloaded(page, "download", tmp_path)
     page.click("button[role=tab]:has-text('Restore')")
@@ -229,7 +229,7 @@ def test_two_visitors_do_not_see_each_other(opened, tmp_path):
     for page, path in zip(pages, (dark, light), strict=True):
         dropped(page, path)
     for page, path in zip(pages, (dark, light), strict=True):
-        page.wait_for_selector("#table table")
+        page.wait_for_selector("#table td:has-text('AVIF')")
         mine, other = np.asarray(Image.open(path)), dark if path == light else light
         assert np.array_equal(shown(page, "compare")[1], mine)
         assert abs(shown(page, "small")[0].astype(int).mean() - mine.mean()) < 8
@@ -240,7 +240,7 @@ def test_a_phone_and_the_dark(opened):
     page = opened("?__theme=dark", **PHONE)
     assert page.eval_on_selector("body", "body => body.classList.contains('dark')")
     dropped(page, PHOTO)
-    page.wait_for_selector("#table table")
+    page.wait_for_selector("#table td:has-text('AVIF')")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390  # nothing to push sideways
     assert page.locator("#rescale-run").bounding_box()["height"] >= 36  # for a thumb
 
@@ -248,7 +248,7 @@ def test_a_phone_and_the_dark(opened):
 def test_by_keyboard_alone(opened):
     page = opened()
     dropped(page, PHOTO)
-    page.wait_for_selector("#table table")
+    page.wait_for_selector("#table td:has-text('AVIF')")
     page.focus("#against input[value=original]")
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
@@ -263,7 +263,7 @@ def test_screenshots(opened):
     for name, settings in (("light", {}), ("dark", {}), ("phone", PHONE)):
         page = opened("?__theme=dark" if name == "dark" else "?__theme=light", **settings)
         dropped(page, PHOTO)
-        page.wait_for_selector("#table table")
+        page.wait_for_selector("#table td:has-text('AVIF')")
         page.check("#against input[value=bicubic]")
         page.wait_for_selector("text=irn-x4-small | bicubic")
         shown(page, "compare")

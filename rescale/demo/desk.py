@@ -45,18 +45,21 @@ class Desk:
 
     def rescale(
         self, photo: Any, scale: Any, model: Any, steps: Any, request: gr.Request, progress: gr.Progress = _PROGRESS
-    ) -> list[Any]:
-        """A photograph down and up, and what else the bytes would buy."""
+    ) -> Iterator[list[Any]]:
+        """A photograph down and up; then, what else the bytes would buy."""
         with _sentences():
             asked, source = _asked(scale, model, steps), _path(photo, "a photograph")
             visit = self.visits.of(_key(request))
             with visit.job() as folder:
-                visit.shown = made = rescaled(source, asked, folder, visit.told(progress), self.lpips)
-            return [
-                self._compared(made, "original", "picture"), gr.Image(value=str(made.small), visible=True),
-                gr.DownloadButton(value=str(made.small), label=f"Download {made.small.name}", interactive=True),
-                gr.Markdown(_words(made, self.lpips is not None)), "original", "picture",
-            ]  # fmt: skip
+                for made in rescaled(source, asked, folder, visit.told(progress), self.lpips):
+                    visit.shown = made
+                    yield self._seen(made)
+
+    def _seen(self, made: Exhibit) -> list[Any]:
+        button = gr.DownloadButton(value=str(made.small), label=f"Download {made.small.name}", interactive=True)
+        small = gr.Image(value=str(made.small), visible=True)
+        words = gr.Markdown(_words(made, self.lpips is not None))
+        return [self._compared(made, "original", "picture"), small, button, words, "original", "picture"]
 
     def look(self, against: Any, kind: Any, request: gr.Request) -> Any:
         """Another pair under the slider."""

@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -73,8 +73,8 @@ class Asked:
     """Of refining."""
 
 
-def rescaled(source: Path, asked: Asked, folder: Path, tell: Tell, lpips: Distance | None = None) -> Exhibit:
-    """Make a photograph small, restore it, and let the others spend as many bytes.
+def rescaled(source: Path, asked: Asked, folder: Path, tell: Tell, lpips: Distance | None = None) -> Iterator[Exhibit]:
+    """Make a photograph small and restore it, to be seen at once; then let the codecs spend as many bytes.
 
     Args:
         source: the photograph, up to `MAX_PIXELS`.
@@ -92,13 +92,15 @@ def rescaled(source: Path, asked: Asked, folder: Path, tell: Tell, lpips: Distan
     ours, small, notes = _restored(rescaler, source, asked, folder, judge, _part(tell, 0.05, 0.6))
     tell(0.6, "bicubic at the same scale")
     bicubic = _bicubic(source, images.read(small).size, folder, judge)
+    shown = folder / "original.png"
+    images.write(shown, Picture(original.pixels, original.alpha))
+    first = Exhibit(shown, small, images.read(small).size, [ours, bicubic], notes)
+    yield first
     tell(0.7, "JPEG, WebP and AVIF of as many bytes")
     with ThreadPoolExecutor() as pool:
         codecs = list(pool.map(lambda name: _coded(name, original, ours.n_bytes, folder, judge), CODECS))
-    shown = folder / "original.png"
-    images.write(shown, Picture(original.pixels, original.alpha))
     tell(1.0, "done")
-    return Exhibit(shown, small, images.read(small).size, [ours, bicubic, *codecs], notes)
+    yield replace(first, entries=[ours, bicubic, *codecs])
 
 
 @lru_cache(maxsize=4)
