@@ -18,14 +18,13 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rescale import batch, images
+from rescale import images
 from rescale.crew import prepared
 from rescale.errors import EnvironmentFault
-from rescale.task import Facts, Job, Task, failure
+from rescale.task import Duty, Errand, Facts, failure
 
 _TRIES = 4
 _PATIENCE_S = 10
@@ -41,7 +40,7 @@ _ALONE = {
 
 
 def work(
-    jobs: Iterable[Job], task: Task, count: int, threads: int, address: str | None = None
+    jobs: Iterable[Errand], task: Duty, count: int, threads: int, address: str | None = None
 ) -> Generator[Facts, None, None]:
     """What became of each job, in the order in which they end; none more is begun when nobody asks for the next.
 
@@ -56,7 +55,7 @@ def work(
     jobs = list(jobs)
     with _swept(jobs), _joined(address, count * threads) as ray:
         hands = _hands(ray, task, count, threads)
-        at: dict[Any, tuple[Any, Job | None]] = {hand.ready.remote(): (hand, None) for hand in hands}
+        at: dict[Any, tuple[Any, Errand | None]] = {hand.ready.remote(): (hand, None) for hand in hands}
         try:
             yield from _rows(ray, deque(jobs), task, at)
         finally:
@@ -65,17 +64,17 @@ def work(
 
 
 @contextmanager
-def _swept(jobs: list[Job]) -> Iterator[None]:
+def _swept(jobs: list[Errand]) -> Iterator[None]:
     """What processes that were killed have left is removed when all are gone."""
     try:
         yield
     finally:
-        for folder in {job.target.parent for job in jobs}:
+        for folder in {job.target.parent for job in jobs if job.target}:
             if isinstance(folder, Path):
                 images.sweep(folder)
 
 
-def _rows(ray: Any, waiting: deque[Job], task: Task, at: dict[Any, tuple[Any, Job | None]]) -> Iterator[Facts]:
+def _rows(ray: Any, waiting: deque[Errand], task: Duty, at: dict[Any, tuple[Any, Errand | None]]) -> Iterator[Facts]:
     """Args: at: what each hand is at, by the answer that it will give."""
     while waiting or any(job for _, job in at.values()):
         for answer in ray.wait(list(at), timeout=_GLANCE_S)[0]:
@@ -86,7 +85,7 @@ def _rows(ray: Any, waiting: deque[Job], task: Task, at: dict[Any, tuple[Any, Jo
             while waiting:
                 job = waiting.popleft()
                 try:  # here, where what is there is not yet what a lost process has made
-                    batch.check(job.source, job.target, overwrite=task.overwrite or task.resume)
+                    task.check(job)
                 except Exception as error:
                     refused.append(failure(job.source, error))
                 else:
@@ -95,7 +94,7 @@ def _rows(ray: Any, waiting: deque[Job], task: Task, at: dict[Any, tuple[Any, Jo
             yield from [facts] * bool(facts) + refused
 
 
-def _heard(ray: Any, answer: Any, job: Job | None) -> Facts:
+def _heard(ray: Any, answer: Any, job: Errand | None) -> Facts:
     """An answer; nothing from a hand that is ready. Raises: EnvironmentFault where it will never be."""
     try:
         return ray.get(answer) or {}
@@ -109,7 +108,7 @@ def _heard(ray: Any, answer: Any, job: Job | None) -> Facts:
 class _Hand:
     """A process that Ray keeps alive."""
 
-    def __init__(self, task: Task, threads: int, folder: str) -> None:
+    def __init__(self, task: Duty, threads: int, folder: str) -> None:
         with suppress(OSError):  # another machine may not have it, and then not its files either
             os.chdir(folder)
         self.done = prepared(task, threads)
@@ -117,11 +116,11 @@ class _Hand:
     def ready(self) -> None:
         """Answered once the models are loaded."""
 
-    def do(self, job: Job) -> Facts:
+    def do(self, job: Errand) -> Facts:
         return self.done(job)
 
 
-def _hands(ray: Any, task: Task, count: int, threads: int) -> list[Any]:
+def _hands(ray: Any, task: Duty, count: int, threads: int) -> list[Any]:
     """Not more than there are cores and GPUs for; those that find no place yet do not keep a job waiting."""
     there = ray.cluster_resources()
     needs: dict[str, float] = {"num_cpus": min(threads, max(int(there.get("CPU", 1)), 1))}
@@ -129,7 +128,7 @@ def _hands(ray: Any, task: Task, count: int, threads: int) -> list[Any]:
         needs["num_gpus"], count = 1, min(count, int(there["GPU"]))
     make = ray.remote(max_restarts=-1, max_task_retries=_TRIES - 1, **needs)(_Hand)
     # What is there was refused by `_rows`, or has been made by a process that was lost before it could say so.
-    return [make.remote(replace(task, resume=True), threads, str(Path.cwd())) for _ in range(count)]
+    return [make.remote(task.repeatable(), threads, str(Path.cwd())) for _ in range(count)]
 
 
 @contextmanager

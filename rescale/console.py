@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -86,15 +86,6 @@ def told(source: str, sentence: str) -> str:
 def printable(text: str) -> str:
     """In one line, without anything that a terminal would obey: a file may have any name."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def progress(items: Iterable[Any], label: str) -> Iterator[Any]:
-    """Each item, with a bar on stderr where somebody watches and there is more than one."""
-    items = list(items)
-    with bar(len(items), label) as step:
-        for item in items:
-            yield item
-            step()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rescale.task import Facts, Job, Task
+    from rescale.task import Duty, Errand, Facts
 
 _PATIENCE_S = 5
 """What a process gets to end by itself: it may be in the middle of a tile."""
@@ -28,7 +28,7 @@ _TRIES = 2
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
-def work(jobs: "Iterable[Job]", task: "Task", count: int, threads: int) -> "Generator[Facts, None, None]":
+def work(jobs: "Iterable[Errand]", task: "Duty", count: int, threads: int) -> "Generator[Facts, None, None]":
     """What became of each job, in the order in which they end; none more is begun when nobody asks for the next.
 
     Args:
@@ -55,9 +55,9 @@ def work(jobs: "Iterable[Job]", task: "Task", count: int, threads: int) -> "Gene
 class _Hand:
     """A process, this end of the pipe to it, and what it is at."""
 
-    def __init__(self, task: "Task", threads: int) -> None:
+    def __init__(self, task: "Duty", threads: int) -> None:
         self.connection, there = multiprocessing.Pipe()
-        self.job: Job | None = None
+        self.job: Errand | None = None
         self.tries = 0
         context = multiprocessing.get_context("spawn")
         self.process = context.Process(target=_serve, args=(there, threads), daemon=True)
@@ -67,13 +67,13 @@ class _Hand:
         with suppress(OSError):  # it is dead already, which is noticed when it is to answer
             self.connection.send(task)
 
-    def begin(self, job: "Job", tries: int) -> None:
+    def begin(self, job: "Errand", tries: int) -> None:
         self.job, self.tries = job, tries
         with suppress(OSError):
             self.connection.send(job)
 
 
-def _idle(hands: list[_Hand], task: "Task", threads: int) -> _Hand:
+def _idle(hands: list[_Hand], task: "Duty", threads: int) -> _Hand:
     """One that has nothing to do, or a new one."""
     for hand in hands:
         if not hand.job:
@@ -82,7 +82,7 @@ def _idle(hands: list[_Hand], task: "Task", threads: int) -> _Hand:
     return hands[-1]
 
 
-def _heard(hand: _Hand, hands: list[_Hand], waiting: "deque[tuple[Job, int]]") -> "Facts | None":
+def _heard(hand: _Hand, hands: list[_Hand], waiting: "deque[tuple[Errand, int]]") -> "Facts | None":
     """An answer; or None from one that has died, whose job is then tried once more."""
     from rescale.errors import EnvironmentFault
     from rescale.task import failure
@@ -147,7 +147,7 @@ def _serve(connection: "Connection[Any, Any]", threads: int) -> None:
     _mask("SIG_UNBLOCK", {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, OSError, SystemExit):
-        task: Task = connection.recv()
+        task: Duty = connection.recv()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that no temporary file is left
         done = prepared(task, threads)
         while True:
@@ -155,7 +155,7 @@ def _serve(connection: "Connection[Any, Any]", threads: int) -> None:
     os._exit(0)  # there is nothing to put in order, and taking an interpreter down with torch in it takes long
 
 
-def prepared(task: "Task", threads: int) -> "Callable[[Job], Facts]":
+def prepared(task: "Duty", threads: int) -> "Callable[[Any], Facts]":
     """What does one job after the other in this process, with so many threads."""
     import torch
 

@@ -12,6 +12,8 @@ from rescale.metrics import psnr
 from rescale.picture import Picture
 
 SIDE, ZOOM, LABEL = 96, 2, 34  # pixels of a detail, how often each is repeated, and of the line below
+MOST = 12
+"""Pictures that are shown, so that all can be seen; later ones are left out."""
 _STEP = 8
 _MARGIN = 9  # what the largest scale may crop
 
@@ -20,22 +22,11 @@ _MARGIN = 9  # what the largest scale may crop
 class Grid:
     """Fills row by row: a row for each picture, the original first, then each model's result."""
 
-    most: int = 12
-    """Rows; later pictures are left out."""
     rows: dict[Hashable, dict[str, Image.Image]] = field(default_factory=dict)
-    places: dict[Hashable, tuple[slice, slice]] = field(default_factory=dict)
 
-    def add(self, key: Hashable, name: str, original: Picture, trial: Trial) -> None:
-        """One model's result on a picture: `key` tells pictures apart, `name` is shown."""
-        if key not in self.rows:
-            if len(self.rows) >= self.most:
-                return
-            top, left = busiest(original)
-            self.places[key] = slice(top, top + SIDE), slice(left, left + SIDE)
-            self.rows[key] = {"": _cell(original, self.places[key], name)}
-        score = decibels(psnr(trial.restored.rgb, trial.picture.rgb).item())
-        title = f"{trial.model} {trial.scale} {trial.refined}".strip()
-        self.rows[key][title] = _cell(trial.restored, self.places[key], f"{title}\n{score} dB RGB")
+    def add(self, key: Hashable, cells: dict[str, Image.Image]) -> None:
+        """One model's result on a picture, of `details`: `key` tells pictures apart."""
+        self.rows.setdefault(key, {}).update(cells)
 
     def picture(self) -> Picture:
         """The whole as one picture."""
@@ -47,6 +38,15 @@ class Grid:
                 if name in row:
                     sheet.paste(row[name], (x * width, y * height))
         return Picture(np.asarray(sheet))
+
+
+def details(name: str, original: Picture, trial: Trial) -> dict[str, Image.Image]:
+    """The original's busiest place, called `name`, and what a model made of it."""
+    top, left = busiest(original)
+    place = slice(top, top + SIDE), slice(left, left + SIDE)
+    score = decibels(psnr(trial.restored.rgb, trial.picture.rgb).item())
+    title = f"{trial.model} {trial.scale} {trial.refined}".strip()
+    return {"": _cell(original, place, name), title: _cell(trial.restored, place, f"{title}\n{score} dB RGB")}
 
 
 def busiest(picture: Picture) -> tuple[int, int]:

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
+from typing import Any
 
-from rescale import batch
 from rescale.batch import Plan
-from rescale.collaborate import Report
 from rescale.manifest import Line, Manifest
 from rescale.storage import place
-from rescale.task import Facts, Job, Task, Tell, failure
+from rescale.task import Duty, Errand, Facts, Job, Task, failure
 
 Rows = Generator[Facts, None, None]
-Engine = Callable[[Iterable[Job], Task], Rows]
-"""Does jobs, here or elsewhere, in whatever order; each is to give one row, with the bytes that `Task` makes of it."""
+Engine = Callable[[Iterable[Errand], Duty], Rows]
+"""Does jobs, here or elsewhere, in whatever order; each is to give one row, the one that its `Duty` makes of it."""
 
 
 def run(plan: Plan, task: Task, engine: Engine) -> Rows:
@@ -38,16 +37,16 @@ def _line(facts: Facts, task: Task) -> Line:
     return Line(**known, target=place(facts["target"]).name, options=task.options, size=size, notes=notes)
 
 
-def here(jobs: Iterable[Job], task: Task, report: Report | None = None, tell: Tell | None = None) -> Rows:
-    """One file after the other, in this process. Args: as of `Task.begun`."""
-    yield from map(task.begun(report, tell), jobs)
+def here(jobs: Iterable[Errand], task: Duty, **at_hand: Any) -> Rows:
+    """One file after the other, in this process. Args: at_hand: for `begun`, what this process alone can give it."""
+    yield from map(task.begun(**at_hand), jobs)
 
 
-def dry(jobs: Iterable[Job], task: Task) -> Rows:
+def dry(jobs: Iterable[Errand], task: Duty) -> Rows:
     """Only what can be known before any work."""
     for job in jobs:
         try:
-            batch.check(job.source, job.target, overwrite=task.overwrite or task.resume)
+            task.check(job)
             yield {"source": str(job.source), "target": str(job.target)}
         except Exception as error:
             yield failure(job.source, error)

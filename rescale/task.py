@@ -4,10 +4,10 @@ import hashlib
 import json
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Self
 
 from rescale import __version__, batch, files, images, weights
 from rescale.collaborate import Effort, Report
@@ -23,6 +23,33 @@ Work = Callable[[Any, Any], Facts]
 Tell = Callable[..., None]
 _NOT_BYTES = {"overwrite", "resume", "threads"}
 """Choices on which no byte of a result depends."""
+
+
+class Errand(Protocol):
+    """What an engine gives away: something to read, and what is to be written, if anything is."""
+
+    @property
+    def source(self) -> Place: ...
+
+    @property
+    def target(self) -> Place | None: ...
+
+
+class Duty(Protocol):
+    """What an engine does with every errand: picklable, and with the same result whoever does it."""
+
+    @property
+    def device(self) -> str | None: ...
+
+    @property
+    def begun(self) -> Callable[..., Callable[[Any], Facts]]:
+        """Load what is needed, and do one errand after the other: facts, where other programs would raise."""
+
+    def check(self, job: Any) -> None:
+        """Raises: what speaks against an errand, before it is given away."""
+
+    def repeatable(self) -> "Duty":
+        """The same for one who may do an errand again that was done already."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +90,14 @@ class Task:
         chosen = {key: value for key, value in asdict(self).items() if key not in _NOT_BYTES}
         return hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode()).hexdigest()
 
+    def check(self, job: Job) -> None:
+        """Raises: RescaleError where the target cannot or must not be made."""
+        batch.check(job.source, job.target, overwrite=self.overwrite or self.resume)
+
+    def repeatable(self) -> Self:
+        """What is there is done, if it is the same."""
+        return replace(self, resume=True)
+
     def begun(self, report: Report | None = None, tell: Tell | None = None) -> Callable[[Job], Facts]:
         """Load what is needed, and do one file after the other: facts, where other programs would raise.
 
@@ -75,7 +110,7 @@ class Task:
 
         def done(job: Job) -> Facts:
             try:
-                batch.check(job.source, job.target, overwrite=self.overwrite or self.resume)
+                self.check(job)
                 if job.line and self._is_done(job.line, job, digest):
                     return job.line.facts(job.source, job.target)
                 return _as_json((moving if is_video(job.source) else still)(job.source, job.target))

@@ -1,20 +1,20 @@
 """Which models are scored, at which scales, on which pictures."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from rescale.console import progress, told
-from rescale.errors import InputError, RescaleError, UsageError
+from rescale.console import bar, told
+from rescale.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from rescale.geometry import Geometry
     from rescale.rescaler import Rescaler
-
-    Contender = tuple[Rescaler, Geometry]
+    from rescale.task import Facts
 
 Folders = Annotated[list[Path], typer.Argument(help="Folders of pictures.", show_default=False)]
 Models = Annotated[
@@ -30,11 +30,19 @@ Scales = Annotated[
         show_default=False,
     ),
 ]
-Row = TypeVar("Row")
 DEFAULT_MODEL = "irn-x4-small"
 
 
-def contenders_of(names: list[str] | None, scales: list[str], device: str | None) -> "list[Contender]":
+class Contender(NamedTuple):
+    """A model at a scale."""
+
+    model: str
+    """As it was given: an id, or a weight file."""
+    rescaler: "Rescaler"
+    scale: "Geometry"
+
+
+def contenders_of(names: list[str] | None, scales: list[str], device: str | None) -> list[Contender]:
     """The models, each with every scale that it is to be tried at."""
     from rescale import load
     from rescale.geometry import Geometry
@@ -50,8 +58,8 @@ def contenders_of(names: list[str] | None, scales: list[str], device: str | None
             f"expected --scale for models that serve many, such as iarn-small and bicubic, got only {known}"
         )
     return [
-        (rescaler, rescaler.sizes.check(geometry))
-        for rescaler in rescalers
+        Contender(model, rescaler, rescaler.sizes.check(geometry))
+        for model, rescaler in zip(named, rescalers, strict=True)
         for geometry in ([Geometry.of(rescaler.scale)] if rescaler.scale else asked)
     ]
 
@@ -86,25 +94,32 @@ def pictures_of(folders: list[Path]) -> dict[Path, list[Path]]:
     return found
 
 
-def play(
-    contenders: "list[Contender]",
-    folders: list[Path],
-    found: dict[Path, list[Path]],
-    score: "Callable[[Rescaler, Geometry, Path, str], Iterable[Row]]",
-) -> tuple[list[Row], int]:
-    """Every model on every picture; what fails is reported, and the rest goes on. Returns rows and failures."""
-    jobs = [(contender, folder, file) for folder, files in found.items() for contender in contenders for file in files]
-    rows: list[Row] = []
+def turns_of(
+    contenders: list[Contender], folders: list[Path], found: dict[Path, list[Path]]
+) -> list[tuple[Contender, Path, str]]:
+    """Every model with every picture, and the name of its set."""
+    return [
+        (contender, file, _set_name(folder, folders))
+        for folder, files in found.items()
+        for contender in contenders
+        for file in files
+    ]
+
+
+def collected(answers: "Generator[Facts, None, None]", count: int) -> "tuple[list[Facts], int]":
+    """Answers, which come in any order, by their numbers, and how many failed; each is told, and the rest goes on."""
+    kept: list[Facts] = []
     failures = 0
-    for (rescaler, geometry), folder, file in progress(jobs, "evaluating"):
-        try:
-            rows += score(rescaler, geometry, file, _set_name(folder, folders))
-        except RescaleError as error:
-            failures += 1
-            typer.echo(f"error: {told(str(file), str(error))}", err=True)
+    with bar(count, "evaluating") as step, closing(answers):
+        for facts in answers:
+            kept += [facts] if "number" in facts else []  # of a process that died there is none
+            if "error" in facts:
+                failures += 1
+                typer.echo(f"error: {told(facts['source'], facts['error'])}", err=True)
+            step()
     if failures:
-        typer.echo(f"{failures} of {len(jobs)} could not be scored", err=True)
-    return rows, failures
+        typer.echo(f"{failures} of {count} could not be scored", err=True)
+    return sorted(kept, key=lambda facts: facts["number"]), failures
 
 
 def _all_models() -> list[str]:

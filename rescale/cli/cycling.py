@@ -1,21 +1,18 @@
 """`cycles`: what is left of pictures that are made small and large again and again."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Generator
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescale.cli.contest import Folders, Models, Scales, contenders_of, pictures_of, play
+from rescale.cli.contest import Folders, Models, Scales, collected, contenders_of, pictures_of, turns_of
 from rescale.cli.options import Device, Json, Threads, use_machine
 from rescale.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from rescale.cycles import Cycle
-    from rescale.geometry import Geometry
-    from rescale.rescaler import Rescaler
+    from rescale.task import Facts
 
 
 class Kind(Enum):
@@ -43,20 +40,29 @@ def cycles(
     from rescale.cycles import cycles as go_round
     from rescale.cycles import markdown
     from rescale.evaluate import records
+    from rescale.task import failure
 
     if kind is Kind.random and scale:
         raise UsageError("expected --kind random without --scale")
     use_machine(threads)
     contenders = contenders_of(model, scale or [], device)
     if kind is Kind.random:  # which draws its scales itself
-        contenders = list({rescaler.name: (rescaler, geometry) for rescaler, geometry in contenders}.values())
-        if fixed := [rescaler.name for rescaler, _ in contenders if rescaler.scale]:
+        contenders = list({contender.rescaler.name: contender for contender in contenders}.values())
+        if fixed := [rescaler.name for _, rescaler, _ in contenders if rescaler.scale]:
             raise UsageError(f"expected models that serve all scales for --kind random, got {', '.join(fixed)}")
 
-    def rows_of(rescaler: "Rescaler", geometry: "Geometry", file: Path, set_name: str) -> "Iterable[Cycle]":
-        return go_round(rescaler, images.read(file), count, geometry, kind=kind.value, set_name=set_name)
+    turns = turns_of(contenders, folders, pictures_of(folders))
 
-    rows, failures = play(contenders, folders, pictures_of(folders), rows_of)
+    def answers() -> "Generator[Facts, None, None]":
+        for number, ((_, rescaler, geometry), file, set_name) in enumerate(turns):
+            try:
+                rounds = go_round(rescaler, images.read(file), count, geometry, kind=kind.value, set_name=set_name)
+                yield {"number": number, "rows": list(rounds)}
+            except Exception as error:
+                yield failure(file, error)
+
+    kept, failures = collected(answers(), len(turns))
+    rows = [row for facts in kept for row in facts["rows"]]
     if rows:
         typer.echo(json.dumps(records(rows)) if as_json else markdown(rows))
     if failures:

@@ -1,13 +1,19 @@
 """Options that several verbs share: their words, their help, what they do."""
 
 import inspect
+import os
 from collections.abc import Callable
-from dataclasses import fields
-from functools import wraps
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from rescale.errors import UsageError
+
+if TYPE_CHECKING:
+    from rescale import run as runs
 
 Inputs = Annotated[
     list[str],
@@ -57,21 +63,63 @@ PIXELS = 100_000_000
 
 
 def spread(verb: Callable[..., None]) -> Callable[..., None]:
-    """Let a verb take options as a dataclass, its last argument, whose fields typer sees one by one."""
-    *own, last = inspect.signature(verb).parameters.values()
-    shared = [
+    """Let a verb take options as dataclasses, its last arguments, whose fields typer sees one by one."""
+    taken = inspect.signature(verb).parameters.values()
+    groups: dict[str, Any] = {
+        parameter.name: parameter.annotation for parameter in taken if is_dataclass(parameter.annotation)
+    }
+    shown = [parameter for parameter in taken if parameter.name not in groups] + [
         inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
-        for field in fields(last.annotation)
+        for group in groups.values()
+        for field in fields(group)
     ]
 
     @wraps(verb)
     def called(**given: Any) -> None:
-        chosen = last.annotation(**{parameter.name: given.pop(parameter.name) for parameter in shared})
-        verb(**given, **{last.name: chosen})
+        chosen = {
+            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        verb(**given, **chosen)
 
-    called.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *shared)}
+    called.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return called
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the work is done, and by how many processes."""
+
+    device: Device = None
+    threads: Threads = None
+    workers: Workers = 1
+    engine: Engine = "local"
+    address: Address = None
+
+    def engine_for(self, count: int, **at_hand: Any) -> "runs.Engine":
+        """Here, or as many processes that share the cores, ours or Ray's.
+
+        Args:
+            count: of what is to be done.
+            at_hand: as of `run.here`.
+        Raises: UsageError for what does not go together.
+        """
+        from rescale import cluster, crew
+        from rescale.run import here
+
+        if self.engine not in ("local", "ray"):
+            raise UsageError(f"expected --engine local or ray, got {self.engine}")
+        if self.address and self.engine != "ray":
+            raise UsageError("--address is of a Ray cluster; pass --engine ray with it")
+        workers = max(min(self.workers, count), 1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = self.threads or max(cores // workers, 1)
+        if self.engine == "ray":
+            return partial(cluster.work, count=workers, threads=threads, address=self.address)
+        if workers < 2:
+            return partial(here, **at_hand)
+        return partial(crew.work, count=workers, threads=threads)
 
 
 def use_threads(count: int | None) -> None:

@@ -1,6 +1,5 @@
 """`down` and `up`: pictures and videos to small ones and back."""
 
-import os
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -11,12 +10,10 @@ import typer
 from rescale.cli.moving import Codec, Crf, Preset, Truncated, use_threads_for_video
 from rescale.cli.options import (
     PIXELS,
-    Address,
-    Device,
     DryRun,
-    Engine,
     Inputs,
     Json,
+    Machine,
     MaxPixels,
     Model,
     Output,
@@ -25,8 +22,6 @@ from rescale.cli.options import (
     Refine,
     Report,
     Resume,
-    Threads,
-    Workers,
     spread,
     use_machine,
 )
@@ -35,7 +30,6 @@ from rescale.errors import UsageError
 from rescale.video.containers import check_small, is_video
 
 if TYPE_CHECKING:
-    from rescale import run as runs
     from rescale.batch import Plan
     from rescale.storage import Place
     from rescale.task import Task
@@ -47,11 +41,6 @@ class Shared:
 
     output: Output = None
     model: Model = None
-    device: Device = None
-    threads: Threads = None
-    workers: Workers = 1
-    engine: Engine = "local"
-    address: Address = None
     quality: Quality = None
     codec: Codec = None
     crf: Crf = None
@@ -64,12 +53,12 @@ class Shared:
     dry_run: DryRun = False
     as_json: Json = False
 
-    def task(self, **chosen: Any) -> "Task":
+    def task(self, machine: Machine, **chosen: Any) -> "Task":
         """What is to be done with each file."""
         from rescale.task import Task
 
-        known = {field.name for field in fields(Task)} & set(vars(self))
-        return Task(**{**{key: getattr(self, key) for key in known}, "threads": self.threads or 0, **chosen})
+        given = vars(self) | {"device": machine.device, "threads": machine.threads or 0} | chosen
+        return Task(**{field.name: given[field.name] for field in fields(Task) if field.name in given})
 
 
 @spread
@@ -88,6 +77,7 @@ def down(
     refine: Refine = None,
     *,
     shared: Shared,
+    machine: Machine,
 ) -> None:
     """Make pictures or videos small; each small one says how to restore it."""
     from rescale import batch, files
@@ -97,7 +87,7 @@ def down(
     effort = None if refine is None else Effort.of(refine)
     asked = Geometry.of(scale) if scale is not None else None
     model = shared.model or files.downscaler(asked or Geometry.of(4))
-    rescaler = files.loaded(model, shared.device)
+    rescaler = files.loaded(model, machine.device)
     if asked and asked.scales:
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
@@ -111,7 +101,7 @@ def down(
         check_small(target, shared.codec)
         if effort:
             raise UsageError(f"{source}: --refine is for pictures, not for videos")
-    _run(plan, shared.task(verb="down", model=model, scale=wanted, refine=effort), shared)
+    _run(plan, shared.task(machine, verb="down", model=model, scale=wanted, refine=effort), shared, machine)
 
 
 @spread
@@ -126,6 +116,7 @@ def up(
     force: Annotated[bool, typer.Option("--force", help="Restore even where the record does not fit.")] = False,
     *,
     shared: Shared,
+    machine: Machine,
 ) -> None:
     """Restore small pictures or videos by their own record; with --scale, enlarge ordinary ones."""
     from rescale import batch, files
@@ -135,7 +126,7 @@ def up(
     known = {key: value for key, value in words.items() if value is not None}
     name = partial(files.large_name, is_restored=scale is None)
     plan = _planned(batch.plan(inputs, shared.output, name, **known))
-    _run(plan, shared.task(verb="up", scale=scale, force=force), shared)
+    _run(plan, shared.task(machine, verb="up", scale=scale, force=force), shared, machine)
 
 
 def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
@@ -146,26 +137,8 @@ def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
     return pairs
 
 
-def _run(plan: "Plan", task: "Task", shared: Shared) -> None:
+def _run(plan: "Plan", task: "Task", shared: Shared, machine: Machine) -> None:
     has_video = any(is_video(source) for source, _ in plan)
-    (use_threads_for_video if has_video else use_machine)(shared.threads)
-    engine = _engine(min(shared.workers, len(plan)), shared)
+    (use_threads_for_video if has_video else use_machine)(machine.threads)
+    engine = machine.engine_for(len(plan), report=Gauge(), tell=Meter())
     run(plan, task, engine, report=shared.report, dry_run=shared.dry_run, as_json=shared.as_json)
-
-
-def _engine(workers: int, shared: Shared) -> "runs.Engine":
-    """Here, or as many processes that share the cores, ours or Ray's."""
-    from rescale import cluster, crew
-    from rescale.run import here
-
-    if shared.engine not in ("local", "ray"):
-        raise UsageError(f"expected --engine local or ray, got {shared.engine}")
-    if shared.address and shared.engine != "ray":
-        raise UsageError("--address is of a Ray cluster; pass --engine ray with it")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = shared.threads or max(cores // max(workers, 1), 1)
-    if shared.engine == "ray":
-        return partial(cluster.work, count=max(workers, 1), threads=threads, address=shared.address)
-    if workers < 2:
-        return partial(here, report=Gauge(), tell=Meter())
-    return partial(crew.work, count=workers, threads=threads)

@@ -1,28 +1,89 @@
 """`evaluate` and `models`: what the networks are worth."""
 
 import json
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescale.cli.contest import Folders, Models, Scales, contenders_of, pictures_of, play
-from rescale.cli.options import Device, Json, Overwrite, Threads, use_machine
+from rescale.cli.contest import Folders, Models, Scales, collected, contenders_of, pictures_of, turns_of
+from rescale.cli.options import Json, Machine, Overwrite, spread, use_machine
 from rescale.errors import EnvironmentFault, InputError, UsageError
 
 if TYPE_CHECKING:
     from rescale.evaluate import Scores
-    from rescale.geometry import Geometry
     from rescale.rescaler import Rescaler
+    from rescale.task import Facts
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """What is shown of the scores, and where."""
+
+    each: Annotated[bool, typer.Option("--each", help="Every picture's own row as well.")] = False
+    paper: Annotated[bool, typer.Option("--paper", help="The papers' table, with published rows among ours.")] = False
+    plot: Annotated[Path | None, typer.Option(help="PNG to draw PSNR over the scales into.", show_default=False)] = None
+    grid: Annotated[
+        Path | None, typer.Option("--grid", help="Picture file to write details side by side to.", show_default=False)
+    ] = None
+    overwrite: Overwrite = False
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False
+    as_json: Json = False
+
+    def check(self, found: dict[Path, list[Path]]) -> None:
+        """Refuse, before any work, what could not be drawn in the end."""
+        from rescale import curve, images
+        from rescale.files import check_target
+
+        if self.plot and images.format_of(self.plot) != "PNG":
+            raise UsageError(f"expected a PNG to draw into, got {self.plot}")
+        if self.plot and self.plot == self.grid:
+            raise UsageError(f"expected two files for --grid and --plot, got {self.grid} twice")
+        if self.plot and not curve.is_available():
+            raise EnvironmentFault("--plot needs matplotlib: pip install 'rescale[train]'")
+        for target in filter(None, (self.grid, self.plot)):
+            images.format_of(target)
+            for file in (file for files in found.values() for file in files):
+                check_target(file, target, overwrite=self.overwrite)
+
+    def text(self, rows: "list[Scores]", said: str, rescalers: "dict[str, Rescaler]") -> str:
+        """The table in the form that was asked for."""
+        from rescale.evaluate import markdown, means, records, table
+        from rescale.paper import markdown as paper_markdown
+        from rescale.paper import measured
+
+        shown = (rows if self.each else []) + means(rows)
+        if self.as_json:
+            return json.dumps({"protocol": said, "rows": records(shown)})
+        if self.as_csv:
+            return table(shown)
+        if not self.paper:
+            return f"{markdown(shown)}\n\n{said}"
+        sizes = {name: rescaler.model.parameter_count for name, rescaler in rescalers.items()}
+        return f"{paper_markdown(measured(means(rows), sizes))}\n\n{said}"
+
+    def draw(self, rows: "list[Scores]", answers: "list[Facts]") -> None:
+        """The pictures that were asked for, if there is anything to draw."""
+        from rescale import curve, images
+        from rescale.evaluate import means
+        from rescale.grid import Grid
+
+        details = Grid()
+        for facts in answers:
+            for cells in facts["details"]:
+                details.add(facts["source"], cells)
+        if self.grid and details.rows:
+            images.write(self.grid, details.picture(), overwrite=self.overwrite)
+        if self.plot and rows:
+            curve.draw_scales(means(rows), self.plot, overwrite=self.overwrite)
+
+
+@spread
 def evaluate(
     folders: Folders,
     model: Models = None,
     scale: Scales = None,
-    device: Device = None,
-    threads: Threads = None,
     round_luma: Annotated[bool, typer.Option("--round-luma", help="As the older bicubic rows of the papers.")] = False,
     lpips: Annotated[
         list[str] | None, typer.Option("--lpips", help="alex or vgg; may be repeated.", show_default=False)
@@ -34,49 +95,33 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    each: Annotated[bool, typer.Option("--each", help="Every picture's own row as well.")] = False,
-    paper: Annotated[bool, typer.Option("--paper", help="The papers' table, with published rows among ours.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="PNG to draw PSNR over the scales into.", show_default=False)
-    ] = None,
-    grid: Annotated[
-        Path | None, typer.Option("--grid", help="Picture file to write details side by side to.", show_default=False)
-    ] = None,
-    overwrite: Overwrite = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
-    as_json: Json = False,
+    *,
+    machine: Machine,
+    sheet: Sheet,
 ) -> None:
     """Score models on folders of pictures by the papers' protocol."""
-    from rescale import curve, images
     from rescale.collaborate import Effort
-    from rescale.evaluate import means, protocol, score, try_out
-    from rescale.grid import Grid
+    from rescale.evaluate import protocol
+    from rescale.exam import Exam, Question
+    from rescale.grid import MOST
 
-    use_machine(threads)
-    contenders = contenders_of(model, scale or [], device)
-    rescalers = [rescaler for rescaler, _ in contenders]
-    how: dict[str, Any] = {"round_luma": round_luma, "lpips": _distances(lpips or [], rescalers[0].device)}
+    use_machine(machine.threads)
+    contenders = contenders_of(model, scale or [], machine.device)
+    rescalers = {contender.rescaler.name: contender.rescaler for contender in contenders}
+    distances = _distances(lpips or [], contenders[0].rescaler.device)
     found = pictures_of(folders)
-    _check_drawings(plot, grid, found, overwrite=overwrite)
-    efforts = [None, *map(Effort.of, refine or [])]
-    sheet = Grid()
-
-    def rows_of(rescaler: "Rescaler", geometry: "Geometry", file: Path, set_name: str) -> "Iterator[Scores]":
-        picture = images.read(file)
-        for effort in efforts:
-            trial = try_out(rescaler, picture, file.stem, geometry, refine=effort)
-            if grid:
-                sheet.add(file, file.stem, picture, trial)
-            yield score(trial, set_name, file.stem, **how)
-
-    rows, failures = play(contenders, folders, found, rows_of)
-    shown = (rows if each else []) + means(rows)
-    said = protocol(round_luma=round_luma)
-    typer.echo(_shown(shown, said, rescalers, paper=paper, as_csv=as_csv, as_json=as_json))
-    if grid and rows:
-        images.write(grid, sheet.picture(), overwrite=overwrite)
-    if plot and rows:
-        curve.draw_scales(means(rows), plot, overwrite=overwrite)
+    sheet.check(found)
+    shown = [file for files in found.values() for file in files][: MOST if sheet.grid else 0]
+    questions = [
+        Question(number, file, set_name, asked, rescaler.name, geometry, is_shown=file in shown)
+        for number, ((asked, rescaler, geometry), file, set_name) in enumerate(turns_of(contenders, folders, found))
+    ]
+    exam = Exam(round_luma, tuple(distances), (None, *map(Effort.of, refine or [])), machine.device)
+    engine = machine.engine_for(len(questions), rescalers=rescalers, distances=distances)
+    answers, failures = collected(engine(questions, exam), len(questions))
+    rows = [row for facts in answers for row in facts["rows"]]
+    typer.echo(sheet.text(rows, protocol(round_luma=round_luma), rescalers))
+    sheet.draw(rows, answers)
     if failures:
         raise typer.Exit(InputError.exit_code)
 
@@ -98,42 +143,7 @@ def models(as_json: Json = False) -> None:
         typer.echo("".join(f"{'':<16} {key}: {value}\n" for key, value in entry.scores.items()), nl=False)
 
 
-def _check_drawings(plot: Path | None, grid: Path | None, found: dict[Path, list[Path]], *, overwrite: bool) -> None:
-    """Refuse, before any work, what could not be drawn in the end."""
-    from rescale import curve, images
-    from rescale.files import check_target
-
-    if plot and images.format_of(plot) != "PNG":
-        raise UsageError(f"expected a PNG to draw into, got {plot}")
-    if plot and plot == grid:
-        raise UsageError(f"expected two files for --grid and --plot, got {grid} twice")
-    if plot and not curve.is_available():
-        raise EnvironmentFault("--plot needs matplotlib: pip install 'rescale[train]'")
-    for target in filter(None, (grid, plot)):
-        images.format_of(target)
-        for file in (file for files in found.values() for file in files):
-            check_target(file, target, overwrite=overwrite)
-
-
-def _shown(
-    rows: "list[Scores]", said: str, rescalers: "list[Rescaler]", *, paper: bool, as_csv: bool, as_json: bool
-) -> str:
-    """The table in the form that was asked for."""
-    from rescale.evaluate import markdown, records, table
-    from rescale.paper import markdown as paper_markdown
-    from rescale.paper import measured
-
-    if as_json:
-        return json.dumps({"protocol": said, "rows": records(rows)})
-    if as_csv:
-        return table(rows)
-    if not paper:
-        return f"{markdown(rows)}\n\n{said}"
-    sizes = {rescaler.name: rescaler.model.parameter_count for rescaler in rescalers}
-    return f"{paper_markdown(measured([row for row in rows if row.picture == 'mean'], sizes))}\n\n{said}"
-
-
-def _distances(trunks: list[str], device: object) -> dict[str, Any]:
+def _distances(trunks: list[str], device: object) -> dict[Any, Any]:
     """LPIPS where it can be had; where not, a note says why, and the other columns still come."""
     from rescale.perceptual import lpips
 
