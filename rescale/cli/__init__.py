@@ -3,7 +3,9 @@
 import os
 import signal
 import sys
-from typing import Annotated
+import traceback
+from contextlib import suppress
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -20,7 +22,7 @@ from rescale.cli.training import export, import_, release, train
 from rescale.console import fail
 from rescale.errors import understood
 
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
 app = typer.Typer(
     help="Make pictures small so that they restore themselves, and enlarge ordinary ones.",
     no_args_is_help=True,
@@ -48,9 +50,20 @@ def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _leave(error: BaseException, code: int, sentence: str = "") -> NoReturn:
+    """Let what was interrupted put itself in order, and go: threads of torch that still run can hang an interpreter."""
+    traceback.clear_frames(error.__traceback__)  # which ends generators, and so their threads and files
+    if sentence:
+        typer.echo(f"error: {sentence}", err=True)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 def main() -> None:
     """The entry point: every error is one sentence and its exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in the background
         signal.signal(signal.SIGINT, _interrupted)
     try:
@@ -58,8 +71,12 @@ def main() -> None:
         if code == _INTERRUPTED:  # typer has caught it in silence
             raise KeyboardInterrupt
         sys.exit(code)
-    except (KeyboardInterrupt, typer.Abort):
-        fail("interrupted", _INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        _leave(error, _INTERRUPTED, "interrupted")
+    except SystemExit as error:
+        if error.code != _TERMINATED:
+            raise
+        _leave(error, _TERMINATED)
     except Exception as error:
         fault = understood(error)
         fail(str(fault), fault.exit_code)
