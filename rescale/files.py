@@ -194,7 +194,7 @@ def large_name(source: Place, *, is_restored: bool) -> str:
     return f"{source.stem}.{'restored' if is_restored else 'upscaled'}{suffix}"
 
 
-def loaded(model: str, device: str | None) -> Rescaler:
+def loaded(model: str, device: str | None = None) -> Rescaler:
     """Shipped models are kept for the next picture; a file may have changed since."""
     return _shipped(model, device) if model in weights.manifest() else load(model, device=device)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rescale import files, images, record
-from rescale.demo.exhibit import MAX_PIXELS, loaded
+from rescale.demo.exhibit import MAX_PIXELS
 from rescale.demo.visits import Tell
 from rescale.errors import InputError, RecordError, RefusedError, RescaleError, UsageError
 from rescale.geometry import Size
@@ -74,7 +74,7 @@ def _enlarged(
 
 
 def _bicubic(small: Picture, size: Size) -> Picture:
-    return loaded("bicubic").upscale_picture(Picture(small.pixels, small.alpha), size=size)
+    return files.loaded("bicubic").upscale_picture(Picture(small.pixels, small.alpha), size=size)
 
 
 def filmed(source: Path, folder: Path, tell: Tell, *, scale: int) -> Iterator[Clip]:
@@ -87,7 +87,7 @@ def filmed(source: Path, folder: Path, tell: Tell, *, scale: int) -> Iterator[Cl
     if label is None:
         model = enlarger_of(scale)
         _check(first, scale)
-        images.write(after, loaded(model).upscale_picture(first))
+        images.write(after, files.loaded(model).upscale_picture(first))
         images.write(before, _bicubic(first, (first.size[0] * scale, first.size[1] * scale)))
         yield Clip(before, after)
     target = folder / f"{source.stem}.{'restored' if label else 'upscaled'}.mp4"

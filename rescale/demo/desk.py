@@ -13,10 +13,11 @@ import gradio as gr
 from rescale import images, weights
 from rescale.collaborate import Effort
 from rescale.demo import acts
-from rescale.demo.exhibit import CODECS, Asked, Distance, Exhibit, rescaled, table
+from rescale.demo.exhibit import CODECS, Asked, Exhibit, rescaled, table
 from rescale.demo.views import VIEWS, view
 from rescale.demo.visits import StoppedError, Visits
 from rescale.errors import RescaleError, UsageError, understood
+from rescale.evaluate import Distance
 from rescale.geometry import Geometry
 
 AUTO = "fits the scale"

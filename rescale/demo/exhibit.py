@@ -5,21 +5,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from rescale import files, images
 from rescale.collaborate import Effort
 from rescale.demo.visits import Tell
 from rescale.errors import RefusedError
-from rescale.evaluate import luma_of
+from rescale.evaluate import Distance, luma_of
 from rescale.geometry import Geometry, Size
 from rescale.metrics import psnr, ssim
 from rescale.picture import Picture
-from rescale.rescaler import Rescaler, load
+from rescale.rescaler import Rescaler
 from rescale.sizes import by
 
 MAX_PIXELS = 16_000_000
@@ -27,7 +25,6 @@ CODECS = {"JPEG": "jpg", "WebP": "webp", "AVIF": "avif"}
 """Names, and the suffixes of their files."""
 _LEAST = 32
 """Pixels of a side, below which there is nothing to measure."""
-Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def rescaled(source: Path, asked: Asked, folder: Path, tell: Tell, lpips: Distan
     tell(0.02, "reading")
     original = images.read(source, max_pixels=MAX_PIXELS)
     _check(original)
-    rescaler = loaded(asked.model or files.downscaler(asked.scale))
+    rescaler = files.loaded(asked.model or files.downscaler(asked.scale))
     judge = _Judge(original, lpips)
     ours, small, notes = _restored(rescaler, source, asked, folder, judge, _part(tell, 0.05, 0.6))
     tell(0.6, "bicubic at the same scale")
@@ -103,15 +100,9 @@ def rescaled(source: Path, asked: Asked, folder: Path, tell: Tell, lpips: Distan
     yield replace(first, entries=[ours, bicubic, *codecs])
 
 
-@lru_cache(maxsize=4)
-def loaded(model: str) -> Rescaler:
-    """Shipped models are kept for the next picture."""
-    return load(model)
-
-
 def warm() -> None:
     """What only the first picture would have to wait for."""
-    rescaler = loaded(files.downscaler(Geometry.of("4")))
+    rescaler = files.loaded(files.downscaler(Geometry.of("4")))
     rescaler.upscale_picture(rescaler.downscale_picture(Picture(np.zeros((256, 256, 3), np.uint8))))
 
 
@@ -148,7 +139,7 @@ def _bicubic(source: Path, size: Size, folder: Path, judge: "_Judge") -> Entry:
     small, large = folder / "bicubic.small.png", folder / "bicubic.png"
     began = time.perf_counter()
     exactly = Geometry.of(f"{size[1]}x{size[0]}!")
-    files.downscale_file(loaded("bicubic"), source, small, scale=exactly, max_pixels=MAX_PIXELS)
+    files.downscale_file(files.loaded("bicubic"), source, small, scale=exactly, max_pixels=MAX_PIXELS)
     files.upscale_file(small, large, max_pixels=MAX_PIXELS)
     return judge.entry("bicubic", large, small.stat().st_size, time.perf_counter() - began)
 
