@@ -1,8 +1,9 @@
 """The parts that networks are built from; what can be undone has its `inverse` beside its `forward`."""
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from rescale.ops import full_precision
 from rescale.resample import matrix
+
+Padding = Literal["zeros", "replicate"]
 
 
 class SubPixelConv(nn.Module):
@@ -122,13 +125,24 @@ class Dense(nn.Module):
         depth: number of convolutions, the last one included.
         gain: of the initial hidden weights; 0.1 in the released code, 1 learns faster in short runs.
         code: numbers that say what the input is, and move the biases of the hidden convolutions; ours.
+        padding: what lies around an image: "zeros" as in the released code, or "replicate", its edge repeated, which
+            gives an image of one colour features of one value, at any size.
     Source: IRN (2005.05650), section 3.2; initialisation as in the released code.
     """
 
     def __init__(
-        self, channels: int, out: int, *, growth: int = 32, depth: int = 5, gain: float = 0.1, code: int = 0
+        self,
+        channels: int,
+        out: int,
+        *,
+        growth: int = 32,
+        depth: int = 5,
+        gain: float = 0.1,
+        code: int = 0,
+        padding: Padding = "zeros",
     ) -> None:
         super().__init__()
+        self.padding = padding
         widths = [channels + growth * k for k in range(depth)]
         outs = [growth] * (depth - 1) + [out]
         self.convs = nn.ModuleList(nn.Conv2d(w, o, 3, padding=1) for w, o in zip(widths, outs, strict=True))
@@ -145,11 +159,12 @@ class Dense(nn.Module):
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         *hidden, last = (cast(nn.Conv2d, conv) for conv in self.convs)
         moves = self.encode(code).chunk(len(hidden)) if self.encode else [0.0] * len(hidden)
-        features = x
+        features = framed(x, self.padding)
         for conv, move in zip(hidden, moves, strict=True):
-            new = self.activation(F.conv2d(features, conv.weight, cast(Tensor, conv.bias) + move, padding=1))
-            features = torch.cat([features.to(new.dtype), new], dim=1)
-        return cast(Tensor, last(features)).to(x.dtype)  # under autocast only the convolutions are half as wide
+            new = self.activation(F.conv2d(features, conv.weight, cast(Tensor, conv.bias) + move))
+            features = torch.cat([features.to(new.dtype), framed(new, self.padding)], dim=1)
+        made = F.conv2d(features, last.weight, last.bias)
+        return made.to(x.dtype)  # under autocast only the convolutions are half as wide
 
 
 class Coupling(nn.Module):
@@ -167,6 +182,7 @@ class Coupling(nn.Module):
         gain: of their initial hidden weights.
         shared: let one sub-network make both ρ and η (ours, a quarter faster; the paper has two).
         code: see `Dense`.
+        padding: see `Dense`.
     Source: IRN (2005.05650), equations 5 to 7.
     """
 
@@ -179,11 +195,12 @@ class Coupling(nn.Module):
         gain: float = 0.1,
         shared: bool = False,
         code: int = 0,
+        padding: Padding = "zeros",
     ) -> None:
         super().__init__()
         low, detail = sizes
         self.sizes = sizes
-        dense = partial(Dense, growth=growth, depth=depth, gain=gain, code=code)
+        dense = partial(Dense, growth=growth, depth=depth, gain=gain, code=code, padding=padding)
         self.to_low = dense(detail, low)
         outs = [2 * detail] if shared else [detail, detail]
         self.to_detail = nn.ModuleList(dense(low, out) for out in outs)
@@ -221,6 +238,54 @@ class Chain(nn.Module):
         for step in reversed(self.steps):
             y = step.inverse(y)  # type: ignore[operator]
         return y
+
+
+class InnerLevel(nn.Module):
+    """Invertible steps on a grid half as fine, between a Haar and its inverse.
+
+    ```
+    (N, C, H, W) ─ Haar of low, Haar of detail ─▶ (N, 4C, H/2, W/2) ─ steps ─ the same back ─▶ (N, C, H, W)
+    ```
+
+    A step there costs a quarter and sees twice as far. The first 4·low channels are all four bands of the low ones. An
+    odd last row or column stays as it is, so that any size can be undone. Ours.
+
+    Args:
+        sizes: channels of (low, detail).
+        steps: of 4·(low + detail) channels.
+    """
+
+    def __init__(self, sizes: tuple[int, int], *steps: nn.Module) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.haars = nn.ModuleList(Haar(size) for size in sizes)
+        self.chain = Chain(*steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._inside(x, self.chain)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        return self._inside(y, self.chain.inverse)
+
+    def _inside(self, x: Tensor, steps: Callable[[Tensor], Tensor]) -> Tensor:
+        height, width = x.shape[-2] // 2 * 2, x.shape[-1] // 2 * 2
+        if not height or not width:
+            return x
+        even = self._back(steps(self._split(x[..., :height, :width])))
+        wide = torch.cat([even, x[..., :height, width:]], dim=-1)
+        return torch.cat([wide, x[..., height:, :]], dim=-2)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return torch.cat([haar(part) for haar, part in zip(self.haars, x.split(self.sizes, dim=1), strict=True)], dim=1)
+
+    def _back(self, y: Tensor) -> Tensor:
+        parts = y.split([4 * size for size in self.sizes], dim=1)
+        return torch.cat([haar.inverse(part) for haar, part in zip(self.haars, parts, strict=True)], dim=1)  # type: ignore[operator]
+
+
+def framed(x: Tensor, padding: Padding) -> Tensor:
+    """One pixel more on each side, as a 3x3 convolution needs to keep the size."""
+    return F.pad(x, (1, 1, 1, 1), mode="constant" if padding == "zeros" else padding)
 
 
 def _mirrored(x: Tensor, axis: int) -> Tensor:

@@ -59,7 +59,7 @@ def translated(theirs: dict[str, Tensor]) -> IRN:
     with torch.device("meta"):  # shapes first: only what fits is given memory
         shapes = {name: tensor.shape for name, tensor in IRN(config).state_dict().items()}
     ours = {name: theirs.pop(_their_name(name)) for name in shapes}
-    for index in [0, *itertools.accumulate(blocks + 1 for blocks in config.blocks)][:-1]:
+    for index in [0, *itertools.accumulate(level.before + 1 for level in config.levels)][:-1]:
         _check_haar(theirs.pop(f"operations.{index}.haar_weights"))
     if theirs:
         raise KeyError(f"{next(iter(theirs))}, which our network has not")

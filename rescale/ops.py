@@ -65,6 +65,11 @@ def luma(rgb: Tensor) -> Tensor:
     return to_ycbcr(rgb, channels=1)
 
 
+def chroma(rgb: Tensor) -> Tensor:
+    """Studio-range Cb and Cr about zero, (N, 3, H, W) -> (N, 2, H, W); of a difference of pictures, its chroma."""
+    return _mix(rgb, _YCBCR[1:]) / 255
+
+
 def to_ycbcr(rgb: Tensor, *, channels: int = 3) -> Tensor:
     """RGB in [0, 1] to studio-range YCbCr in [0, 1] (BT.601, MATLAB's rgb2ycbcr); the first `channels` of it."""
     return _mix(rgb, _YCBCR[:channels]) / 255 + _offset(rgb)[:channels]

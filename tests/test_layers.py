@@ -3,9 +3,11 @@
 import pytest
 import torch
 from conftest import shake
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from rescale.layers import Chain, Coupling, Dense, Haar, SubPixelConv
+from rescale.layers import Chain, Coupling, Dense, Haar, InnerLevel, SubPixelConv
 
 INVERTIBLE = {
     "haar": lambda: Haar(4),
@@ -67,3 +69,22 @@ def test_autocast_leaves_the_couplings_in_float32():
     assert y.dtype == torch.float32
     assert (back - x).abs().max() < 1e-5, "both ways round alike, so the couplings still cancel"
     assert (y - chain(x)).abs().max() > 1e-4, "bfloat16 must have been at work"
+
+
+@given(
+    st.integers(1, 5), st.integers(1, 5), st.integers(1, 7), st.integers(1, 7), st.sampled_from(["zeros", "replicate"])
+)
+def test_an_inner_level_is_undone_at_any_size(low, detail, height, width, padding):
+    coupling = Coupling((4 * low, 4 * detail), growth=3, depth=2, gain=1.0, padding=padding)
+    level = shake(InnerLevel((low, detail), coupling)).double()
+    x = torch.rand(2, low + detail, height, width, dtype=torch.float64)
+    y = level(x)
+    assert (torch.equal(y, x)) == (min(height, width) == 1)
+    assert torch.allclose(level.inverse(y), x, atol=1e-9)
+    assert torch.equal(y[..., height // 2 * 2 :, :], x[..., height // 2 * 2 :, :])
+
+
+def test_repeated_edges_keep_one_colour_one_value():
+    coupling = shake(Coupling((3, 9), growth=4, depth=3, gain=1.0, padding="replicate")).double()
+    y = coupling(torch.rand(1, 12, 1, 1, dtype=torch.float64).expand(-1, -1, 5, 6))
+    assert torch.allclose(y, y[..., :1, :1].expand_as(y), atol=1e-12)

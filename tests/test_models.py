@@ -13,6 +13,8 @@ NETWORKS = {
     "irn x2": lambda: IRN(IRNConfig(2, (2,), **SMALL)),
     "irn x4": lambda: IRN(IRNConfig(4, (1, 1), **SMALL)),
     "irn x8": lambda: IRN(IRNConfig(8, (1, 1, 1), **SMALL)),
+    "irn x2 inner": lambda: IRN(IRNConfig(2, ((1, 1, 1),), padding="replicate", **SMALL)),
+    "irn x4 inner": lambda: IRN(IRNConfig(4, ((0, 1, 1), (1, 2, 0)), padding="replicate", **SMALL)),
     "irn x4 shared": lambda: IRN(IRNConfig(4, (1, 2), shared=True, **SMALL)),
     "dlv-irn x2": lambda: IRN(IRNConfig(2, (2,), latents=2, down_std=1.0, up_std=1.0, **SMALL)),
     "dlv-irn x4": lambda: IRN(IRNConfig(4, (1, 1), latents=2, **SMALL)),
@@ -69,6 +71,12 @@ def test_halo_is_enough(make):
         near[..., model.halo + 3] += 0.3
         assert torch.allclose(model.upscale(far)[..., middle], before, atol=1e-12)
         assert not torch.allclose(model.upscale(near)[..., middle], before, atol=1e-12)
+
+
+@pytest.mark.parametrize("blocks", [((0, 0, 0),), ((1, -1, 1),), (0,), ((1, 1, 1), 1)])
+def test_levels_without_a_block_are_refused(blocks):
+    with pytest.raises(UsageError, match="expected"):
+        IRNConfig(2, blocks)
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if "irn" in name])

@@ -1,6 +1,6 @@
 """The networks, by the name that a weight file gives them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -59,9 +59,17 @@ def build(name: str, config: Mapping[str, object]) -> Rescaling:
         raise UsageError(f"config.{key}: {problem['msg']}, got {problem['input']!r}") from error
 
 
+def _flat(value: object) -> Iterator[object]:
+    """The numbers of a value, which may hold tuples of tuples."""
+    for part in value if isinstance(value, tuple) else ():
+        yield from _flat(part)
+    if not isinstance(value, tuple):
+        yield value
+
+
 def _check_modest(config: Mapping[str, object]) -> None:
     for key, most in _MOST.items():
         value = config.get(key)
-        numbers = value if isinstance(value, tuple) else (value,)
+        numbers = list(_flat(value))
         if len(numbers) > 16 or any(isinstance(number, int) and number > most for number in numbers):
             raise UsageError(f"config.{key}: expected at most {most}, got {str(value)[:80]}")
