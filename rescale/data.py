@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rescale import graphics
 from rescale.errors import UsageError
 from rescale.images import find, read
 from rescale.ops import from_bytes, to_bytes
@@ -95,13 +96,17 @@ class Pictures:
         return _turn(hr, draw[3:]), _turn(bicubic, draw[3:])
 
 
-def load(folders: Sequence[Path], scale: int | None, *, least: int = 1) -> tuple[Pictures, Pictures]:
+def load(
+    folders: Sequence[Path], scale: int | None, *, least: int = 1, drawn: float = 0.0, seed: int = 0
+) -> tuple[Pictures, Pictures]:
     """All pictures of some folders as (training, validation); a folder given twice counts twice.
 
     Args:
         folders: read with all that is under them.
         scale: HR sides are cropped to a multiple of it; None for pairs of any scale.
         least: pictures with a side under this are left out.
+        drawn: share of the training pixels that is drawn or grey, see `graphics`; none is held out.
+        seed: of what is drawn.
     Raises: UsageError where a folder is missing or fewer than two different pictures remain; InputError for one that
         cannot be read.
     """
@@ -115,7 +120,9 @@ def load(folders: Sequence[Path], scale: int | None, *, least: int = 1) -> tuple
         where = ", ".join(map(str, folders))
         raise UsageError(f"expected two pictures or more of at least {least}x{least}, found {len(fit)} in {where}")
     learn, held = split(fit)
-    return Pictures.of(learn, [hr[f] for f in learn], scale), Pictures.of(held, [hr[f] for f in held], scale)
+    photos = [hr[f] for f in learn]
+    extra = [_whole(x, scale or 1) for x in graphics.blend(photos, drawn, seed)] if drawn else []
+    return Pictures.of(learn, photos + extra, scale), Pictures.of(held, [hr[f] for f in held], scale)
 
 
 def split(files: Sequence[Path], every: int = 50) -> tuple[list[Path], list[Path]]:
@@ -140,7 +147,11 @@ def digest(files: Sequence[Path]) -> str:
 
 
 def _read(file: Path, scale: int) -> Tensor:
-    x = to_bytes(read(file).rgb)[0]
+    return _whole(to_bytes(read(file).rgb)[0], scale)
+
+
+def _whole(x: Tensor, scale: int) -> Tensor:
+    """Without what is left over beyond a multiple of the scale."""
     return x[:, : x.shape[1] // scale * scale, : x.shape[2] // scale * scale].clone()
 
 

@@ -78,6 +78,8 @@ class Recipe(BaseModel):
     crop: int = Field(96, gt=0)
     """Side of an HR crop in pixels; a multiple of the scale. With scales to draw, of a crop at x4: the small side is a
     quarter of it at all scales."""
+    drawn: float = Field(0.0, ge=0, lt=0.9)
+    """Share of the pixels learned from that is drawn or grey: flat colours, shapes, text; see `graphics`."""
     scales: ScalesRecipe | None = None
     """For a model of any scale, and only for one."""
     lr: float = Field(1e-3, gt=0, le=1e4)
@@ -103,6 +105,8 @@ class Recipe(BaseModel):
     adversary: AdversaryRecipe | None = None
     """What makes restored pictures look real, if anything does."""
     validate_every: int = Field(500, gt=0)
+    least_lr_rgb_db: float = Field(0.0, ge=0)
+    """No step is kept as the best whose small images are further from bicubic's, in PSNR on RGB."""
     seed: int = Field(10, ge=0, lt=2**31)
 
     @model_validator(mode="after")

@@ -62,7 +62,8 @@ def train(
             mark = " *" if report.is_best else ""
             typer.echo(
                 f"step {report.step}  {report.elapsed_s / 60:.1f} min  loss {report.loss:.5f}  "
-                f"validation {report.hr_db:.3f} dB, LR {report.lr_db:.2f} dB{mark}"
+                f"validation {report.hr_db:.3f} dB, LR {report.lr_db:.2f} dB, "
+                f"RGB {report.hr_rgb_db:.3f} dB, LR {report.lr_rgb_db:.2f} dB{mark}"
             )
         reported = True
     if os.environ.get("RANK", "0") == "0":  # of torchrun's processes the lead alone reports
