@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
-from rescale.layers import Coupling, Dense
+from rescale.layers import Coupling, Dense, framed
 from rescale.models import ESPCN, Rescaling
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
@@ -62,7 +62,7 @@ def convolution_dtype(precision: Precision, device: torch.device) -> torch.dtype
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the convolutions of a device take bfloat16 numbers natively, and so about twice as fast."""
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    if device.type != "cpu" or not _onednn_takes(torch.bfloat16):
         return False
     return any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
 
@@ -116,7 +116,7 @@ class FastConv(nn.Module):
             fused = torch.ops.mkldnn._convolution_pointwise
             padding = [self.padding, self.padding]
             return cast(Tensor, fused(x, self.weight, self.bias, padding, once, once, 1, self.activation, [], ""))
-        made = F.conv2d(x, self.weight, self.bias, padding=self.padding)
+        made = conv2d(x, self.weight, self.bias, padding=self.padding)
         return made if self.activation == "none" else cast(Tensor, getattr(torch, f"{self.activation}_")(made))
 
 
@@ -165,6 +165,8 @@ class FastDense(nn.Module):
         growth = hidden[0].out_channels if hidden else 0
         first = last.in_channels - growth * len(hidden)
         self.dtype, self.exact, self.encode, self.slope = dtype, exact, dense.encode, dense.activation.negative_slope
+        self.padding = 1 if dense.padding == "zeros" else 0
+        """Of each convolution: 0 where features carry a frame of their own."""
         self.hidden = [(_pairs(conv.weight, first, growth, dtype), cast(Tensor, conv.bias)) for conv in hidden]
         self.outs, self.bias = last.out_channels, cast(Tensor, last.bias)
         self.fourfold = 4 * self.outs <= _LANES
@@ -174,29 +176,31 @@ class FastDense(nn.Module):
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         """(N, channels, H, W) in float32 -> (N, out, H, W) in float32."""
         moves = self.encode(code).chunk(len(self.hidden)) if self.encode else [0.0] * len(self.hidden)
-        sources = [x.to(self.dtype, memory_format=_CL)]
+        sources = [self._framed(x.to(self.dtype, memory_format=_CL))]
         for k, ((weights, bias), move) in enumerate(zip(self.hidden, moves, strict=True)):
-            new = F.leaky_relu_(_sum(sources, weights, (bias + move).to(self.dtype)), self.slope)
+            new = F.leaky_relu_(_sum(sources, weights, (bias + move).to(self.dtype), self.padding), self.slope)
             if k % 2:
-                sources.append(new)
+                sources.append(self._framed(new))
             else:
-                sources[-1] = torch.cat([sources[-1], new], dim=1)
-        return self._finish(sources)
+                sources[-1] = torch.cat([sources[-1], self._framed(new)], dim=1)
+        return self._finish(sources, *x.shape[-2:])
 
-    def _finish(self, sources: list[Tensor]) -> Tensor:
-        height, width = sources[0].shape[-2:]
+    def _framed(self, x: Tensor) -> Tensor:
+        return x if self.padding else framed(x, "replicate")
+
+    def _finish(self, sources: list[Tensor], height: int, width: int) -> Tensor:
         if self.exact and len(sources) > 1:
             sources = [torch.cat(sources, dim=1)]
         if self.fourfold and (height % 2 or width % 2):
             sources = [F.pad(x, (0, width % 2, 0, height % 2)) for x in sources]
         stride, bias = (2, self.bias.repeat_interleave(4)) if self.fourfold else (1, self.bias)
         if self.exact and self.dtype != torch.float32 and not torch.is_grad_enabled():
-            made = _sum(sources, self.last, None, stride)
+            made = _sum(sources, self.last, None, self.padding, stride)
             whole = made.float()
-            whole += _add(made.neg_(), sources[0], self.last[0], stride)
+            whole += _add(made.neg_(), sources[0], self.last[0], self.padding, stride)
             whole += bias[:, None, None]
         else:
-            whole = _sum(sources, self.last, bias.to(self.dtype), stride).float()
+            whole = _sum(sources, self.last, bias.to(self.dtype), self.padding, stride).float()
         return F.pixel_shuffle(whole, 2)[..., :height, :width] if self.fourfold else whole
 
 
@@ -220,29 +224,51 @@ def _fourfold(weight: Tensor) -> Tensor:
     return made.flatten(0, 1)
 
 
-def _sum(sources: list[Tensor], weights: list[Tensor], bias: Tensor | None, stride: int = 1) -> Tensor:
+def _sum(sources: list[Tensor], weights: list[Tensor], bias: Tensor | None, padding: int, stride: int = 1) -> Tensor:
     """A convolution of many channels, one part after the other."""
-    made = F.conv2d(sources[0], weights[0], bias, stride=stride, padding=1)
+    made = conv2d(sources[0], weights[0], bias, stride=stride, padding=padding)
     for source, weight in zip(sources[1:], weights[1:], strict=True):
-        made = _add(made, source, weight, stride)
+        made = _add(made, source, weight, padding, stride)
     return made
 
 
-def _add(made: Tensor, source: Tensor, weight: Tensor, stride: int) -> Tensor:
+def _add(made: Tensor, source: Tensor, weight: Tensor, padding: int, stride: int) -> Tensor:
     """`made` plus a convolution, rounded once where no gradient is wanted; in place where oneDNN can."""
     if torch.is_grad_enabled():
-        return made + F.conv2d(source, weight, stride=stride, padding=1)
+        return made + conv2d(source, weight, stride=stride, padding=padding)
     if _has_onednn(made):
         add = torch.ops.mkldnn._convolution_pointwise_.binary
         return cast(
             Tensor,
-            add(made, source, weight, None, [1, 1], [stride, stride], [1, 1], 1, "add", None, None, [], None),
+            add(made, source, weight, None, [padding] * 2, [stride] * 2, [1, 1], 1, "add", None, None, [], None),
         )
-    return (made.float() + F.conv2d(source.float(), weight.float(), stride=stride, padding=1)).to(made.dtype)
+    return (made.float() + F.conv2d(source.float(), weight.float(), stride=stride, padding=padding)).to(made.dtype)
+
+
+def conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int | tuple[int, int] = 0
+) -> Tensor:
+    """A convolution in the type of its weights.
+
+    A processor that has no products of that type takes float32 ones, as exact as they are accumulated elsewhere, and
+    rounds their sum: PyTorch's own convolution of such numbers takes ten times as long.
+    """
+    if x.device.type != "cpu" or _onednn_takes(weight.dtype):
+        return F.conv2d(x, weight, bias, stride=stride, padding=padding)
+    wide = bias.float() if bias is not None else None
+    return F.conv2d(x.float(), weight.float(), wide, stride=stride, padding=padding).to(weight.dtype)
 
 
 def _has_onednn(x: Tensor) -> bool:
     """Whether oneDNN's fused convolutions can be had; they know no gradients, and float16 on few processors."""
     if x.device.type != "cpu" or x.dtype == torch.float16 or torch.is_grad_enabled():
         return False
-    return torch.backends.mkldnn.is_available()
+    return torch.backends.mkldnn.is_available() and _onednn_takes(x.dtype)
+
+
+def _onednn_takes(dtype: torch.dtype) -> bool:
+    """Whether this processor's convolutions take a type; without oneDNN, PyTorch's own take float32 alone."""
+    name = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype)
+    if name is None or not torch.backends.mkldnn.is_available():
+        return name is None
+    return bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported")())

@@ -34,12 +34,14 @@ def photo(height: int = 192, width: int = 240) -> np.ndarray:
     depth=st.integers(1, 6),
     shared=st.booleans(),
     code=st.sampled_from([0, 3]),
+    padding=st.sampled_from(["zeros", "replicate"]),
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
 )
-def test_a_fast_coupling_is_the_plain_one(low, detail, growth, depth, shared, code, size):
+def test_a_fast_coupling_is_the_plain_one(low, detail, growth, depth, shared, code, padding, size):
     if depth == 1:
         code = 0  # there is no hidden convolution whose bias could move
-    plain = shake(Coupling((low, detail), growth=growth, depth=depth, gain=1.0, shared=shared, code=code)).eval()
+    how = {"growth": growth, "depth": depth, "gain": 1.0, "shared": shared, "code": code, "padding": padding}
+    plain = shake(Coupling((low, detail), **how)).eval()
     fast = FastCoupling(plain, torch.float32)
     x, said = torch.rand(2, low + detail, *size), torch.rand(code) if code else None
     with torch.inference_mode():

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescale.engine import FastConv, Precision, convolution_dtype
+from rescale.engine import FastConv, Precision, conv2d, convolution_dtype
 from rescale.errors import RescaleError
 from rescale.models import ESPCN, Luma
 from rescale.resample import matrix
@@ -65,7 +65,7 @@ class LumaEnlarger(nn.Module):
         """
         cells = F.pixel_unshuffle(windows[:, None].to(self.dtype), self.cell).contiguous(memory_format=_CL)
         detail = self.last(self.hidden(self.levels.to_unit(cells)))
-        detail = detail + F.conv2d(cells, cast(Tensor, self.lift), padding=self.reach)
+        detail = detail + conv2d(cells, cast(Tensor, self.lift), padding=self.reach)
         inner = slice(self.around, -self.around)
         made = F.pixel_shuffle(detail[..., inner, inner].contiguous(memory_format=_CL), self.scale * self.cell)[:, 0]
         if not torch.isfinite(made.sum(dtype=torch.float32)):
