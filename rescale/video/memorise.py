@@ -82,11 +82,10 @@ class Lesson:
     def __post_init__(self) -> None:
         self.count = count = self.partition.parts
         self.networks = [self._fresh(network) for network in self.begun or [self.generic] * count]
-        self.best = [halved(self.generic) for _ in range(count)]
         self.optimisers = [Muon(network.parameters(), LR) for network in self.networks]
         self._seen = sorted({int(k * len(self.pairs) / _MEASURED) for k in range(_MEASURED)})
         self._times = [self.pairs.times_ms[k] for k in self._seen]
-        self._generic_missed = errors(self.best[0], self.pairs, self._seen)
+        self._generic_missed = errors(self.generic, self.pairs, self._seen)
         self._divide(self.partition)
         if self.begun:
             self.measure()
@@ -97,7 +96,7 @@ class Lesson:
         choices = torch.stack([partition.at(t) for t in self.pairs.times_ms])
         weight = self.error.clamp_min(1e-3).double() ** self.emphasis
         self._chances = [(weight * (choices == k)).flatten().cumsum(0) for k in range(self.count)]
-        self.best = [halved(self.generic) for _ in range(self.count)]
+        self.best = [copy.deepcopy(self.generic).eval().requires_grad_(False) for _ in range(self.count)]
         self.missed = self._by_part([self._generic_missed] * self.count)
         """Squared error of the best of each part, on the frames that are measured."""
 

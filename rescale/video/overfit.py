@@ -26,7 +26,7 @@ from rescale.video.memorise import EMPHASIS, By, Lesson, Progress, prepared, ste
 from rescale.video.mux import assemble
 from rescale.video.pairs import Pairs, pairs_of
 from rescale.video.parcel import Parcel
-from rescale.video.partition import Partition
+from rescale.video.partition import whole
 from rescale.video.patchwork import Patchwork
 from rescale.video.polish import polisher
 from rescale.video.realtime import Clock
@@ -202,6 +202,9 @@ class _Lesson:
             self.lesson = self._begin(pairs, network, begun, folder / "state.safetensors")
             parcel = self.lesson.learn(folder / "state.safetensors", tell)
             self.closeness = measured(pairs, network, parcel)
+            if self.closeness.overfitted < self.closeness.generic:  # the frames that were not measured until now
+                parcel = Parcel([network], whole(parcel.partition.side))
+                self.closeness = measured(pairs, network, parcel)
         return parcel
 
     def written(self, target: Path, parcel: Parcel) -> Overfitted:
@@ -241,10 +244,10 @@ class _Lesson:
 
 def measured(pairs: Pairs, generic: Luma, parcel: Parcel) -> Closeness:
     """Bicubic, the generic network and those of a parcel against the original, on all frames of the pairs."""
-    whole = Partition(torch.zeros(1, 1, 1, dtype=torch.uint8), parcel.partition.side)
     device = next(generic.parameters()).device
     networks = [network.to(device) for network in parcel.networks]
-    works = [Patchwork([generic], whole, pairs.levels), Patchwork(networks, parcel.partition, pairs.levels)]
+    one = whole(parcel.partition.side)
+    works = [Patchwork([generic], one, pairs.levels), Patchwork(networks, parcel.partition, pairs.levels)]
     totals = torch.zeros(2, 3, dtype=torch.double)
     kept = _kept(pairs, parcel.partition.side)
     for k in range(len(pairs)):

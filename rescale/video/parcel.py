@@ -1,9 +1,11 @@
 """The networks that travel with a video, as bytes: half precision, later ones as differences where that is smaller.
 
+A generic network that no lesson could better travels in full precision, and so does exactly what it does at home.
+
 ```
-safetensors     header: model, config, parts, side and slot of the patches, which networks are differences
+safetensors     header: model, config, parts, side and slot of the patches, which networks are differences, which wide
   map           numbers of the networks, (slots, rows, columns), deflated
-  network.0 …   parameters as float16, low bytes before high bytes, deflated
+  network.0 …   parameters as float16, or float32 if wide, low bytes before high bytes, deflated
 ```
 """
 
@@ -13,14 +15,14 @@ import hashlib
 import json
 import zlib
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from rescale.errors import RecordError, RescaleError
@@ -34,13 +36,15 @@ _DAMAGE = (ValueError, KeyError, TypeError, RecursionError, zlib.error, RescaleE
 _MOST_NUMBERS = 2**26
 _LIMITS = {"scale": 4, "cell": 4, "kernels": 9, "widths": 128, "channels": 64, "blocks": 32, "widen": 8}
 """So that no header asks for more memory than a network that is any use."""
+Bits = NDArray[np.uint16] | NDArray[np.uint32]
 Count = Annotated[int, Field(ge=1, le=2**20)]
 
 
 class _Header(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
-    version: Annotated[int, Field(ge=1, le=1)]
+    version: Annotated[int, Field(ge=1, le=2)]
+    """1 where no network is wide, so that older readers read it as well."""
     model: str
     config: dict[str, Any]
     shape: tuple[Count, Count, Count]
@@ -48,6 +52,15 @@ class _Header(BaseModel):
     slot_ms: Count
     differs: list[bool] = Field(min_length=1, max_length=256)
     """For each network, whether it is stored as what is to be added to the first."""
+    wide: list[bool] = []
+    """For each network, whether it is stored as float32; none is where this is empty."""
+
+    @model_validator(mode="after")
+    def _one_for_each_network(self) -> "_Header":
+        wide = self.wide or [False] * len(self.differs)
+        if len(wide) != len(self.differs) or any(a and (b or wide[0]) for a, b in zip(self.differs, wide, strict=True)):
+            raise ValueError("differences are of half precision, and so is what they differ from")
+        return self
 
 
 @dataclass(frozen=True)
@@ -59,13 +72,19 @@ class Parcel:
 
     def pack(self) -> bytes:
         """As an attachment; the opposite of `unpack`."""
-        bits = [_bits(network) for network in self.networks]
+        flat = [_flat(network) for network in self.networks]
+        wide = [bool((numbers.half().float() != numbers).any()) for numbers in flat]
+        bits = [_bits(numbers, is_wide) for numbers, is_wide in zip(flat, wide, strict=True)]
         plain = [_deflated(own) for own in bits]
-        moved = [_deflated(own - bits[0]) for own in bits]
+        moved = [
+            own if wide[0] or is_wide else _deflated(b - bits[0])
+            for own, b, is_wide in zip(plain, bits, wide, strict=True)
+        ]
         differs = [k > 0 and len(b) < len(a) for k, (a, b) in enumerate(zip(plain, moved, strict=True))]
         first, partition = self.networks[0], self.partition
         header = _Header(
-            version=1, model=next(name for name, cls in MODELS.items() if type(first) is cls),
+            version=2 if any(wide) else 1, wide=wide if any(wide) else [],
+            model=next(name for name, cls in MODELS.items() if type(first) is cls),
             config=json.loads(json.dumps(dataclasses.asdict(first.config))), shape=partition.choice.shape,  # type: ignore[arg-type]
             side=partition.side, slot_ms=partition.slot_ms, differs=differs,
         )  # fmt: skip
@@ -120,13 +139,14 @@ def _check_modest(config: dict[str, Any]) -> None:
 
 def _networks(header: _Header, tensors: dict[str, bytes]) -> list[Luma]:
     found: list[Luma] = []
-    first: NDArray[np.uint16] | None = None
+    first: Bits | None = None
     _check_modest(header.config)
     for k, is_difference in enumerate(header.differs):
         network = build(header.model, header.config)
         if not isinstance(network, Luma) or not network.is_residual:
             raise RecordError(f"the networks in it are {header.model}, which does not enlarge video")
-        bits = _inflated(tensors[f"network.{k}"], network.parameter_count)
+        is_wide = bool(header.wide) and header.wide[k]
+        bits = _inflated(tensors[f"network.{k}"], network.parameter_count, np.uint32 if is_wide else np.uint16)
         if is_difference and first is None:
             raise RecordError("the networks in it are damaged: the first is a difference")
         bits = bits + first if is_difference and first is not None else bits
@@ -149,13 +169,16 @@ def _partition(header: _Header, data: bytes) -> Partition:
     return Partition(choice, header.side, header.slot_ms)
 
 
-def _bits(network: Luma) -> NDArray[np.uint16]:
-    flat = torch.cat([value.detach().cpu().flatten() for value in network.state_dict().values()])
-    return flat.half().numpy().view(np.uint16)
+def _flat(network: Luma) -> Tensor:
+    return torch.cat([value.detach().cpu().flatten() for value in network.state_dict().values()])
 
 
-def _filled(network: Luma, bits: NDArray[np.uint16]) -> Luma:
-    numbers = torch.from_numpy(bits.view(np.float16).astype(np.float32))
+def _bits(numbers: Tensor, is_wide: bool) -> Bits:
+    return numbers.numpy().view(np.uint32) if is_wide else numbers.half().numpy().view(np.uint16)
+
+
+def _filled(network: Luma, bits: Bits) -> Luma:
+    numbers = torch.from_numpy(bits.view(f"f{bits.itemsize}").astype(np.float32))
     if not torch.isfinite(numbers).all():
         raise RecordError("the networks in it hold numbers that are not finite")
     state = network.state_dict()
@@ -164,14 +187,15 @@ def _filled(network: Luma, bits: NDArray[np.uint16]) -> Luma:
     return network.eval().requires_grad_(False)
 
 
-def _deflated(bits: NDArray[np.uint16]) -> bytes:
-    """Like bytes beside like: all low ones, then all high ones."""
-    return zlib.compress(np.ascontiguousarray(bits.view(np.uint8).reshape(-1, 2).T).tobytes(), 9)
+def _deflated(bits: Bits) -> bytes:
+    """Like bytes beside like: all low ones first, all high ones last."""
+    return zlib.compress(np.ascontiguousarray(bits.view(np.uint8).reshape(-1, bits.itemsize).T).tobytes(), 9)
 
 
-def _inflated(data: bytes, count: int) -> NDArray[np.uint16]:
-    planes = np.frombuffer(_unzipped(data, 2 * count), np.uint8).reshape(2, count)
-    return np.ascontiguousarray(planes.T).view(np.uint16).reshape(count)
+def _inflated(data: bytes, count: int, kind: type[np.uint16] | type[np.uint32]) -> Bits:
+    width = np.dtype(kind).itemsize
+    planes = np.frombuffer(_unzipped(data, width * count), np.uint8).reshape(width, count)
+    return cast(Bits, np.ascontiguousarray(planes.T).view(kind).reshape(count))
 
 
 def _unzipped(data: bytes, length: int) -> bytes:

@@ -39,6 +39,11 @@ class Partition:
         return int(self.choice.max()) + 1
 
 
+def whole(side: int = SIDE) -> Partition:
+    """One network for all patches at all times."""
+    return Partition(torch.zeros(1, 1, 1, dtype=torch.uint8), side)
+
+
 def grid(size: Size, side: int = SIDE) -> Size:
     """Rows and columns of patches that cover a small frame."""
     return -(-size[0] // side), -(-size[1] // side)
