@@ -56,7 +56,8 @@ class Entry:
     parameters: int
     summary: str
     scores: dict[str, str]
-    """By test set: PSNR in dB / SSIM on Y of the restored picture, PSNR of the LR against bicubic."""
+    """By test set, in float32: PSNR in dB / SSIM on Y of restored pictures, PSNR on RGB; then PSNR of the LR against
+    bicubic, on Y and on RGB."""
     scale: int | None = None
     """None where it serves every scale from 1 to 4."""
     golden: tuple[float, float] | None = None

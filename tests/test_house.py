@@ -22,7 +22,7 @@ READING_ORDER = [
     "video.realtime", "video.label", "video.ways", "video.journeys", "video.live",
     "video.contest", "video",
     "batch", "manifest", "task", "crew", "cluster", "run", "tally",
-    "evaluate", "cycles", "paper", "grid", "exam", "curve", "data", "recipe",
+    "evaluate", "cycles", "paper", "grid", "exam", "curve", "graphics", "data", "recipe",
     "muon", "adversary", "parallel", "state", "train", "release",
     "video.pairs", "video.polish", "video.memorise", "video.overfit", "video.rivals", "bench", "doctor",
     "console", "cli.options", "cli.moving", "cli.pictures", "cli.contest", "cli.scores", "cli.cycling",

@@ -45,7 +45,7 @@ def test_a_network_is_taken_into_the_manifest(shelf, model, scale, titles):
     entry = release("mine", shelf / "best.safetensors", [shelf / "set"], 'a "summary"')
     assert entry == weights.manifest()["mine"] and {**before, "mine": entry} == weights.manifest()
     assert (entry.scale, entry.parameters, entry.summary) == (scale, model.parameter_count, 'a "summary"')
-    assert list(entry.scores) == titles and all(", LR " in score for score in entry.scores.values())
+    assert list(entry.scores) == titles and all("; LR " in score for score in entry.scores.values())
     shipped = weights.load("mine")
     assert shipped.sha256 == entry.sha256 and shipped.header["steps"] == 7
     assert shipped.header["scores"] == {"validation": "30 dB", **entry.scores}
