@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 import rescale
-from rescale import images
-from rescale.evaluate import score, try_out
-from rescale.images import Picture
+from rescale.evaluation.protocol import score, try_out
+from rescale.io import images
+from rescale.io.images import Picture
 
 HERE = Path(__file__).parent
 

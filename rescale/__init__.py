@@ -9,26 +9,27 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rescale.version import __version__
+
 if TYPE_CHECKING:
-    from rescale.files import Done, downscale_file, upscale_file
-    from rescale.rescaler import Rescaler, load
-    from rescale.video.journeys import downscale_video, frames, upscale_video
-    from rescale.video.overfit import overfit
+    from rescale.inference.files import Done, downscale_file, upscale_file
+    from rescale.inference.rescaler import Rescaler, load
+    from rescale.stdo.overfit import overfit
+    from rescale.video.files import downscale_video, frames, upscale_video
 
 __all__ = ["Done", "Rescaler", "__version__", "downscale_file", "downscale_video", "frames", "load", "overfit",
            "upscale_file", "upscale_video"]  # fmt: skip
-__version__ = "0.1.0"
 
 _HOMES = {
-    "Done": "files",
-    "Rescaler": "rescaler",
-    "downscale_file": "files",
-    "load": "rescaler",
-    "upscale_file": "files",
-    "downscale_video": "video.journeys",
-    "frames": "video.journeys",
-    "overfit": "video.overfit",
-    "upscale_video": "video.journeys",
+    "Done": "inference.files",
+    "Rescaler": "inference.rescaler",
+    "downscale_file": "inference.files",
+    "load": "inference.rescaler",
+    "upscale_file": "inference.files",
+    "downscale_video": "video.files",
+    "frames": "video.files",
+    "overfit": "stdo.overfit",
+    "upscale_video": "video.files",
 }
 
 

@@ -9,18 +9,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from rescale import __version__
-from rescale.cli.checking import doctor
-from rescale.cli.cycling import cycles
-from rescale.cli.measuring import bench
-from rescale.cli.moving import play
-from rescale.cli.overfitting import overfit
-from rescale.cli.pictures import down, up
-from rescale.cli.scores import evaluate, models
-from rescale.cli.showing import demo
-from rescale.cli.training import export, import_, release, train
-from rescale.console import fail
+from rescale.cli import bench, cycles, demo, doctor, evaluate, overfit, play, train, weights
+from rescale.cli.console import fail
+from rescale.cli.rescale import down, up
 from rescale.errors import understood
+from rescale.version import __version__
 
 _INTERRUPTED, _TERMINATED = 130, 143
 app = typer.Typer(
@@ -29,11 +22,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verb in (down, up, overfit, play, demo, evaluate, cycles, train, models, export, doctor):
+for verb in (
+    down, up, overfit.overfit, play.play, demo.demo, evaluate.evaluate, cycles.cycles, train.train,
+    weights.models, weights.export, doctor.doctor,
+):  # fmt: skip
     app.command()(verb)
-app.command("import")(import_)
-app.add_typer(bench, name="bench")
-app.command(hidden=True)(release)
+app.command("import")(weights.import_)
+app.add_typer(bench.bench, name="bench")
+app.command(hidden=True)(weights.release)
 
 
 @app.callback(invoke_without_command=True)

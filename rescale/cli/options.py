@@ -13,7 +13,7 @@ import typer
 from rescale.errors import UsageError
 
 if TYPE_CHECKING:
-    from rescale import run as runs
+    from rescale.executors.base import Engine as Executor
 
 Inputs = Annotated[
     list[str],
@@ -97,7 +97,7 @@ class Machine:
     engine: Engine = "local"
     address: Address = None
 
-    def engine_for(self, count: int, **at_hand: Any) -> "runs.Engine":
+    def engine_for(self, count: int, **at_hand: Any) -> "Executor":
         """Here, or as many processes that share the cores, ours or Ray's.
 
         Args:
@@ -105,8 +105,9 @@ class Machine:
             at_hand: as of `run.here`.
         Raises: UsageError for what does not go together.
         """
-        from rescale import cluster, crew
-        from rescale.run import here
+        from rescale.executors import processes
+        from rescale.executors import ray as ray_executor
+        from rescale.executors.local import here
 
         if self.engine not in ("local", "ray"):
             raise UsageError(f"expected --engine local or ray, got {self.engine}")
@@ -116,10 +117,10 @@ class Machine:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = self.threads or max(cores // workers, 1)
         if self.engine == "ray":
-            return partial(cluster.work, count=workers, threads=threads, address=self.address)
+            return partial(ray_executor.work, count=workers, threads=threads, address=self.address)
         if workers < 2:
             return partial(here, **at_hand)
-        return partial(crew.work, count=workers, threads=threads)
+        return partial(processes.work, count=workers, threads=threads)
 
 
 def use_threads(count: int | None) -> None:
@@ -132,7 +133,35 @@ def use_threads(count: int | None) -> None:
 
 def use_machine(threads: int | None) -> None:
     """What a program that does nothing else may do to be fast."""
-    from rescale import memory
+    from rescale.device import keep_memory
 
-    memory.keep()
+    keep_memory()
     use_threads(threads)
+
+
+Codec = Annotated[
+    str | None,
+    typer.Option(help="Of a video: h264, h265, av1, vp9, ffv1; h264 for 8 bits if not given.", show_default=False),
+]
+
+
+Crf = Annotated[
+    int | None, typer.Option(min=0, max=63, help="Of a video: lower is better and larger.", show_default=False)
+]
+
+
+Preset = Annotated[
+    str | None, typer.Option(help="Of a video: the encoder's own word, such as veryfast or 8.", show_default=False)
+]
+
+
+Truncated = Annotated[
+    bool, typer.Option("--allow-truncated", help="Take what there is of a video that is cut short or damaged.")
+]
+
+
+def use_threads_for_video(threads: int | None) -> None:
+    """One core is left to the decoder and the encoder, or their threads would wait for each other."""
+    import os
+
+    use_machine(threads or max((os.cpu_count() or 2) - 1, 1))

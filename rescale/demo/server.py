@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rescale.demo.exhibit import warm
-from rescale.demo.visits import Visits
+from rescale.demo.comparison import warm
+from rescale.demo.sessions import Visits
 from rescale.errors import EnvironmentFault, UsageError
 
 MAX_BYTES = 64 * 2**20
@@ -66,9 +66,9 @@ def _page(root: Path, visits: Visits) -> tuple[Any, dict[str, Any]]:
         from starlette.middleware import Middleware
     except ImportError as error:
         raise EnvironmentFault("the demo needs Gradio: pip install 'rescale[demo]'") from error
-    from rescale.demo.desk import Desk
-    from rescale.demo.guard import Guard
-    from rescale.demo.page import CSS, FONTS, build
+    from rescale.demo.handlers import Desk
+    from rescale.demo.middleware import Guard
+    from rescale.demo.ui import CSS, FONTS, build
 
     page = build(Desk(visits, _lpips()), _examples(root / "examples"))
     page.queue(max_size=_QUEUE, default_concurrency_limit=1, api_open=False)
@@ -92,7 +92,7 @@ def _inputs(page: Any) -> Callable[[int], list[Any] | None]:
 
 
 def _lpips() -> Any:
-    from rescale.perceptual import is_at_hand, lpips
+    from rescale.metrics.lpips import is_at_hand, lpips
 
     return lpips("alex") if is_at_hand("alex") else None
 

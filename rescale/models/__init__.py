@@ -12,7 +12,7 @@ from rescale.models.bicubic import Bicubic, BicubicConfig
 from rescale.models.espcn import ESPCN, ESPCNConfig
 from rescale.models.iarn import IARN, IARNConfig
 from rescale.models.irn import IRN, IRNConfig
-from rescale.models.luma import Luma
+from rescale.models.luma_sr import Luma
 from rescale.models.wdsr import WDSR, WDSRConfig
 
 MODELS: dict[str, type[Rescaling]] = {"bicubic": Bicubic, "espcn": ESPCN, "iarn": IARN, "irn": IRN, "wdsr": WDSR}

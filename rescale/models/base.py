@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rescale.errors import UsageError
 from rescale.geometry import Size
-from rescale.tiles import Piece, Window, growing, shrinking
+from rescale.ops.tiling import Piece, Window, growing, shrinking
 
 
 class Rescaling(nn.Module):

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from rescale.geometry import Size
 from rescale.models.base import Rescaling, given
-from rescale.resample import resample
-from rescale.tiles import Piece, whole
+from rescale.ops.resample import resample
+from rescale.ops.tiling import Piece, whole
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Literal, cast
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
-from rescale.models.luma import Luma
+from rescale.models.luma_sr import Luma
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 

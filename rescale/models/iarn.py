@@ -7,14 +7,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from rescale.cells import MOST, Grids, Window
 from rescale.errors import UsageError
-from rescale.geometry import Size
-from rescale.layers import Cosines, Coupling
+from rescale.geometry import MOST, Size
 from rescale.models.base import Rescaling, given
 from rescale.models.irn import terms
+from rescale.models.layers import Cosines, Coupling
 from rescale.ops import quantize, size_of
-from rescale.tiles import Piece, plan
+from rescale.ops.oversample import Grids, Window
+from rescale.ops.tiling import Piece, plan
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from rescale.errors import UsageError
 from rescale.geometry import Size
-from rescale.layers import Chain, Coupling, Haar, InnerLevel, Padding
 from rescale.models.base import Rescaling
+from rescale.models.layers import Chain, Coupling, Haar, InnerLevel, Padding
 from rescale.ops import chroma, luma, quantize
 
 

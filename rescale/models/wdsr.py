@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
-from rescale.models.luma import Luma
+from rescale.models.luma_sr import Luma
 
 
 @dataclass(frozen=True)

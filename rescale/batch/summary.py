@@ -1,0 +1,83 @@
+"""What a run came to: its rows counted, its failures kept, and all of it as a file for other programs."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rescale.batch.plan import Plan
+from rescale.batch.task import Task
+from rescale.errors import RefusedError, UsageError
+from rescale.executors.base import Facts
+from rescale.io import storage
+from rescale.version import __version__
+
+
+class Tally:
+    """Counts rows as they come.
+
+    Args:
+        plan: of the run.
+        task: of the run.
+        report: a JSON file to write in the end.
+    Raises: UsageError, RefusedError where the report cannot go there.
+    """
+
+    def __init__(self, plan: Plan, task: Task, report: Path | None = None) -> None:
+        self.count, self.task, self.path = len(plan), task, report
+        self.began = time.monotonic()
+        self.tried = self.kept = 0
+        self.failures: list[Facts] = []
+        self.rows: list[Facts] = []
+        self.weights: dict[str, str] = {}
+        if report:
+            _check(report, plan, may_replace=task.overwrite or task.resume)
+
+    def add(self, facts: Facts) -> None:
+        """One more row."""
+        self.tried += 1
+        if "error" in facts:
+            self.failures.append(facts)
+        elif "model" in facts:
+            self.kept += "was_done" in facts
+            self.weights[facts["model"]] = facts["weights"]
+        if self.path:
+            self.rows.append(facts)
+
+    @property
+    def exit_code(self) -> int:
+        """Of the whole run."""
+        if not self.failures:
+            return 0
+        last = self.failures[-1]
+        return int(last["exit_code"]) if self.count == 1 or "stops" in last else 3
+
+    def summary(self) -> dict[str, Any]:
+        """Counts, speed, versions."""
+        seconds, failed = time.monotonic() - self.began, len(self.failures)
+        made = self.tried - failed - self.kept
+        return {
+            "version": __version__, "verb": self.task.verb, "options": self.task.options, "weights": self.weights,
+            "files": self.count, "made": made, "done_before": self.kept, "failed": failed,
+            "not_tried": self.count - self.tried, "exit_code": self.exit_code,
+            "seconds": round(seconds, 3), "files_per_second": round(self.tried / max(seconds, 1e-9), 3),
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """Write the report, if one is wanted. Raises: EnvironmentFault."""
+        if self.path:
+            rows = ",\n".join(map(json.dumps, self.rows))
+            text = f'{{"summary": {json.dumps(self.summary())},\n"rows": [\n{rows}\n]}}\n'
+            storage.publish(self.path, text.encode(), overwrite=True)
+
+
+def _check(report: Path, plan: Plan, *, may_replace: bool) -> None:
+    """Before any work: the report goes to a JSON file of its own."""
+    if report.suffix != ".json":
+        raise UsageError(f"expected a report that ends in .json, got {report}")
+    if not report.parent.is_dir() and report.parent not in {target.parent for _, target in plan}:
+        raise UsageError(f"{report.parent} is no folder; make it first")
+    if report.exists() and not may_replace:
+        raise RefusedError(f"{report} exists; pass --overwrite or --resume to replace it")
+    if report.parent.is_dir():
+        storage.check_folder(report.parent)

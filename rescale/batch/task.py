@@ -1,0 +1,146 @@
+"""What is to be done with every file of a plan, told so that another process can do it to the same bytes."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from rescale.batch import plan as planning
+from rescale.batch.journal import Line
+from rescale.errors import RefusedError
+from rescale.executors.base import Facts, failure
+from rescale.geometry import Geometry
+from rescale.inference import files
+from rescale.inference.refine import Effort, Report
+from rescale.io import images, storage
+from rescale.io.formats import is_video
+from rescale.io.object_store import Place, Url
+from rescale.models import weights
+from rescale.version import __version__
+
+Work = Callable[[Any, Any], Facts]
+Tell = Callable[..., None]
+_NOT_BYTES = {"overwrite", "resume", "threads"}
+"""Choices on which no byte of a result depends."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file of a plan, with what an earlier run has noted of its target."""
+
+    source: Place
+    target: Place
+    line: Line | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """The verb and its choices; picklable, and the same whoever does it.
+
+    Video's own are codec, crf, preset and allow_truncated; threads are those of its decoder and encoder.
+    """
+
+    verb: Literal["down", "up"]
+    model: str | None = None
+    scale: Geometry | float | None = None
+    refine: Effort | None = None
+    quality: int | None = None
+    force: bool = False
+    device: str | None = None
+    max_pixels: int = images.MAX_PIXELS
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+    allow_truncated: bool = False
+    overwrite: bool = False
+    resume: bool = False
+    threads: int = 0
+
+    @property
+    def options(self) -> str:
+        """Fingerprint of all that decides the bytes, beside source and weights."""
+        chosen = {key: value for key, value in asdict(self).items() if key not in _NOT_BYTES}
+        return hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode()).hexdigest()
+
+    def check(self, job: Job) -> None:
+        """Raises: RescaleError where the target cannot or must not be made."""
+        planning.check(job.source, job.target, overwrite=self.overwrite or self.resume)
+
+    def repeatable(self) -> Self:
+        """What is there is done, if it is the same."""
+        return replace(self, resume=True)
+
+    def begun(self, report: Report | None = None, tell: Tell | None = None) -> Callable[[Job], Facts]:
+        """Load what is needed, and do one file after the other: facts, where other programs would raise.
+
+        Args:
+            report: is told how far refining a picture is.
+            tell: is told how far a video is.
+        """
+        still, moving = self._still(report), self._moving(tell)
+        digest = cache(weights.digest)
+
+        def done(job: Job) -> Facts:
+            try:
+                self.check(job)
+                if job.line and self._is_done(job.line, job, digest):
+                    return job.line.facts(job.source, job.target)
+                return _as_json((moving if is_video(job.source) else still)(job.source, job.target))
+            except Exception as error:
+                return failure(job.source, error)
+
+        return done
+
+    def _still(self, report: Report | None) -> Work:
+        how: dict[str, Any] = {key: getattr(self, key) for key in ("quality", "overwrite", "resume", "max_pixels")}
+        if self.verb == "up":
+            how |= {key: getattr(self, key) for key in ("model", "scale", "device", "force")}
+            return lambda source, target: vars(files.upscale_file(source, target, **how))
+        assert self.model, "the command line has chosen one by the scale"
+        how |= {"scale": self.scale, "refine": self.refine, "report": report}
+        rescaler = files.loaded(self.model, self.device)
+        return lambda source, target: vars(files.downscale_file(rescaler, source, target, **how))
+
+    def _moving(self, tell: Tell | None) -> Work:
+        def work(source: Path, target: Path) -> Facts:
+            from rescale.video.files import downscale_video, upscale_video
+            from rescale.video.transcode import How
+
+            how = How(self.codec, self.crf, self.preset, self.overwrite, self.allow_truncated, self.max_pixels)
+            how = How(**{**vars(how), "threads": self.threads, **({"tell": tell} if tell else {})})
+            chosen: dict[str, Any] = {"model": self.model, "scale": self.scale, "device": self.device, "how": how}
+            digest = storage.sha256(source) if self.resume and source.is_file() else ""
+            if self.verb == "down":
+                done = downscale_video(source, target, **chosen)
+            else:
+                done = upscale_video(source, target, force=self.force, **chosen)
+            return {**vars(done), "source_sha256": digest, "target_sha256": storage.sha256(target) if digest else ""}
+
+        return work
+
+    def _is_done(self, line: Line, job: Job, digest: Callable[[str], str | None]) -> bool:
+        """Whether the result lies there that would be made now.
+
+        Raises: RefusedError where it was made of something else or otherwise, and is not to be replaced.
+        """
+        source, target = job.source, job.target
+        if isinstance(source, Path) and not source.is_file():
+            return False
+        if not isinstance(target, Path) or not target.is_file() or storage.sha256(target) != line.target_sha256:
+            return False
+        weights_now = digest(self.model or line.model)
+        has_weights = weights_now.startswith(line.weights) if weights_now else self.model is None
+        fits = has_weights and line.options == self.options and line.source_sha256 == storage.sha256(source)
+        if not fits and not self.overwrite:
+            raise RefusedError(
+                f"{target} was made of another {source.name}, or with other options or weights; "
+                "pass --overwrite to make it anew"
+            )
+        return fits
+
+
+def _as_json(facts: Facts) -> Facts:
+    return {key: str(value) if isinstance(value, Path | Url) else value for key, value in facts.items()}

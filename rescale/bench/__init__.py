@@ -1,0 +1,1 @@
+"""Speed as a ratio in one run against a named baseline; rate and distortion of video."""

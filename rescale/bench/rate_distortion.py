@@ -1,0 +1,215 @@
+"""An overfitted video against other ways to spend the same bytes: one more encoding of the full size, above all."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rescale.errors import InputError
+from rescale.inference.rescaler import load
+from rescale.metrics import ssim
+from rescale.ops.resample import resample
+from rescale.video import transforms
+from rescale.video.io.colour import to_rgb
+from rescale.video.io.container import library, opened
+from rescale.video.io.encoders import Encoding, encoding
+from rescale.video.io.frames import Facts, Frame, Source, planes_of
+from rescale.video.io.mux import ATTACHMENT
+from rescale.video.record import Label
+from rescale.video.upscaler import way_up
+
+CODECS = ("h264", "h265")
+_SAMPLED = 16
+"""Frames that SSIM and LPIPS are measured on, all over the video."""
+_TURNS = 7
+"""Encodings that look for a size."""
+_WORST_CRF = 51.0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a viewer gets for so many bytes of video, sound not counted."""
+
+    name: str
+    bytes: int
+    psnr: float
+    """Of luma, of the mean squared error over all pixels of all frames, in dB."""
+    ssim: float
+    """Of luma, mean over some frames."""
+    lpips: float | None
+    """Of RGB, mean over the same; None where it was not asked for."""
+
+
+@dataclass
+class _Score:
+    facts: Facts
+    count: int
+    distance: Callable[[Tensor, Tensor], Tensor] | None
+    squares: float = 0.0
+    pixels: int = 0
+    seen: int = 0
+    likeness: list[float] = field(default_factory=list)
+    distances: list[float] = field(default_factory=list)
+
+    def add(self, original: list[Tensor], made: list[Tensor]) -> None:
+        a, b = original[0].float(), made[0].float()
+        self.squares += (a - b).square().sum(dtype=torch.double).item()
+        self.pixels += a.numel()
+        if self.seen % max(self.count // _SAMPLED, 1) == 0:
+            top = self.facts.colours.levels.top
+            self.likeness.append(ssim(a[None, None] / top, b[None, None] / top).item())
+            if self.distance:
+                pair = [to_rgb(planes, self.facts.colours).clamp(0, 1)[None] for planes in (original, made)]
+                self.distances.append(self.distance(*pair).item())
+        self.seen += 1
+
+    def shown(self, name: str, size: int) -> Shown:
+        mean = max(self.squares / max(self.pixels, 1), 1e-9)
+        psnr = 10 * math.log10(self.facts.colours.levels.top**2 / mean)
+        far = sum(self.distances) / len(self.distances) if self.distances else None
+        return Shown(name, size, psnr, sum(self.likeness) / max(len(self.likeness), 1), far)
+
+
+def against(
+    source: Path, small: Path, *, seconds: float = 10.0, distance: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> list[Shown]:
+    """The beginning of a video by bicubic, by the generic network, overfitted, and encoded at the size of the latter.
+
+    Args:
+        source: the large video.
+        small: what `overfit` made of it.
+        seconds: how much of it.
+        distance: LPIPS, if wanted.
+    Raises: InputError where the small video is of another one, or not overfitted.
+    """
+    with opened(small) as container:
+        label = Label.find(container.metadata)
+        if label is None or label.networks is None:
+            raise InputError(f"{small}: expected a video that `rescale overfit` made")
+        networks = next((len(s.data) for s in container.streams.attachments if s.name == ATTACHMENT), 0)
+        scale = -(-label.size[0] // Source(container, small).facts.size[0])
+    stream = _stream_bytes(small, seconds)
+    ways: list[tuple[str, Callable[[Source], transforms.Work], int]] = [
+        ("bicubic", lambda s: _bicubic(s.facts, scale), stream),
+        (label.model, lambda s: transforms.enlarger(load(label.model), s.facts)[0], stream),
+        ("overfitted", lambda s: way_up(s, None, None, None).work, stream + networks),
+    ]
+    found = [_scored(source, small, seconds, name, work, size, distance) for name, work, size in ways]
+    for codec in CODECS:
+        plain = plain_at(source, codec, found[-1].bytes, seconds)
+        found.append(_plainly(source, plain, seconds, distance))
+    return found
+
+
+def curve(source: Path, codec: str, seconds: float, least: int, most: int) -> list[tuple[int, float]]:
+    """Bytes and PSNR of the full size encoded, from about `least` to `most` bytes."""
+    points = [
+        (_plainly(source, plan, seconds, None))
+        for plan in (plain_at(source, codec, round(least * (most / least) ** (k / 4)), seconds) for k in range(5))
+    ]
+    return sorted((point.bytes, point.psnr) for point in points)
+
+
+def plain_at(source: Path, codec: str, size: int, seconds: float) -> Encoding:
+    """The encoding of the full size whose packets take nearest to so many bytes, preset medium."""
+    with opened(source) as container:
+        facts = Source(container, source).facts
+    even = facts.size[0] // 2 * 2, facts.size[1] // 2 * 2
+    low, high = 0.0, _WORST_CRF
+    best: tuple[float, Encoding] | None = None
+    for _ in range(_TURNS):
+        middle = round((low + high) / 2, 2)
+        plan, _notes = encoding(replace(facts, size=even), even, "matroska", codec=codec, preset="medium")
+        plan = replace(plan, quality=middle)  # encoders take fractions
+        got = sum(packet.size for packet in _packets(source, plan, seconds))
+        if best is None or abs(math.log(got / size)) < best[0]:
+            best = abs(math.log(got / size)), plan
+        low, high = (middle, high) if got > size else (low, middle)
+    assert best
+    return best[1]
+
+
+def _plainly(
+    source: Path, plan: Encoding, seconds: float, distance: Callable[[Tensor, Tensor], Tensor] | None
+) -> Shown:
+    context = plan.begin()
+    packets = [bytes(packet) for packet in plan.packets(context, _cropped(source, plan, seconds))]
+    decoder = library().CodecContext.create("h264" if "264" in plan.encoder else "hevc", "r")
+    decoder.extradata = context.extradata
+    with opened(source) as container:
+        given = Source(container, source)
+        score = _Score(replace(given.facts, size=plan.size), len(packets), distance)
+        frames = (frame for data in [*packets, None] for frame in _decoded(decoder, data))
+        for original, frame in zip(given.frames(), frames, strict=False):
+            made = planes_of(frame, given.facts.colours.levels.depth)
+            score.add(_to_size(original.planes, made), made)
+    return score.shown(f"{plan.encoder}, CRF {plan.quality:g}", sum(map(len, packets)))
+
+
+def _decoded(decoder: Any, data: bytes | None) -> list[Any]:
+    return list(decoder.decode(library().Packet(data) if data is not None else None))
+
+
+def _packets(source: Path, plan: Encoding, seconds: float) -> Iterator[Any]:
+    yield from plan.packets(plan.begin(), _cropped(source, plan, seconds))
+
+
+def _cropped(source: Path, plan: Encoding, seconds: float) -> Iterator[Frame]:
+    """Frames of the beginning, of the even size that encoders take."""
+    with opened(source) as container:
+        given = Source(container, source)
+        (tall, wide), (height, width) = given.facts.colours.chroma, plan.size
+        for frame in _beginning(given, seconds):
+            first, *chroma = frame.planes
+            cut = [first[:height, :width], *(plane[: height // tall, : width // wide] for plane in chroma)]
+            yield Frame(cut, frame.pts)
+
+
+def _beginning(given: Source, seconds: float) -> Iterator[Frame]:
+    count = max(round(seconds * given.facts.rate), 1)
+    return islice(given.frames(), count)
+
+
+def _scored(
+    source: Path,
+    small: Path,
+    seconds: float,
+    name: str,
+    work: Callable[[Source], transforms.Work],
+    size: int,
+    distance: Callable[[Tensor, Tensor], Tensor] | None,
+) -> Shown:
+    with opened(source) as first, opened(small) as second:
+        large, little = Source(first, source), Source(second, small)
+        through, count = work(little), max(round(seconds * large.facts.rate), 1)
+        score = _Score(large.facts, min(count, large.stream.frames or count), distance)
+        for a, b in zip(_beginning(large, seconds), _beginning(little, seconds), strict=True):
+            score.add(a.planes, [*_to_size(through(b), a.planes)])
+    return score.shown(name, size)
+
+
+def _bicubic(facts: Facts, scale: int) -> transforms.Work:
+    top = facts.colours.levels.top
+
+    def work(frame: Frame) -> list[Tensor]:
+        sizes = [(plane.shape[0] * scale, plane.shape[1] * scale) for plane in frame.planes]
+        large = [resample(p[None].float(), size)[0] for p, size in zip(frame.planes, sizes, strict=True)]
+        return [plane.round().clamp(0, top) for plane in large]
+
+    return work
+
+
+def _to_size(planes: list[Tensor], like: list[Tensor]) -> list[Tensor]:
+    return [a[: b.shape[0], : b.shape[1]] for a, b in zip(planes, like, strict=True)]
+
+
+def _stream_bytes(path: Path, seconds: float) -> int:
+    """Of the packets of the video's beginning."""
+    with opened(path) as container:
+        stream = container.streams.video[0]
+        return sum(p.size for p in container.demux(stream) if p.size and p.pts * p.time_base < seconds)

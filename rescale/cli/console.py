@@ -1,0 +1,94 @@
+"""What the command line says: results on stdout, progress and one sentence an error on stderr, and exit codes."""
+
+import json
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from rescale.cli.progress import bar
+
+if TYPE_CHECKING:
+    from rescale.batch.plan import Plan
+    from rescale.batch.summary import Tally
+    from rescale.batch.task import Task
+    from rescale.executors.base import Engine
+
+_SCREEN = 20
+"""Lines that a terminal still shows when a run ends."""
+
+
+def run(plan: "Plan", task: "Task", engine: "Engine", *, report: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Do a plan and tell what becomes of each file; a failed one is told and the rest go on."""
+    from rescale.batch import plan as planning
+    from rescale.batch import run as runs
+    from rescale.batch.summary import Tally
+    from rescale.executors import local
+    from rescale.io.formats import is_video
+
+    tally = Tally(plan, task, None if dry_run else report)
+    if not dry_run:
+        planning.prepare(plan)
+    shown = 0 if dry_run or any(is_video(source) for source, _ in plan) else len(plan)  # a video has a line of its own
+    try:
+        with bar(shown, "rescaling") as step, closing(runs.run(plan, task, local.dry if dry_run else engine)) as rows:
+            for facts in rows:
+                tally.add(facts)
+                tell(facts, as_json=as_json)
+                step()
+    finally:
+        tally.close()
+    _tell_end(tally)
+    if tally.exit_code:
+        raise typer.Exit(tally.exit_code)
+
+
+def _tell_end(tally: "Tally") -> None:
+    """What has scrolled away: how many failed, and the first of them."""
+    if tally.kept:
+        typer.echo(f"note: {tally.kept} of {tally.count} were done already", err=True)
+    if not tally.failures or tally.count == 1 or "stops" in tally.failures[-1]:
+        return
+    failed = len(tally.failures)
+    is_long = tally.tried > _SCREEN
+    typer.echo(f"{failed} of {tally.count} pictures failed" + ":" * is_long, err=True)
+    for facts in tally.failures[:_SCREEN] if is_long else ():
+        typer.echo(f"  {told(facts['source'], facts['error'])}", err=True)
+    if is_long and failed > _SCREEN:
+        typer.echo(f"  and {failed - _SCREEN} more; --report FILE.json tells all", err=True)
+
+
+def tell(facts: dict[str, Any], *, as_json: bool) -> None:
+    """What became of one picture."""
+    if as_json:
+        typer.echo(json.dumps(facts))
+    elif "error" in facts:
+        typer.echo(f"error: {told(facts['source'], facts['error'])}", err=True)
+    else:
+        target = str(facts["target"])  # as bytes where no terminal reads it, since a file's name need not be UTF-8
+        typer.echo(printable(target) if sys.stdout.isatty() else os.fsencode(target))
+        if "rates" in facts:
+            stages = ", ".join(f"{stage} {rate:.0f}" for stage, rate in facts["rates"].items())
+            typer.echo(f"{facts['frames']} frames at {facts['rate']:.1f} a second; alone: {stages}", err=True)
+        for note in facts.get("notes", []):
+            typer.echo(f"note: {told(facts['source'], note)}", err=True)
+
+
+def told(source: str, sentence: str) -> str:
+    """The sentence with its file named once, as a terminal may show it."""
+    return printable(sentence if Path(source).name in sentence else f"{source}: {sentence}")
+
+
+def printable(text: str) -> str:
+    """In one line, without anything that a terminal would obey: a file may have any name."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """Say why, and leave."""
+    if sentence:
+        typer.echo(f"error: {printable(sentence)}", err=True)
+    sys.exit(code)

@@ -1,0 +1,63 @@
+"""`doctor`: what is installed, and whether all of it works."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from rescale.cli.options import Device, Json, Threads, use_machine
+from rescale.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rescale.diagnostics import Report
+
+
+def doctor(device: Device = None, threads: Threads = None, as_json: Json = False) -> None:
+    """Say what is installed and try all of it; exit 5 if something of it is broken."""
+    try:
+        from rescale.diagnostics import examine
+    except ImportError as error:
+        raise EnvironmentFault(f"the installation is broken: {error}") from error
+
+    use_machine(threads)
+    report = examine(device)
+    typer.echo(json.dumps(asdict(report)) if as_json else "\n".join(_lines(report)))
+    if report.broken:
+        raise typer.Exit(EnvironmentFault.exit_code)
+
+
+def _lines(report: "Report") -> "Iterator[str]":
+    """One screen of 80 columns, but for what is broken."""
+    yield from _wrapped("versions", [f"{name} {version}" for name, version in report.versions.items()])
+    for name, said in report.devices.items():
+        yield f"{name:<10}{said}"
+    both = [format for format, said in report.formats.items() if said != "read"]
+    read = [format for format, said in report.formats.items() if said == "read"]
+    yield f"{'pictures':<10}{' '.join(both)}" + (f", and {' '.join(read)} to read" if read else "")
+    if report.encoders:
+        names = [name if name == codec else f"{codec} ({name})" for codec, name in report.encoders.items()]
+        yield from _wrapped("video", names)
+    yield f"{'models':<14}{'small dB':>10}{'restored dB':>13}{'down MP/s':>11}{'up MP/s':>9}"
+    for name, found in report.models.items():
+        yield f"{name:<14}{found.small_db:>10.2f}{found.restored_db:>13.2f}{found.down_mps:>11.2f}{found.up_mps:>9.2f}"
+    for what, how in report.missing.items():
+        yield f"missing   {what} {how}"
+    for problem in report.broken:
+        yield f"broken    {problem}"
+    verdict = f"{len(report.broken)} broken" if report.broken else "all that is installed works"
+    yield f"{verdict} ({report.elapsed_s:.1f} s)"
+
+
+def _wrapped(title: str, words: list[str]) -> "Iterator[str]":
+    """Words with commas in lines of 80."""
+    line = f"{title:<10}"
+    for index, word in enumerate(words):
+        piece = word + ("," if index < len(words) - 1 else "")
+        if len(line) + len(piece) > 80:
+            yield line.rstrip()
+            line = " " * 10
+        line += f"{piece} "
+    yield line.rstrip()

@@ -1,0 +1,144 @@
+"""`evaluate` and `models`: what the networks are worth."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rescale.cli.options import Json, Machine, Overwrite, spread, use_machine
+from rescale.cli.selection import Folders, Models, Scales, collected, contenders_of, pictures_of, turns_of
+from rescale.errors import EnvironmentFault, InputError, UsageError
+
+if TYPE_CHECKING:
+    from rescale.evaluation.protocol import Scores
+    from rescale.executors.base import Facts
+    from rescale.inference.rescaler import Rescaler
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What is shown of the scores, and where."""
+
+    each: Annotated[bool, typer.Option("--each", help="Every picture's own row as well.")] = False
+    paper: Annotated[bool, typer.Option("--paper", help="The papers' table, with published rows among ours.")] = False
+    plot: Annotated[Path | None, typer.Option(help="PNG to draw PSNR over the scales into.", show_default=False)] = None
+    grid: Annotated[
+        Path | None, typer.Option("--grid", help="Picture file to write details side by side to.", show_default=False)
+    ] = None
+    overwrite: Overwrite = False
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False
+    as_json: Json = False
+
+    def check(self, found: dict[Path, list[Path]]) -> None:
+        """Refuse, before any work, what could not be drawn in the end."""
+        from rescale.evaluation import plots
+        from rescale.io import formats
+        from rescale.io.targets import check_target
+
+        if self.plot and formats.format_of(self.plot) != "PNG":
+            raise UsageError(f"expected a PNG to draw into, got {self.plot}")
+        if self.plot and self.plot == self.grid:
+            raise UsageError(f"expected two files for --grid and --plot, got {self.grid} twice")
+        if self.plot and not plots.is_available():
+            raise EnvironmentFault("--plot needs matplotlib: pip install 'rescale[train]'")
+        for target in filter(None, (self.grid, self.plot)):
+            formats.format_of(target)
+            for file in (file for files in found.values() for file in files):
+                check_target(file, target, overwrite=self.overwrite)
+
+    def text(self, rows: "list[Scores]", said: str, rescalers: "dict[str, Rescaler]") -> str:
+        """The table in the form that was asked for."""
+        from rescale.evaluation.protocol import means
+        from rescale.evaluation.published import markdown as paper_markdown
+        from rescale.evaluation.published import measured
+        from rescale.evaluation.tables import markdown, records, table
+
+        shown = (rows if self.each else []) + means(rows)
+        if self.as_json:
+            return json.dumps({"protocol": said, "rows": records(shown)})
+        if self.as_csv:
+            return table(shown)
+        if not self.paper:
+            return f"{markdown(shown)}\n\n{said}"
+        sizes = {name: rescaler.model.parameter_count for name, rescaler in rescalers.items()}
+        return f"{paper_markdown(measured(means(rows), sizes))}\n\n{said}"
+
+    def draw(self, rows: "list[Scores]", answers: "list[Facts]") -> None:
+        """The pictures that were asked for, if there is anything to draw."""
+        from rescale.evaluation import plots
+        from rescale.evaluation.crops import Grid
+        from rescale.evaluation.protocol import means
+        from rescale.io import images
+
+        details = Grid()
+        for facts in answers:
+            for cells in facts["details"]:
+                details.add(facts["source"], cells)
+        if self.grid and details.rows:
+            images.write(self.grid, details.picture(), overwrite=self.overwrite)
+        if self.plot and rows:
+            plots.draw_scales(means(rows), self.plot, overwrite=self.overwrite)
+
+
+@spread
+def evaluate(
+    folders: Folders,
+    model: Models = None,
+    scale: Scales = None,
+    round_luma: Annotated[bool, typer.Option("--round-luma", help="As the older bicubic rows of the papers.")] = False,
+    lpips: Annotated[
+        list[str] | None, typer.Option("--lpips", help="alex or vgg; may be repeated.", show_default=False)
+    ] = None,
+    refine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also refined: 20 (steps), 30s, +1.0dB; 'hr 20', 'hr lr 20', '20, fidelity 0'. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    machine: Machine,
+    sheet: Sheet,
+) -> None:
+    """Score models on folders of pictures by the papers' protocol."""
+    from rescale.evaluation.crops import MOST
+    from rescale.evaluation.protocol import protocol
+    from rescale.evaluation.task import Exam, Question
+    from rescale.inference.refine import Effort
+
+    use_machine(machine.threads)
+    contenders = contenders_of(model, scale or [], machine.device)
+    rescalers = {contender.rescaler.name: contender.rescaler for contender in contenders}
+    distances = _distances(lpips or [], contenders[0].rescaler.device)
+    found = pictures_of(folders)
+    sheet.check(found)
+    shown = [file for files in found.values() for file in files][: MOST if sheet.grid else 0]
+    questions = [
+        Question(number, file, set_name, asked, rescaler.name, geometry, is_shown=file in shown)
+        for number, ((asked, rescaler, geometry), file, set_name) in enumerate(turns_of(contenders, folders, found))
+    ]
+    exam = Exam(round_luma, tuple(distances), (None, *map(Effort.of, refine or [])), machine.device)
+    engine = machine.engine_for(len(questions), rescalers=rescalers, distances=distances)
+    answers, failures = collected(engine(questions, exam), len(questions))
+    rows = [row for facts in answers for row in facts["rows"]]
+    typer.echo(sheet.text(rows, protocol(round_luma=round_luma), rescalers))
+    sheet.draw(rows, answers)
+    if failures:
+        raise typer.Exit(InputError.exit_code)
+
+
+def _distances(trunks: list[str], device: object) -> dict[Any, Any]:
+    """LPIPS where it can be had; where not, a note says why, and the other columns still come."""
+    from rescale.metrics.lpips import lpips
+
+    distances = {}
+    for trunk in trunks:
+        if trunk not in ("alex", "vgg"):
+            raise UsageError(f"expected --lpips alex or vgg, got {trunk}")
+        try:
+            distances[trunk] = lpips(trunk, device=device)  # type: ignore[arg-type]
+        except EnvironmentFault as error:
+            typer.echo(f"note: {error}", err=True)
+    return distances

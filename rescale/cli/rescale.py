@@ -1,0 +1,154 @@
+"""`down` and `up`: pictures and videos to small ones and back."""
+
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rescale.cli.console import printable, run
+from rescale.cli.options import (
+    PIXELS,
+    Codec,
+    Crf,
+    DryRun,
+    Inputs,
+    Json,
+    Machine,
+    MaxPixels,
+    Model,
+    Output,
+    Overwrite,
+    Preset,
+    Quality,
+    Refine,
+    Report,
+    Resume,
+    Truncated,
+    spread,
+    use_machine,
+    use_threads_for_video,
+)
+from rescale.cli.progress import Gauge, Meter
+from rescale.errors import UsageError
+from rescale.io.formats import is_video
+from rescale.video.io.container import check_small
+
+if TYPE_CHECKING:
+    from rescale.batch.plan import Plan
+    from rescale.batch.task import Task
+    from rescale.io.object_store import Place
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What both verbs take; those that a `Task` has too decide what is made, the others how it goes."""
+
+    output: Output = None
+    model: Model = None
+    quality: Quality = None
+    codec: Codec = None
+    crf: Crf = None
+    preset: Preset = None
+    allow_truncated: Truncated = False
+    max_pixels: MaxPixels = PIXELS
+    overwrite: Overwrite = False
+    resume: Resume = False
+    report: Report = None
+    dry_run: DryRun = False
+    as_json: Json = False
+
+    def task(self, machine: Machine, **chosen: Any) -> "Task":
+        """What is to be done with each file."""
+        from rescale.batch.task import Task
+
+        given = vars(self) | {"device": machine.device, "threads": machine.threads or 0} | chosen
+        return Task(**{field.name: given[field.name] for field in fields(Task) if field.name in given})
+
+
+@spread
+def down(
+    inputs: Inputs,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "-s",
+            "--scale",
+            help="2.7, 1.5x2.5 (width x height), 50%, or a size: 800x600, 800x, x600, with ! > or < as in ImageMagick; "
+            "x4 if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    refine: Refine = None,
+    *,
+    shared: Shared,
+    machine: Machine,
+) -> None:
+    """Make pictures or videos small; each small one says how to restore it."""
+    from rescale.batch import plan as planning
+    from rescale.geometry import Geometry
+    from rescale.inference import files
+    from rescale.inference.refine import Effort
+    from rescale.io import formats, targets
+    from rescale.models import zoo
+
+    effort = None if refine is None else Effort.of(refine)
+    asked = Geometry.of(scale) if scale is not None else None
+    model = shared.model or zoo.downscaler(asked or Geometry.of(4))
+    rescaler = files.loaded(model, machine.device)
+    if asked and asked.scales:
+        rescaler.sizes.check(asked)
+    wanted = asked or Geometry.of(rescaler.scale or 4)
+    name = str(wanted)
+    words = {"scale": name.removeprefix("x") if wanted.scales else name, "model": rescaler.name}
+    plan = _planned(planning.plan(inputs, shared.output, lambda f: targets.small_name(f, wanted), **words))
+    for source, target in plan:
+        if not is_video(source):
+            formats.carrier(target)
+            continue
+        check_small(target, shared.codec)
+        if effort:
+            raise UsageError(f"{source}: --refine is for pictures, not for videos")
+    _run(plan, shared.task(machine, verb="down", model=model, scale=wanted, refine=effort), shared, machine)
+
+
+@spread
+def up(
+    inputs: Inputs,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            "-s", "--scale", help="Enlarge ordinary pictures by 2, 3 or 4; or by what -m serves.", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Restore even where the record does not fit.")] = False,
+    *,
+    shared: Shared,
+    machine: Machine,
+) -> None:
+    """Restore small pictures or videos by their own record; with --scale, enlarge ordinary ones."""
+    from rescale.batch import plan as planning
+    from rescale.io import targets
+
+    model = shared.model
+    words = {"scale": scale and f"{scale:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
+    known = {key: value for key, value in words.items() if value is not None}
+    name = partial(targets.large_name, is_restored=scale is None)
+    plan = _planned(planning.plan(inputs, shared.output, name, **known))
+    _run(plan, shared.task(machine, verb="up", scale=scale, force=force), shared, machine)
+
+
+def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
+    pairs, left_out = plan
+    if left_out:
+        first = printable(str(left_out[0]))
+        typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {first} ...", err=True)
+    return pairs
+
+
+def _run(plan: "Plan", task: "Task", shared: Shared, machine: Machine) -> None:
+    has_video = any(is_video(source) for source, _ in plan)
+    (use_threads_for_video if has_video else use_machine)(machine.threads)
+    engine = machine.engine_for(len(plan), report=Gauge(), tell=Meter())
+    run(plan, task, engine, report=shared.report, dry_run=shared.dry_run, as_json=shared.as_json)

@@ -1,0 +1,145 @@
+"""Which models are scored, at which scales, on which pictures."""
+
+import math
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from rescale.cli.console import told
+from rescale.cli.progress import bar
+from rescale.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from rescale.executors.base import Facts
+    from rescale.geometry import Geometry
+    from rescale.inference.rescaler import Rescaler
+
+Folders = Annotated[list[Path], typer.Argument(help="Folders of pictures.", show_default=False)]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("-m", "--model", help="Model id or weight file; may be repeated; or all.", show_default=False),
+]
+Scales = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-s",
+        "--scale",
+        help="Of models that serve many: 2.7, 1.5x4 (width x height), or 1.1:4:0.1 for a range; may be repeated.",
+        show_default=False,
+    ),
+]
+DEFAULT_MODEL = "irn-x4-small"
+
+
+class Contender(NamedTuple):
+    """A model at a scale."""
+
+    model: str
+    """As it was given: an id, or a weight file."""
+    rescaler: "Rescaler"
+    scale: "Geometry"
+
+
+def contenders_of(names: list[str] | None, scales: list[str], device: str | None) -> list[Contender]:
+    """The models, each with every scale that it is to be tried at."""
+    from rescale.geometry import Geometry
+    from rescale.inference.rescaler import load
+    from rescale.training.train import VALIDATED
+
+    default = ["iarn-small", "bicubic"] if scales else [DEFAULT_MODEL, "bicubic-x4"]
+    named = _all_models() if names == ["all"] else names or default
+    rescalers = _told_apart([load(name, device=device) for name in named], named)
+    asked = [geometry for text in scales for geometry in _range(text)] or [Geometry.of(s) for s in VALIDATED]
+    if scales and all(rescaler.scale for rescaler in rescalers):
+        known = ", ".join(rescaler.name for rescaler in rescalers)
+        raise UsageError(
+            f"expected --scale for models that serve many, such as iarn-small and bicubic, got only {known}"
+        )
+    return [
+        Contender(model, rescaler, rescaler.sizes.check(geometry))
+        for model, rescaler in zip(named, rescalers, strict=True)
+        for geometry in ([Geometry.of(rescaler.scale)] if rescaler.scale else asked)
+    ]
+
+
+def _range(text: str) -> "list[Geometry]":
+    """A scale, or from:to:step, both ends included."""
+    from rescale.geometry import Geometry
+
+    parts = text.split(":")
+    if len(parts) == 1:
+        geometry = Geometry.of(text)
+        if geometry.scales is None:
+            raise UsageError(f"expected a scale to evaluate at, got the size {text}")
+        return [geometry]
+    try:
+        first, last, step = map(float, parts)
+        count = math.floor((last - first) / step + 1e-9)
+        if not 0 <= count < 1000:
+            raise ValueError(text)
+    except (ValueError, ArithmeticError) as error:
+        raise UsageError(f"expected a range of scales as 1.1:4:0.1, got {text!r}") from error
+    return [Geometry.of(round(first + step * k, 9)) for k in range(count + 1)]
+
+
+def pictures_of(folders: list[Path]) -> dict[Path, list[Path]]:
+    """The files of each folder, of which none may be empty."""
+    from rescale.io import images
+
+    found = {folder: images.find(folder) if folder.exists() else [] for folder in folders}
+    if empty := [str(folder) for folder, files in found.items() if not files]:
+        raise InputError(f"expected folders with pictures, found none in {', '.join(empty)}")
+    return found
+
+
+def turns_of(
+    contenders: list[Contender], folders: list[Path], found: dict[Path, list[Path]]
+) -> list[tuple[Contender, Path, str]]:
+    """Every model with every picture, and the name of its set."""
+    return [
+        (contender, file, _set_name(folder, folders))
+        for folder, files in found.items()
+        for contender in contenders
+        for file in files
+    ]
+
+
+def collected(answers: "Generator[Facts, None, None]", count: int) -> "tuple[list[Facts], int]":
+    """Answers, which come in any order, by their numbers, and how many failed; each is told, and the rest goes on."""
+    kept: list[Facts] = []
+    failures = 0
+    with bar(count, "evaluating") as step, closing(answers):
+        for facts in answers:
+            kept += [facts] if "number" in facts else []  # of a process that died there is none
+            if "error" in facts:
+                failures += 1
+                typer.echo(f"error: {told(facts['source'], facts['error'])}", err=True)
+            step()
+    if failures:
+        typer.echo(f"{failures} of {count} could not be scored", err=True)
+    return sorted(kept, key=lambda facts: facts["number"]), failures
+
+
+def _all_models() -> list[str]:
+    """Every shipped one, and the baseline."""
+    from rescale.models.zoo import manifest
+
+    return ["bicubic", *manifest()]
+
+
+def _told_apart(rescalers: "list[Rescaler]", given: list[str]) -> "list[Rescaler]":
+    """Weight files of the same name are called by their paths, or their means would be one."""
+    names = [rescaler.name for rescaler in rescalers]
+    for rescaler, path in zip(rescalers, given, strict=True):
+        if names.count(rescaler.name) > 1:
+            rescaler.name = path
+    return rescalers
+
+
+def _set_name(folder: Path, folders: list[Path]) -> str:
+    """A folder's name, or its path where several are called alike."""
+    name = folder.resolve().name
+    return str(folder) if [other.resolve().name for other in folders].count(name) > 1 else name

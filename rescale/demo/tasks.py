@@ -1,0 +1,147 @@
+"""Restoring a small picture, enlarging an ordinary one, enlarging a clip: what the other tabs do, without the page."""
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rescale.demo.comparison import MAX_PIXELS
+from rescale.demo.sessions import Tell
+from rescale.errors import InputError, RecordError, RefusedError, RescaleError, UsageError
+from rescale.geometry import Size, by
+from rescale.inference import files
+from rescale.io import images, record, targets
+from rescale.io.picture import Picture
+from rescale.models.zoo import enlarger_of
+from rescale.video.files import Filmed, upscale_video
+from rescale.video.io.container import opened
+from rescale.video.pipeline import Clock
+from rescale.video.record import Label
+from rescale.video.transcode import How
+
+SCALES = (2, 3, 4)
+MAX_SECONDS = 30
+"""Of a clip."""
+MAX_FRAME = 9_000_000
+"""Pixels of an enlarged frame: a little more than 4K."""
+_HINT = re.compile(r"[;,] (pass|raise it with|--allow-truncated|`rescale models`|see --help)\b.*", re.DOTALL)
+"""Advice for the command line."""
+
+
+@dataclass(frozen=True)
+class Enlarged:
+    """A large picture, and bicubic's of the same size."""
+
+    before: Path
+    after: Path
+    words: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """An enlarged clip; None while it is being made, when there is only its first frame to see."""
+
+    before: Path | None
+    after: Path | None
+    film: Path | None = None
+    words: str = ""
+
+
+def restored(source: Path, folder: Path, tell: Tell, *, force: bool = False) -> Enlarged:
+    """By the record of the small picture. Raises: RecordError where there is none, or where it was edited."""
+    tell(0.1, "restoring it by its record")
+    return _enlarged(source, folder, tell, targets.large_name(source, is_restored=True), force=force)
+
+
+def enlarged(source: Path, folder: Path, tell: Tell, *, scale: int) -> Enlarged:
+    """An ordinary picture, by super-resolution."""
+    if scale not in SCALES:
+        raise UsageError(f"expected a scale of {', '.join(map(str, SCALES))}, got {scale!r:.40}")
+    tell(0.1, f"enlarging it x{scale}")
+    return _enlarged(source, folder, tell, targets.large_name(source, is_restored=False), scale=scale)
+
+
+def _enlarged(
+    source: Path, folder: Path, tell: Tell, name: str, *, scale: int | None = None, force: bool = False
+) -> Enlarged:
+    after, before = folder / name, folder / "bicubic.png"
+    done = files.upscale_file(source, after, scale=scale, force=force, max_pixels=MAX_PIXELS)
+    tell(0.8, "bicubic, to compare")
+    small = images.read(source, max_pixels=MAX_PIXELS)
+    images.write(before, _bicubic(record.strip(small), done.size))
+    words = [f"**{by(small.size)} → {by(done.size)}** by `{done.model}`", *done.notes]
+    return Enlarged(before, after, ". ".join(words) + ".")
+
+
+def _bicubic(small: Picture, size: Size) -> Picture:
+    return files.loaded("bicubic").upscale_picture(Picture(small.pixels, small.alpha), size=size)
+
+
+def filmed(source: Path, folder: Path, tell: Tell, *, scale: int) -> Iterator[Clip]:
+    """A clip enlarged, or restored where it says how; first its first frame, to see whether to wait for the rest."""
+    if scale not in SCALES:
+        raise UsageError(f"expected a scale of {', '.join(map(str, SCALES))}, got {scale!r:.40}")
+    tell(0.02, "looking at its first frame")
+    before, after = folder / "before.png", folder / "after.png"
+    first, label = _first(source)
+    if label is None:
+        model = enlarger_of(scale)
+        _check(first, scale)
+        images.write(after, files.loaded(model).upscale_picture(first))
+        images.write(before, _bicubic(first, (first.size[0] * scale, first.size[1] * scale)))
+        yield Clip(before, after)
+    target = folder / f"{source.stem}.{'restored' if label else 'upscaled'}.mp4"
+    how = How(max_pixels=MAX_FRAME, tell=lambda clock: tell(_share(clock), _pace(clock)))
+    done = upscale_video(source, target, scale=None if label else scale, how=how)
+    pair = (before, after) if label is None else (None, None)
+    yield Clip(pair[0], pair[1], target, _summary(done))
+
+
+def _first(source: Path) -> tuple[Picture, Label | None]:
+    """Of a clip that is short enough: its first frame, and what it says about itself."""
+    with opened(source) as container:
+        seconds = (container.duration or 0) / 1e6
+        if seconds > MAX_SECONDS:
+            raise RefusedError(
+                f"expected a clip of at most {MAX_SECONDS} seconds here, got {seconds:.0f}; `rescale up` takes any"
+            )
+        if not container.streams.video:
+            raise InputError("expected a video, got a file without one")
+        codec = container.streams.video[0].codec_context
+        if codec.width * codec.height > MAX_FRAME:
+            raise RefusedError(f"expected frames of at most {MAX_FRAME / 1e6:.0f} megapixels")
+        frame = next(container.decode(video=0), None)
+        if frame is None:
+            raise InputError("no frame could be decoded; the file may be cut short")
+        return Picture(frame.to_ndarray(format="rgb24")), Label.find(container.metadata)
+
+
+def _check(first: Picture, scale: int) -> None:
+    height, width = (side * scale for side in first.size)
+    if height * width > MAX_FRAME:
+        raise RefusedError(
+            f"x{scale} makes frames of {width}x{height}, more than the {MAX_FRAME / 1e6:.0f} megapixels made here"
+        )
+
+
+def _share(clock: Clock) -> float:
+    return 0.05 + 0.95 * clock.frames / (clock.total or max(clock.frames, 1))
+
+
+def _pace(clock: Clock) -> str:
+    return f"{clock.frames}{f' of {clock.total}' if clock.total else ''} frames, {clock.rate:.0f} a second"
+
+
+def _summary(done: Filmed) -> str:
+    facts = f"**{done.frames} frames of {by(done.size)}**, {done.rate:.0f} a second, by `{done.model}`"
+    return ". ".join([facts, *done.notes]) + "."
+
+
+def sentence(error: RescaleError) -> str:
+    """What went wrong, for the page: without the advice for the command line, and safe to show."""
+    text = _HINT.sub("", str(error))
+    text = re.sub(r"\S*/([^/\s]+)", r"\1", text)  # a visitor's file has a name, but its folder is ours
+    if isinstance(error, RecordError):
+        text += ". An ordinary picture is enlarged under “Super-resolve”"
+    return html.escape(text.strip().rstrip(".") + ".", quote=False)

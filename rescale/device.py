@@ -1,0 +1,85 @@
+"""Which device computes, how much memory it has, and tiles to try until there is enough."""
+
+import contextlib
+import ctypes
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import torch
+
+from rescale.errors import UsageError
+
+LARGEST, SMALLEST = 2048, 256
+"""HR pixels of a tile's side: the overlap costs little at the one, and all that memory can be saved at the other."""
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of malloc.h
+_SHORT = ("can't allocate memory", "could not create a primitive")
+"""What PyTorch and oneDNN say on a CPU."""
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that may still be taken on a device, as far as can be known."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    return min(psutil.virtual_memory().available, _granted())
+
+
+def tile_sides(device: torch.device, bytes_per_pixel: float) -> Iterator[int]:
+    """Sides of tiles to try, the largest first that is likely to fit, then half as large each time.
+
+    Args:
+        device: where.
+        bytes_per_pixel: that a network needs at its busiest, for each HR pixel of a tile.
+    """
+    side, room = LARGEST, free_memory(device) / 2
+    while side > SMALLEST and side**2 * bytes_per_pixel > room:
+        side //= 2
+    while side >= SMALLEST:
+        yield side
+        side //= 2
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was not enough memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(said in str(error) for said in _SHORT)
+
+
+def keep_memory() -> None:
+    """Let glibc keep the memory that tensors give back, instead of getting it from the system anew each time.
+
+    Fresh pages are filled with zeros first, which takes as long as many a convolution. It holds for the whole process,
+    so that is for programs to say; other libraries of C have no such setting, and nothing happens there.
+    """
+    for setting, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26)):
+        _tell_malloc("mallopt", setting, value)
+
+
+def release_memory() -> None:
+    """The opposite of `keep`, once: what lies unused goes back to the system."""
+    _tell_malloc("malloc_trim", 0)
+
+
+def _tell_malloc(what: str, *values: int) -> None:
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        getattr(ctypes.CDLL(None), what)(*values)
+
+
+def _granted() -> float:
+    """What a Linux container may still take; infinity where no limit is set."""
+    try:
+        limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
+        return limit - int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return float("inf")
+
+
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """The device, or CUDA if there is one and none is named, else the CPU. Raises: UsageError for one that is not."""
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"expected a device that this machine has, got {device!r}") from error
+    return where

@@ -1,0 +1,1 @@
+"""Evaluation by the papers' protocol: scores, tables, cycles, crops, published rows."""

@@ -1,0 +1,231 @@
+"""A folder of pictures -> the table of the papers, with the protocol printed beside it.
+
+Protocol: the picture is cropped at the bottom and right to a multiple of the scale, if that is whole; the small
+picture is rounded to 8 bits; the restored one is rounded to 8 bits and loses `scale` pixels on each side, rounded up
+(the larger of two); PSNR and SSIM on the luma
+of BT.601 in studio range, unrounded; means over pictures of each picture's own value. The small picture is
+compared with bicubic (a = -0.5, antialiased, symmetric edges) without loss of border. A grey picture is its own
+luma. Source: the released code of IRN (2005.05650). The bicubic rows that papers copy from each other are older:
+they round the luma to 8 bits, which `round_luma` does.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rescale.errors import InputError
+from rescale.geometry import MOST, Geometry, Scale
+from rescale.inference.refine import Effort, Report
+from rescale.inference.rescaler import Rescaler
+from rescale.io import images
+from rescale.io.images import Picture, Pixels
+from rescale.metrics import psnr, ssim
+from rescale.ops import luma, quantize, shave
+from rescale.ops.resample import resample
+
+PROTOCOL = (
+    "PSNR in dB / SSIM on Y (BT.601, studio range, {rounding}; grey is its own Y); HR cropped to a multiple of a "
+    "whole scale, restored picture rounded to 8 bits, border of `scale` pixels, rounded up, cut; LR rounded to 8 bits "
+    "against 8-bit bicubic (a = -0.5, antialiased, symmetric), no border cut; LPIPS on RGB without that border; "
+    "bits of the LR as PNG and seconds down and up, by HR pixels; mean of the pictures' own values"
+)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One picture through one model; PSNR in dB, infinite where nothing differs."""
+
+    model: str
+    scale: str
+    """As x2.5, or x1.5x4 for that of the width and of the height."""
+    refined: str
+    """How long the LR was refined, as `--refine` takes it; empty if it was not."""
+    set: str
+    picture: str
+    psnr_y: float
+    ssim_y: float
+    psnr_rgb: float
+    ssim_rgb: float
+    lr_psnr_y: float
+    lr_ssim_y: float
+    lr_psnr_rgb: float
+    bits_per_pixel: float
+    """Of the LR as PNG, for each pixel of the HR."""
+    seconds_per_megapixel: float
+    """Down and up, for each million pixels of the HR."""
+    lpips_alex: float = math.nan
+    lpips_vgg: float = math.nan
+    """Not a number where it was not asked for."""
+
+
+def protocol(*, round_luma: bool = False) -> str:
+    """The protocol in one sentence, to print with a table."""
+    return PROTOCOL.format(rounding="rounded" if round_luma else "unrounded")
+
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One picture that went through one model."""
+
+    model: str
+    scale: Geometry
+    refined: str
+    """How long the small picture was refined; empty if it was not."""
+    picture: Picture
+    """The original, cropped to a multiple of a whole scale."""
+    small: Picture
+    restored: Picture
+    elapsed_s: float
+
+    @property
+    def border(self) -> int:
+        """Pixels that the protocol cuts on each side."""
+        return _border(self.scale)
+
+
+def evaluate(
+    rescaler: Rescaler,
+    folder: Path,
+    *,
+    scale: Scale | None = None,
+    round_luma: bool = False,
+    lpips: Mapping[str, Distance] | None = None,
+) -> Iterator[Scores]:
+    """Score every picture of a folder, in the order of names; arguments as of `try_out` and `score`."""
+    for file in images.find(folder):
+        trial = try_out(rescaler, images.read(file), file.stem, scale)
+        yield score(trial, folder.name, file.stem, round_luma=round_luma, lpips=lpips)
+
+
+def try_out(
+    rescaler: Rescaler,
+    picture: Picture,
+    name: str,
+    scale: Scale | None = None,
+    *,
+    refine: Effort | None = None,
+    report: Report | None = None,
+) -> Trial:
+    """Down, to bytes, up, to bytes: what a user gets through files, without the files.
+
+    Args:
+        rescaler: the model.
+        picture: its alpha is left out, and 16 bits are rounded to 8.
+        name: for the error.
+        scale: for a model that serves many.
+        refine: how long to refine the small picture.
+        report: is told how far that is.
+    Raises: InputError for sides that the protocol's cut borders would use up; UsageError for another scale.
+    """
+    geometry = Geometry.of(scale if scale is not None else rescaler.scale or MOST)
+    picture = cropped(picture, geometry)
+    if min(picture.size) <= 2 * _border(geometry):
+        raise InputError(
+            f"{name}: expected sides above {2 * _border(geometry)} pixels to score {geometry}, got {picture.size}"
+        )
+    size = rescaler.sizes.small(picture.size, geometry)
+    began = time.perf_counter()
+    small = rescaler.downscale_picture(picture, size, refine=refine, report=report)
+    restored = rescaler.upscale_picture(small, size=picture.size, is_grey=picture.is_grey)
+    return Trial(rescaler.name, geometry, str(refine or ""), picture, small, restored, time.perf_counter() - began)
+
+
+def cropped(picture: Picture, geometry: Geometry) -> Picture:
+    """What the protocol takes of a picture: 8 bits, sides that are multiples of the scales that are whole, no alpha."""
+    scales = geometry.scales or (1.0, 1.0)
+    height, width = (
+        length // int(scale) * int(scale) if scale == int(scale) else length
+        for length, scale in zip(picture.size, scales, strict=True)
+    )
+    return Picture(_as_bytes(picture.pixels[:height, :width]))
+
+
+def _border(geometry: Geometry) -> int:
+    return max(math.ceil(scale) for scale in geometry.scales or (1.0, 1.0))
+
+
+def score(
+    trial: Trial,
+    set_name: str,
+    name: str,
+    *,
+    round_luma: bool = False,
+    lpips: Mapping[str, Distance] | None = None,
+) -> Scores:
+    """Compare what went in with what came out.
+
+    Args:
+        trial: of `try_out`.
+        set_name: for the row.
+        name: for the row.
+        round_luma: round Y to 8 bits, as in the older rows of the papers.
+        lpips: distances of `perceptual.lpips` by trunk, for RGB without the border.
+    """
+    picture, small, border = trial.picture, trial.small, trial.border
+
+    def y(x: Tensor) -> Tensor:
+        plane = luma_of(x, picture)
+        return quantize(plane) if round_luma else plane
+
+    lr, hr, restored = small.rgb, shave(picture.rgb, border), shave(trial.restored.rgb, border)
+    bicubic = quantize(resample(picture.rgb, small.size))
+    pixels = picture.size[0] * picture.size[1]
+    return Scores(
+        model=trial.model,
+        scale=str(trial.scale),
+        refined=trial.refined,
+        set=set_name,
+        picture=name,
+        psnr_y=psnr(y(restored), y(hr)).item(),
+        ssim_y=ssim(y(restored), y(hr)).item(),
+        psnr_rgb=psnr(restored, hr).item(),
+        ssim_rgb=ssim(restored, hr).item(),
+        lr_psnr_y=psnr(y(lr), y(bicubic)).item(),
+        lr_ssim_y=ssim(y(lr), y(bicubic)).item(),
+        lr_psnr_rgb=psnr(lr, bicubic).item(),
+        bits_per_pixel=8 * len(images.encode("PNG", small)[0]) / pixels,
+        seconds_per_megapixel=trial.elapsed_s / (pixels / 1e6),
+        **{f"lpips_{trunk}": distance(restored, hr).item() for trunk, distance in (lpips or {}).items()},
+    )
+
+
+def luma_of(rgb: Tensor, picture: Picture) -> Tensor:
+    """The luma on which a picture is measured: studio range, but that of a grey one is grey itself."""
+    return (luma(rgb) * 255 - 16) / 219 if picture.is_grey else luma(rgb)
+
+
+def _as_bytes(pixels: Pixels) -> Pixels:
+    """The protocol knows 8 bits only."""
+    return pixels if pixels.dtype == np.uint8 else (pixels / 257).round().astype(np.uint8)
+
+
+NUMBERS = tuple(field.name for field in fields(Scores) if field.type is float or field.type == "float")
+
+
+def means(rows: Iterable[Scores]) -> list[Scores]:
+    """One row for each model, scale, refinement and set, in order of appearance."""
+    groups: dict[tuple[str, str, str, str], list[Scores]] = {}
+    for row in rows:
+        groups.setdefault((row.model, row.scale, row.refined, row.set), []).append(row)
+    return [replace(group[0], picture="mean", **_means(group)) for group in groups.values()]
+
+
+def _means(rows: Sequence[Scores]) -> dict[str, Any]:
+    return {key: mean([getattr(row, key) for row in rows]) for key in NUMBERS}
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean; among others, an exact picture counts as 99 dB."""
+    if all(value == math.inf for value in values):
+        return math.inf
+    return fmean(99.0 if value == math.inf else value for value in values)

@@ -1,0 +1,97 @@
+"""The papers' table: a row for each method, a column for each set, other people's published rows among ours."""
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from pydantic import BaseModel
+
+from rescale.evaluation.protocol import Scores
+from rescale.evaluation.tables import decibels, line
+from rescale.geometry import Geometry
+
+_SAME = {"BSD100": "B100", "DIV2K_valid_HR": "DIV2K"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row: what a method reaches on each set."""
+
+    name: str
+    scale: str
+    """As x2.5."""
+    parameters: int
+    scores: dict[str, str]
+    """By set: PSNR in dB / SSIM on Y."""
+    lr: dict[str, str]
+    """By set: PSNR in dB of the LR against bicubic; empty where a paper does not state it."""
+    cite: str = ""
+
+
+class _Row(BaseModel):
+    method: str
+    scale: float
+    parameters: int
+    scores: dict[str, str]
+
+
+class _Source(BaseModel):
+    cite: str
+    row: list[_Row]
+
+
+def published() -> list[Method]:
+    """The rows of `published.toml`."""
+    content = tomllib.loads((resources.files("rescale.evaluation") / "published.toml").read_text(encoding="utf-8"))
+    return [
+        Method(row.method, f"x{row.scale:g}", row.parameters, row.scores, {}, source.cite)
+        for source in map(_Source.model_validate, content["source"])
+        for row in source.row
+    ]
+
+
+def measured(means: Iterable[Scores], parameters: Mapping[str, int]) -> list[Method]:
+    """Our means as rows; `parameters` gives the count of each model by its name."""
+    rows: dict[tuple[str, str], Method] = {}
+    for mean in means:
+        name = f"{mean.model}, refined {mean.refined}" if mean.refined else mean.model
+        new = Method(name, mean.scale, parameters[mean.model], {}, {})
+        row = rows.setdefault((name, mean.scale), new)
+        row.scores[mean.set] = f"{decibels(mean.psnr_y)} / {mean.ssim_y:.4f}"
+        row.lr[mean.set] = decibels(mean.lr_psnr_y)
+    return list(rows.values())
+
+
+def markdown(ours: Sequence[Method]) -> str:
+    """Our rows and the published ones of their scales and sets, by scale and by what they reach on one of them."""
+    sets = list(dict.fromkeys(name for row in ours for name in row.scores))
+    scales = {row.scale for row in ours}
+    theirs = [row for row in published() if row.scale in scales and any(_on(row, name) for name in sets)]
+    leading = next((name for name in sets if any(_on(row, name) for row in theirs)), sets[0])
+    rows = sorted([*ours, *theirs], key=lambda row: (_area(row.scale), _first_number(_on(row, leading))))
+    columns = ["scale", "model", "parameters", *sets, f"small picture against bicubic, {' / '.join(sets)}"]
+    body = [line(_cells(row, sets)) for row in rows]
+    cites = sorted({f"Published rows: {row.cite}." for row in theirs})
+    return "\n".join([line(columns), line(["---"] * len(columns)), *body, *(["", *cites] if cites else [])])
+
+
+def _cells(row: Method, sets: Sequence[str]) -> list[str]:
+    name = f"{row.name}, published" if row.cite else f"`{row.name}`"
+    small = " / ".join(row.lr.get(name, "-") for name in sets) if row.lr else "not stated"
+    count = f"{row.parameters:,}" if row.parameters else "-"
+    return [row.scale, name, count, *(_on(row, name) or "-" for name in sets), small]
+
+
+def _area(scale: str) -> float:
+    return math.prod(Geometry.of(scale[1:]).scales or ())
+
+
+def _on(row: Method, name: str) -> str:
+    return row.scores.get(name, row.scores.get(_SAME.get(name, ""), ""))
+
+
+def _first_number(score: str) -> float:
+    text = score.split("/")[0]
+    return float(text) if text and text.strip() != "exact" else math.inf

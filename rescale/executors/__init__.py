@@ -1,0 +1,1 @@
+"""The same job anywhere: in this process, in many, by Ray."""

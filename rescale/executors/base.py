@@ -1,0 +1,58 @@
+"""The contract between a plan and who carries it out: jobs, tasks, one row for each job."""
+
+import traceback
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from rescale.errors import DiskFullError, RescaleError, understood
+from rescale.io.object_store import Place
+
+Facts = dict[str, Any]
+"""What became of a file, as JSON has it: source and target, or source, error and exit_code."""
+
+
+class Errand(Protocol):
+    """What an engine gives away: something to read, and what is to be written, if anything is."""
+
+    @property
+    def source(self) -> Place: ...
+
+    @property
+    def target(self) -> Place | None: ...
+
+
+class Duty(Protocol):
+    """What an engine does with every errand: picklable, and with the same result whoever does it."""
+
+    @property
+    def device(self) -> str | None: ...
+
+    @property
+    def begun(self) -> Callable[..., Callable[[Any], Facts]]:
+        """Load what is needed, and do one errand after the other: facts, where other programs would raise."""
+
+    def check(self, job: Any) -> None:
+        """Raises: what speaks against an errand, before it is given away."""
+
+    def repeatable(self) -> "Duty":
+        """The same for one who may do an errand again that was done already."""
+
+
+def failure(source: Place, error: Exception) -> Facts:
+    """What became of a file that could not be done."""
+    try:
+        fault = understood(error)
+    except Exception:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        said = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+        fault = RescaleError(f"a mistake of rescale, please report it: {said}")
+    stops = {"stops": True} if isinstance(fault, DiskFullError) else {}
+    return {"source": str(source), "error": str(fault), "exit_code": fault.exit_code, **stops}
+
+
+Rows = Generator[Facts, None, None]
+
+
+Engine = Callable[[Iterable[Errand], Duty], Rows]
+"""Does jobs, here or elsewhere, in whatever order; each is to give one row, the one that its `Duty` makes of it."""

@@ -1,0 +1,175 @@
+"""Processes that do a task together: started afresh, replaced when they die, gone when this one is.
+
+```
+run ── Job ──▶ hand (a process of its own, one job at a time)
+    ◀─ Facts ──
+```
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rescale.executors.base import Duty, Errand, Facts
+
+_PATIENCE_S = 5
+"""What a process gets to end by itself: it may be in the middle of a tile."""
+_TRIES = 2
+_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+
+def work(jobs: "Iterable[Errand]", task: "Duty", count: int, threads: int) -> "Generator[Facts, None, None]":
+    """What became of each job, in the order in which they end; none more is begun when nobody asks for the next.
+
+    Args:
+        jobs: the files.
+        task: what to do with each.
+        count: of processes.
+        threads: that torch may use in each.
+    """
+    waiting = deque((job, 1) for job in jobs)
+    hands: list[_Hand] = []
+    try:
+        while waiting or any(hand.job for hand in hands):
+            while waiting and sum(1 for hand in hands if hand.job) < count:
+                _idle(hands, task, threads).begin(*waiting.popleft())
+            busy = {hand.connection: hand for hand in hands if hand.job}
+            for connection in wait(list(busy)):
+                facts = _heard(busy[connection], hands, waiting)  # type: ignore[index]
+                if facts:
+                    yield facts
+    finally:
+        _dismiss(hands)
+
+
+class _Hand:
+    """A process, this end of the pipe to it, and what it is at."""
+
+    def __init__(self, task: "Duty", threads: int) -> None:
+        self.connection, there = multiprocessing.Pipe()
+        self.job: Errand | None = None
+        self.tries = 0
+        context = multiprocessing.get_context("spawn")
+        self.process = context.Process(target=_serve, args=(there, threads), daemon=True)
+        with _undisturbed():
+            self.process.start()
+        there.close()
+        with suppress(OSError):  # it is dead already, which is noticed when it is to answer
+            self.connection.send(task)
+
+    def begin(self, job: "Errand", tries: int) -> None:
+        self.job, self.tries = job, tries
+        with suppress(OSError):
+            self.connection.send(job)
+
+
+def _idle(hands: list[_Hand], task: "Duty", threads: int) -> _Hand:
+    """One that has nothing to do, or a new one."""
+    for hand in hands:
+        if not hand.job:
+            return hand
+    hands.append(_Hand(task, threads))
+    return hands[-1]
+
+
+def _heard(hand: _Hand, hands: list[_Hand], waiting: "deque[tuple[Errand, int]]") -> "Facts | None":
+    """An answer; or None from one that has died, whose job is then tried once more."""
+    from rescale.errors import EnvironmentFault
+    from rescale.executors.base import failure
+
+    job, hand.job = hand.job, None
+    assert job, "only those at work are listened to"
+    try:
+        return hand.connection.recv()
+    except (EOFError, OSError):
+        hands.remove(hand)
+        _dismiss([hand])
+        if hand.tries < _TRIES:
+            waiting.appendleft((job, hand.tries + 1))
+            return None
+        code = hand.process.exitcode or 0
+        how = f"killed by signal {-code}" if code < 0 else f"ended with {code}"
+        return failure(job.source, EnvironmentFault(f"the process that worked on it was {how}, {_TRIES} times"))
+
+
+def _dismiss(hands: list[_Hand]) -> None:
+    """Those at work are stopped; none is left."""
+    for hand in hands:
+        if hand.job:
+            hand.process.terminate()
+        hand.connection.close()
+    until = time.monotonic() + _PATIENCE_S
+    for hand in hands:
+        hand.process.join(max(until - time.monotonic(), 0))
+        if hand.process.is_alive():
+            hand.process.kill()
+            hand.process.join()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals wait until a process is started and known; it begins with them blocked, so that Ctrl-C is not for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    resource_tracker.ensure_running()  # which would unblock them itself
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _SIGNALS}
+    _mask("SIG_BLOCK", _SIGNALS)
+    try:
+        yield
+    finally:
+        _mask("SIG_UNBLOCK", _SIGNALS)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for caught in came:
+            signal.raise_signal(caught)
+
+
+def _mask(how: str, numbers: set[signal.Signals]) -> None:
+    if hasattr(signal, "pthread_sigmask"):  # Windows has none
+        signal.pthread_sigmask(getattr(signal, how), numbers)
+
+
+def _serve(connection: "Connection[Any, Any]", threads: int) -> None:
+    """The life of a process: job after job, until the pipe is closed or the one that started it is gone."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _mask("SIG_UNBLOCK", {signal.SIGTERM})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, OSError, SystemExit):
+        task: Duty = connection.recv()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that no temporary file is left
+        done = prepared(task, threads)
+        while True:
+            connection.send(done(connection.recv()))
+    os._exit(0)  # there is nothing to put in order, and taking an interpreter down with torch in it takes long
+
+
+def prepared(task: "Duty", threads: int) -> "Callable[[Any], Facts]":
+    """What does one job after the other in this process, with so many threads."""
+    import torch
+
+    from rescale.device import keep_memory
+
+    keep_memory()
+    torch.set_num_threads(threads)
+    return task.begun()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent, "this is no process of a crew"
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(3)
+    os._exit(1)

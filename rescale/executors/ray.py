@@ -1,0 +1,195 @@
+"""Processes that do a task together, started and replaced by Ray: on this machine, or on a cluster that is there.
+
+```
+run ── Job ──▶ hand (a Ray actor, which loads the models once; one job at a time)
+    ◀─ Facts ──
+```
+
+A job may be done twice, as Ray does it again when a process or machine is lost. That is harmless: results are put in
+place whole, the bytes are the same, and what a lost process has put there counts as done.
+"""
+
+import logging
+import os
+import re
+import signal
+import socket
+import threading
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rescale.errors import EnvironmentFault
+from rescale.executors.base import Duty, Errand, Facts, failure
+from rescale.executors.processes import prepared
+from rescale.io import storage
+
+_TRIES = 4
+_PATIENCE_S = 10
+_GLANCE_S = 0.5
+"""How long a signal may have to wait."""
+_ALONE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # which keeps all its ports on loopback, on Linux too
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""How Ray is started for one run on one machine, unless the environment says otherwise; it looks when imported."""
+
+
+def work(
+    jobs: Iterable[Errand], task: Duty, count: int, threads: int, address: str | None = None
+) -> Generator[Facts, None, None]:
+    """What became of each job, in the order in which they end; none more is begun when nobody asks for the next.
+
+    Args:
+        jobs: the files or objects; on a cluster, files must be on a disk that all its machines share.
+        task: what to do with each.
+        count: of processes, each with a GPU of its own where the cluster has any.
+        threads: that torch may use in each.
+        address: of a cluster, see `ray.init`; on this machine, for this run alone, if None.
+    Raises: EnvironmentFault where Ray is not installed, cannot be started or reached, or the work cannot be begun.
+    """
+    jobs = list(jobs)
+    with _swept(jobs), _joined(address, count * threads) as ray:
+        hands = _hands(ray, task, count, threads)
+        at: dict[Any, tuple[Any, Errand | None]] = {hand.ready.remote(): (hand, None) for hand in hands}
+        try:
+            yield from _rows(ray, deque(jobs), task, at)
+        finally:
+            for hand in hands:
+                ray.kill(hand)
+
+
+@contextmanager
+def _swept(jobs: list[Errand]) -> Iterator[None]:
+    """What processes that were killed have left is removed when all are gone."""
+    try:
+        yield
+    finally:
+        for folder in {job.target.parent for job in jobs if job.target}:
+            if isinstance(folder, Path):
+                storage.sweep(folder)
+
+
+def _rows(ray: Any, waiting: deque[Errand], task: Duty, at: dict[Any, tuple[Any, Errand | None]]) -> Iterator[Facts]:
+    """Args: at: what each hand is at, by the answer that it will give."""
+    while waiting or any(job for _, job in at.values()):
+        for answer in ray.wait(list(at), timeout=_GLANCE_S)[0]:
+            hand, job = at[answer]
+            facts = _heard(ray, answer, job)
+            del at[answer]
+            refused = []
+            while waiting:
+                job = waiting.popleft()
+                try:  # here, where what is there is not yet what a lost process has made
+                    task.check(job)
+                except Exception as error:
+                    refused.append(failure(job.source, error))
+                else:
+                    at[hand.do.remote(job)] = hand, job
+                    break
+            yield from [facts] * bool(facts) + refused
+
+
+def _heard(ray: Any, answer: Any, job: Errand | None) -> Facts:
+    """An answer; nothing from a hand that is ready. Raises: EnvironmentFault where it will never be."""
+    try:
+        return ray.get(answer) or {}
+    except ray.exceptions.RayError as error:
+        said = f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+        if job is None:
+            raise EnvironmentFault(f"no process could be made ready for the work: {said}") from error
+        return failure(job.source, EnvironmentFault(f"the process that worked on it died {_TRIES} times ({said})"))
+
+
+class _Hand:
+    """A process that Ray keeps alive."""
+
+    def __init__(self, task: Duty, threads: int, folder: str) -> None:
+        with suppress(OSError):  # another machine may not have it, and then not its files either
+            os.chdir(folder)
+        self.done = prepared(task, threads)
+
+    def ready(self) -> None:
+        """Answered once the models are loaded."""
+
+    def do(self, job: Errand) -> Facts:
+        return self.done(job)
+
+
+def _hands(ray: Any, task: Duty, count: int, threads: int) -> list[Any]:
+    """Not more than there are cores and GPUs for; those that find no place yet do not keep a job waiting."""
+    there = ray.cluster_resources()
+    needs: dict[str, float] = {"num_cpus": min(threads, max(int(there.get("CPU", 1)), 1))}
+    if there.get("GPU") and (task.device or "cuda").startswith("cuda"):
+        needs["num_gpus"], count = 1, min(count, int(there["GPU"]))
+    make = ray.remote(max_restarts=-1, max_task_retries=_TRIES - 1, **needs)(_Hand)
+    # What is there was refused by `_rows`, or has been made by a process that was lost before it could say so.
+    return [make.remote(task.repeatable(), threads, str(Path.cwd())) for _ in range(count)]
+
+
+@contextmanager
+def _joined(address: str | None, cores: int) -> Iterator[Any]:
+    """Ray, started on loopback for as long as this lasts, or joined; signals stay ours.
+
+    Raises: EnvironmentFault.
+    """
+    here: dict[str, Any] = {"address": address}
+    if address is None:
+        for key, value in _ALONE.items():
+            os.environ.setdefault(key, value)
+        here = {"address": "local", "include_dashboard": False}
+        here |= {"num_cpus": max(cores, os.cpu_count() or 1), "object_store_memory": 2**27}
+    try:
+        import ray
+    except ImportError as error:
+        raise EnvironmentFault("this needs Ray: pip install 'rescale[scale]'") from error
+    try:
+        with _own_signals():
+            _knock(address)
+            _hush(ray)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)
+    except Exception as error:  # of many kinds
+        said = str(error).strip().partition("\n")[0]
+        raise EnvironmentFault(f"cannot {'reach Ray at ' + address if address else 'start Ray'}: {said}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _hush(ray: Any) -> None:
+    """What Ray does again it would tell on stdout, among the results; for that alone it has no switch."""
+    with suppress(AttributeError):
+        assert callable(ray._private.worker.print_to_stdstream)
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
+
+
+def _knock(address: str | None) -> None:
+    """Ray would try for minutes to reach a HOST:PORT where nobody answers. Raises: OSError."""
+    if address and (found := re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)):
+        socket.create_connection((found[1], int(found[2])), timeout=_PATIENCE_S).close()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, from the start on; it is given back, and what came meanwhile with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    came = False
+    try:
+        yield
+    except SystemExit as error:
+        came = error.code == signal.SIGTERM
+        if not came:
+            raise
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""Running a model: on images of any size, on files, refined, optimised."""

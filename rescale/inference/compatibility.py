@@ -1,0 +1,55 @@
+"""Whether an image or a video may be restored by its record, and what speaks against it."""
+
+from typing import NamedTuple
+
+import torch
+
+from rescale.errors import RecordError
+from rescale.inference.rescaler import Rescaler
+from rescale.io import record
+from rescale.io.images import Picture
+from rescale.models.zoo import comes_with_us
+
+
+def _find_record(
+    small: Picture, model: str | None, scale: float | None, force: bool
+) -> tuple[record.Record | None, list[str]]:
+    """What to restore by, None for a picture to be taken as an ordinary one; and what the user should know."""
+    if scale is not None:
+        marked = record.find(small) is not None
+        return None, ["enlarged as an ordinary picture; without --scale its record would restore it"] * marked
+    try:
+        found = record.extract(small)
+    except RecordError as error:
+        if model is None or not force:
+            raise RecordError(
+                f"{error}; pass --model and --force to restore it with the model that made it, or --scale to enlarge "
+                "it as an ordinary picture"
+            ) from error
+        return None, [f"forced: {error}"]
+    if found is None and model is None:
+        raise RecordError(
+            "this picture carries no record of how it was made small; pass --scale to enlarge it as an ordinary "
+            "picture, or --model to restore it with the model that made it (and --scale, if that serves many)"
+        )
+    if found is not None and model is None and not comes_with_us(found.model):
+        raise RecordError(
+            f"made small by {found.model!r}, which this rescale does not have; pass --model with its weight file"
+        )
+    return found, []
+
+
+def _check(found: record.Record, small: Picture, rescaler: Rescaler, force: bool) -> list[str]:
+    """What speaks against restoring by this record: an error, or with `force` a list of notes."""
+    against = rescaler.objections(found, small)
+    if against and not force:
+        raise RecordError(f"{'; '.join(against)}; pass --force to go on all the same")
+    return [f"forced: {reason}" for reason in against]
+
+
+class Maker(NamedTuple):
+    """What decides about the frames that are made, beside the source; a `Rescaler` is one."""
+
+    name: str
+    digest: str
+    device: torch.device

@@ -1,0 +1,268 @@
+"""One picture file down, one picture file up: the journeys from file to file, and between them from bytes to bytes."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from rescale.errors import RecordError, RefusedError, UsageError
+from rescale.geometry import Scale
+from rescale.inference.compatibility import _check, _find_record
+from rescale.inference.refine import Effort, Report
+from rescale.inference.rescaler import Rescaler, load
+from rescale.io import formats, images, record, storage
+from rescale.io.formats import carrier
+from rescale.io.images import Picture
+from rescale.io.object_store import Place, Url, place
+from rescale.io.targets import check_target
+from rescale.models import zoo
+from rescale.models.zoo import _enlarger
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one file."""
+
+    source: Place
+    target: Place
+    model: str
+    size: tuple[int, int]
+    """Height and width of the result."""
+    notes: tuple[str, ...] = ()
+    """What could not be kept, and what was gone against with `force`."""
+    weights: str = ""
+    """Digest of the model's weights, its first 16 digits."""
+    source_sha256: str = ""
+    target_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Made:
+    """The bytes of a result, and what `Done` says of it."""
+
+    data: bytes
+    model: str
+    size: tuple[int, int]
+    notes: tuple[str, ...]
+    weights: str
+
+    def publish(self, source: Place, target: Place, data: bytes, *, overwrite: bool, resume: bool) -> Done:
+        """Put it at its place; `data` is what it was made of."""
+        _publish(target, self.data, overwrite=overwrite, resume=resume)
+        digests = _sha256(data), _sha256(self.data)
+        return Done(source, target, self.model, self.size, self.notes, self.weights, *digests)
+
+
+def downscale_file(
+    rescaler: Rescaler,
+    source: Place | str,
+    target: Place | str,
+    *,
+    scale: Scale | None = None,
+    refine: Effort | None = None,
+    report: Report | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    quality: int | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Done:
+    """Make a small picture that restores itself.
+
+    Args:
+        rescaler: the model.
+        source: any picture that `images.read` takes; a file, or the URL of an object, see `storage`.
+        target: PNG, WebP, AVIF, TIFF or JPEG; a lossy one costs quality, and the note says how much.
+        scale: how many times smaller, or to which size, see `Geometry`; the model's own scale without.
+        refine: how long to look for a small picture that restores better.
+        report: is told how far that is.
+        overwrite: replace an existing target.
+        resume: take an existing target as done if it holds the very bytes that would be written.
+        quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
+        max_pixels: refuse larger sources.
+    Raises: InputError, UnsupportedError, RefusedError, UsageError, EnvironmentFault: see `images`.
+    """
+    source, target = place(source), place(target)
+    format = carrier(target)
+    check_target(source, target, overwrite=overwrite or resume)
+    data = images.fetch(source, max_pixels=max_pixels)
+    how: dict[str, Any] = {"scale": scale, "refine": refine, "report": report, "quality": quality}
+    made = shrunk(rescaler, data, source.name, format, max_pixels=max_pixels, **how)
+    return made.publish(source, target, data, overwrite=overwrite, resume=resume)
+
+
+def shrunk(
+    rescaler: Rescaler,
+    data: bytes,
+    name: str,
+    format: str,
+    *,
+    scale: Scale | None = None,
+    refine: Effort | None = None,
+    report: Report | None = None,
+    quality: int | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Made:
+    """The bytes of a picture file to those of a small one; `name` is for the errors, see `downscale_file`."""
+    original = images.decode(data, name, max_pixels=max_pixels)
+    size = rescaler.sizes.small(original.size, scale)
+    small = rescaler.downscale_picture(record.strip(original), size, refine=refine, report=report)
+    stored = _as_stored(format, small, quality)
+    notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
+    carrying = record.embed(small, _describe(rescaler, stored, original, refine), format)
+    made, lost = images.encode(format, carrying, quality=quality)
+    return Made(made, rescaler.name, small.size, (*carrying.notes, *notes, *lost), rescaler.digest)
+
+
+def upscale_file(
+    source: Place | str,
+    target: Place | str,
+    *,
+    model: str | None = None,
+    scale: float | None = None,
+    device: str | None = None,
+    force: bool = False,
+    overwrite: bool = False,
+    resume: bool = False,
+    quality: int | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Done:
+    """Restore a small picture by its own record, or enlarge an ordinary one.
+
+    Args:
+        source: a picture that `downscale_file` wrote, or any other; a file, or the URL of an object, see `storage`.
+        target: its suffix decides the format.
+        model: restore with this model; without a record, to exactly its scale times the size.
+        scale: super-resolution by this factor of a picture that is then taken as an ordinary one; with a model that
+            serves every scale, the one to restore by.
+        device: where to run.
+        force: restore even though the record does not fit the pixels or the model, or is damaged.
+        overwrite: replace an existing target.
+        resume: take an existing target as done if it holds the very bytes that would be written.
+        quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
+        max_pixels: refuse larger sources and larger results.
+    Raises: RecordError where the record is missing, damaged or does not fit; else as `downscale_file`.
+    """
+    source, target = place(source), place(target)
+    format = formats.format_of(target)
+    check_target(source, target, overwrite=overwrite or resume)
+    data = images.fetch(source, max_pixels=max_pixels)
+    how: dict[str, Any] = {"model": model, "scale": scale, "device": device, "force": force, "quality": quality}
+    made = restored(data, source.name, format, max_pixels=max_pixels, **how)
+    return made.publish(source, target, data, overwrite=overwrite, resume=resume)
+
+
+def restored(
+    data: bytes,
+    name: str,
+    format: str,
+    *,
+    model: str | None = None,
+    scale: float | None = None,
+    device: str | None = None,
+    force: bool = False,
+    quality: int | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Made:
+    """The opposite of `shrunk`: the bytes of a small picture file to those of a large one, see `upscale_file`."""
+    small = images.decode(data, name, max_pixels=max_pixels)
+    found, notes = _find_record(small, model, scale, force)
+    rescaler = loaded(model or (found.model if found else _enlarger(scale)), device)
+    bare, size = record.strip(small), None
+    if found is not None:
+        notes += _check(found, small, rescaler, force)
+        if found.pixels == record.digest(small):
+            bare = _like(bare, is_grey=found.grey and not rescaler.model.hides_detail, has_alpha=found.alpha)
+        size = found.size if rescaler.sizes.fit(found.size, small.size) else None
+        if size is None and rescaler.scale is None and scale is None:
+            raise RecordError("its record's size cannot be used; pass --model and --scale to restore it by these")
+    size = size or rescaler.sizes.full(small.size, scale)
+    _check_result(size, max_pixels)
+    large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
+    made, lost = images.encode(format, large, quality=quality)
+    return Made(made, rescaler.name, large.size, (*small.notes, *notes, *lost), rescaler.digest)
+
+
+def loaded(model: str, device: str | None = None) -> Rescaler:
+    """Shipped models are kept for the next picture; a file may have changed since."""
+    return _shipped(model, device) if model in zoo.manifest() else load(model, device=device)
+
+
+@lru_cache(maxsize=4)
+def _shipped(model: str, device: str | None) -> Rescaler:
+    return load(model, device=device)
+
+
+def _check_result(size: tuple[int, int], max_pixels: int) -> None:
+    height, width = size
+    if height * width > max_pixels:
+        raise RefusedError(
+            f"the result of {width}x{height} would have {height * width / 1e6:.0f} megapixels, more than the limit of "
+            f"{max_pixels / 1e6:.0f}; raise it with --max-pixels"
+        )
+
+
+def _publish(target: Place, data: bytes, *, overwrite: bool, resume: bool) -> None:
+    """Raises: RefusedError where the target exists and is neither to be replaced nor what would be written."""
+    try:
+        storage.publish(target, data, overwrite=overwrite)
+    except RefusedError as error:
+        if not resume:
+            raise
+        if isinstance(target, Url) or not target.is_file() or storage.sha256(target) != _sha256(data):
+            raise RefusedError(
+                f"{target} exists and is not what would be made now; pass --overwrite to replace it"
+            ) from error
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _describe(rescaler: Rescaler, stored: Picture, original: Picture, refined: Effort | None) -> record.Record:
+    try:
+        return rescaler.describe(stored, original, refined)
+    except ValidationError as error:
+        raise UsageError(
+            f"expected a weight file named with at most 64 letters, digits, spaces or any of . - _ + ( ), "
+            f"got {rescaler.name!r}"
+        ) from error
+
+
+def _as_stored(format: str, small: Picture, quality: int | None) -> Picture:
+    """What a reader of the file will see, which is what the record must speak of."""
+    if format in ("PNG", "TIFF"):
+        return small
+    data, _ = images.encode(format, Picture(small.pixels, small.alpha), quality=quality)
+    return images.decode(data, format)
+
+
+def _like(picture: Picture, *, is_grey: bool, has_alpha: bool) -> Picture:
+    """Grey or RGB, with alpha or without, as it was before a format changed that but not what is seen."""
+    pixels, alpha = picture.pixels, picture.alpha
+    if picture.is_grey and not is_grey:
+        pixels = pixels.repeat(3, axis=2)
+    if is_grey and not picture.is_grey:  # a lossy format has tinted it by a level or so
+        pixels = pixels.mean(axis=2, keepdims=True).round().astype(pixels.dtype)
+    if record.is_opaque(picture):
+        alpha = np.full(picture.size, np.iinfo(pixels.dtype).max, pixels.dtype) if has_alpha else None
+    return replace(picture, pixels=pixels, alpha=alpha)
+
+
+def _cost(rescaler: Rescaler, original: Picture, small: Picture, stored: Picture, format: str) -> list[str]:
+    """Restore both ways and say what the format costs."""
+    stored = _like(stored, is_grey=small.is_grey, has_alpha=small.alpha is not None)
+    size, is_grey = original.size, original.is_grey
+    exact, lossy = (_psnr(rescaler.upscale_picture(x, size=size, is_grey=is_grey), original) for x in (small, stored))
+    return [
+        f"{format} is lossy: this picture will restore at {lossy:.2f} dB instead of {exact:.2f} dB; PNG costs nothing"
+    ]
+
+
+def _psnr(a: Picture, b: Picture) -> float:
+    """Of what can be seen: colours under zero alpha are free."""
+    difference = a.pixels.astype(np.float32) - b.pixels
+    error = float(np.mean(difference[b.alpha > 0] ** 2 if b.alpha is not None and b.alpha.any() else difference**2))
+    return float(10 * np.log10((2**b.depth - 1) ** 2 / max(error, 1e-12)))

@@ -1,0 +1,254 @@
+"""The inference object: pictures in, pictures of the same kind out; check, pad, tile, call, clamp, crop."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rescale import ops
+from rescale.device import usable_device
+from rescale.errors import RecordError
+from rescale.geometry import Scale, Size, Sizes, by
+from rescale.inference.optimize import Precision
+from rescale.inference.refine import Effort, Report, errors, refine_downscaled
+from rescale.inference.tiled import Runner, Way
+from rescale.io import conversion, record
+from rescale.io.conversion import Kind
+from rescale.io.images import Picture
+from rescale.models import Rescaling, weights
+from rescale.ops import alpha
+
+
+def load(
+    model: str | Path = "irn-x4-small",
+    *,
+    device: str | torch.device | None = None,
+    precision: Precision = "auto",
+) -> "Rescaler":
+    """A model ready to use.
+
+    Args:
+        model: an id of `rescale models`, or a safetensors file that `rescale train` wrote.
+        device: where to run; a CUDA device if there is one, else the CPU.
+        precision: of the convolutions; "auto" takes bfloat16 where that is faster, for less than 0.02 dB (ESPCN: 0.04).
+    Raises: UsageError for an unknown id; WeightsError where the file is not what it should be.
+    """
+    where = usable_device(device)
+    return Rescaler(weights.load(model), device=where, precision=precision)
+
+
+class Rescaler:
+    """Makes pictures small and large again with one model; remembers nothing between calls.
+
+    Takes a Pillow image; a numpy array (H, W) or (H, W, 1 to 4) of uint8 or uint16, or (H, W) or (H, W, 3) of
+    floats in [0, 1]; or a tensor (3, H, W) or (N, 3, H, W) of floats in [0, 1]. Gives back the same kind.
+
+    The small picture of a grey one is RGB where the model hides detail between the channels (IRN does); a Pillow
+    image comes back grey by its record, an array if `upscale` is told so.
+    """
+
+    def __init__(
+        self, source: weights.Weights, *, device: str | torch.device = "cpu", precision: Precision = "auto"
+    ) -> None:
+        self.name = source.name
+        self.digest = source.sha256[:16]
+        self.device = torch.device(device)
+        self.model: Rescaling = source.model.to(self.device).eval().requires_grad_(False)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.runner = Runner(self.model, self.device, precision)
+
+    @property
+    def scale(self) -> int | None:
+        """The model's own scale; None if it serves all from 1 to 4."""
+        return self.model.scale
+
+    @property
+    def sizes(self) -> Sizes:
+        """Which sizes go with which."""
+        return Sizes(self.name, self.scale)
+
+    def downscale(
+        self,
+        image: Kind,
+        *,
+        scale: Scale | None = None,
+        size: Size | None = None,
+        refine: int | str | Effort | None = None,
+    ) -> Kind:
+        """The small picture, its values already those that an 8-bit file can hold (16-bit, for 16-bit input).
+
+        A Pillow result carries its record in `info["rescale"]`, so that `upscale` finds the exact size; Pillow's own
+        `save` leaves it out, `rescale.downscale_file` writes it.
+
+        Args:
+            image: see the class.
+            scale: how many times smaller; may be left out where the model has a scale of its own.
+            size: (height, width) of the result, instead of a scale.
+            refine: how long to look for a small picture that restores better, by gradient descent on it: steps (20),
+                seconds ("30s") or a gain ("+1.0dB"); restoring costs no more.
+        Raises: UsageError for a scale or size that this model does not make, or another kind of picture.
+        """
+        effort = None if refine is None else Effort.of(refine)
+        if not conversion.is_levels(image):
+            x = conversion.to_batch(image)
+            full = ops.size_of(x)
+            y = ops.quantize(self.runner.run(x, self.runner.down(full, self.sizes.small(full, scale, size))))
+            y = y if effort is None else self._refined(x, y, effort, 256)
+            return conversion.from_batch(y, image, is_grey=conversion.is_grey(image) and not self.model.hides_detail)
+        picture = conversion.to_picture(image)
+        small = self.downscale_picture(picture, self.sizes.small(picture.size, scale, size), refine=effort)
+        said = self.describe(small, picture, effort).model_dump_json()
+        return conversion.with_info(conversion.from_picture(small, image), record.KEY, said)
+
+    def upscale(
+        self, image: Kind, *, scale: Scale | None = None, size: Size | None = None, grey: bool | None = None
+    ) -> Kind:
+        """The large picture: the opposite of `downscale`.
+
+        Args:
+            image: see the class.
+            scale: how many times larger; may be left out where the model has a scale of its own.
+            size: (height, width) of the result; without it what the image's record says, else scale times its size.
+            grey: whether the result is grey; without it what the record says, else whether the image is.
+        Raises: UsageError for a scale or size that does not fit; RecordError if the image's record says that it was
+            made by another model or changed since.
+        """
+        if not conversion.is_levels(image):
+            x = conversion.to_batch(image)
+            small = ops.size_of(x)
+            y = self.runner.run(x, self.runner.up(small, self.sizes.full(small, scale, size))).clamp(0, 1)
+            return conversion.from_batch(y, image, is_grey=conversion.is_grey(image) if grey is None else grey)
+        picture = conversion.to_picture(image)
+        found = self._recorded(image, picture)
+        if found is not None:
+            size, grey = size or found.size, found.grey if grey is None else grey
+        full = self.sizes.full(picture.size, scale, size)
+        return conversion.from_picture(self.upscale_picture(record.strip(picture), size=full, is_grey=grey), image)
+
+    def downscale_picture(
+        self,
+        picture: Picture,
+        size: Size | None = None,
+        *,
+        refine: Effort | None = None,
+        report: Report | None = None,
+    ) -> Picture:
+        """The small picture, of the given (height, width) if the model serves many; alpha is a plane of its own."""
+        size = self.sizes.small(picture.size, None, size)
+        if self.scale is None and picture.size == size:
+            return picture
+        began = time.monotonic()
+        is_grey = picture.is_grey and not self.model.hides_detail
+        filled = _with_colours_filled(picture)
+        small = self._planes(filled, self.runner.down(picture.size, size), is_grey=is_grey)
+        if refine is None:
+            return small
+        left = refine.seconds - 3 * (time.monotonic() - began)  # to compare two restored pictures takes twice as long
+        if left <= 0:
+            return small
+        refine = replace(refine, seconds=left)
+        top = 2**picture.depth - 1
+        hr, lr = (_levels(p.pixels).float() / top for p in (filled, small))
+        better = self._refined(hr, lr, refine, top + 1, report)
+        return replace(small, pixels=_pixels((better * top).round(), top))
+
+    def upscale_picture(self, picture: Picture, *, size: Size | None = None, is_grey: bool | None = None) -> Picture:
+        """The large picture of the given (height, width), grey if the small one is or if told so."""
+        is_grey = picture.is_grey if is_grey is None else is_grey
+        whole = picture if self.model.hides_detail else _with_colours_filled(picture)
+        return self._planes(
+            whole, self.runner.up(picture.size, self.sizes.full(picture.size, size=size)), is_grey=is_grey
+        )
+
+    def describe(self, small: Picture, original: Picture, refined: Effort | None = None) -> record.Record:
+        """What the small picture is to say about itself."""
+        return record.Record(
+            version=1,
+            model=self.name,
+            weights=self.digest,
+            size=original.size,
+            small=small.size,
+            refined=str(refined or ""),
+            depth=8 if original.depth == 8 else 16,
+            grey=original.is_grey,
+            alpha=original.alpha is not None,
+            pixels=record.digest(small),
+        )
+
+    def objections(self, found: record.Record, small: Picture) -> list[str]:
+        """What speaks against restoring this picture by that record, one clause each; empty if nothing does."""
+        against = []
+        if found.weights != self.digest:
+            against.append(f"made small by {found.model} ({found.weights}), not by {self.name} ({self.digest})")
+        known = found.small or (small.size if self.scale else None)  # rescale 0.1 knew models of one scale only
+        if known != small.size or not self.sizes.fit(found.size, small.size):
+            made = f"{by(known)} of {by(found.size)}" if known else f"{by(found.size)}, made to no known size"
+            against.append(f"its record speaks of another size: {made}")
+        elif found.pixels != record.digest(small):
+            against.append("edited, re-compressed or converted after it was made small, so it would restore badly")
+        return against
+
+    def _refined(self, hr: Tensor, lr: Tensor, effort: Effort, levels: int, report: Report | None = None) -> Tensor:
+        """(N, 1 or 3, h, w): each small picture refined, if in the end that restores the whole better."""
+        hr, lr = hr.to(self.device), lr.to(self.device)
+        better = refine_downscaled(self.model, hr, lr, effort, levels=levels, report=report)
+        way = self.runner.up(ops.size_of(lr), ops.size_of(hr))
+        before, after = (
+            errors(ops.quantize(self.runner.run(x, way, is_grey=hr.shape[1] == 1), levels).to(hr), hr)
+            for x in (lr, better)
+        )
+        is_better = (after <= before).all(dim=1)[:, None, None, None]
+        return torch.where(is_better, better, lr).cpu()
+
+    def _planes(self, picture: Picture, way: Way, *, is_grey: bool) -> Picture:
+        top = 2**picture.depth - 1
+        colours = _levels(picture.pixels)
+        if picture.alpha is None:
+            return replace(picture, pixels=self._plane(colours, top, way, is_grey))
+        plane = _levels(picture.alpha[..., None])
+        made: NDArray[Any]
+        if (plane == plane.flatten()[0]).all():  # opaque stays exactly that
+            made = np.full(way.size, picture.alpha.flat[0])
+        else:
+            made = np.ascontiguousarray(self._plane(plane, top, way, is_grey=True)[..., 0])
+        return replace(picture, pixels=self._plane(colours, top, way, is_grey), alpha=made)
+
+    def _plane(self, levels: Tensor, top: int, way: Way, is_grey: bool) -> NDArray[Any]:
+        """(1, 1 or 3, H, W) levels 0 .. top -> (H', W', 1 or 3), the same as uint8 or uint16."""
+        return _pixels(self.runner.run(levels, way, top=top, is_grey=is_grey), top)
+
+    def _recorded(self, image: object, picture: Picture) -> record.Record | None:
+        """What the image says about itself, in its file's metadata or in Pillow's `info`."""
+        text = record.find(picture) or getattr(image, "info", {}).get(record.KEY)
+        if text is None:
+            return None
+        found = record.Record.parse(text)
+        against = self.objections(found, picture)
+        if against:
+            raise RecordError(f"{'; '.join(against)}; an array of its pixels is taken without its record")
+        return found
+
+
+def _with_colours_filled(picture: Picture) -> Picture:
+    """Colours under zero alpha replaced by their neighbours', or they would bleed into what is seen."""
+    if picture.alpha is None or picture.alpha.all():
+        return picture
+    plane = _levels(picture.alpha[..., None]).float() / (2**picture.depth - 1)
+    filled = alpha.fill(_levels(picture.pixels).float(), plane)[0].permute(1, 2, 0).round()
+    return replace(picture, pixels=filled.numpy().astype(picture.pixels.dtype))
+
+
+def _levels(pixels: NDArray[Any]) -> Tensor:
+    """(H, W, C) -> (1, C, H, W); 16 bits as int32, as torch does little with uint16."""
+    wide = np.require(pixels, requirements=["C", "W"]) if pixels.dtype == np.uint8 else pixels.astype(np.int32)
+    return torch.from_numpy(wide).permute(2, 0, 1)[None]
+
+
+def _pixels(levels: Tensor, top: int) -> NDArray[Any]:
+    """The opposite of `_levels`."""
+    return levels[0].permute(1, 2, 0).contiguous().numpy().astype(np.uint8 if top == 255 else np.uint16)

@@ -1,0 +1,135 @@
+"""A model on a device, and how a picture of any size gets through it: padded, tile by tile, exactly enough."""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor
+
+from rescale import ops
+from rescale.device import is_out_of_memory, release_memory, tile_sides
+from rescale.errors import EnvironmentFault, RescaleError
+from rescale.geometry import Size
+from rescale.inference import optimize
+from rescale.inference.optimize import Precision
+from rescale.models import Rescaling
+from rescale.ops.tiling import Function, Piece, tiled, whole
+
+NOT_FINITE = "the network made numbers that are not finite; nothing was written"
+
+
+@dataclass(frozen=True)
+class Way:
+    """Down or up: the sizes that go with it, and what to call."""
+
+    source: Size
+    """Of what goes in."""
+    inner: Size
+    """Of what comes out."""
+    size: Size
+    """Of what is kept of that."""
+    multiple: int = 1
+    """Of the sides of what goes in."""
+
+    def pieces(self, network: Rescaling, side: int) -> Iterable[Piece]:
+        """The calls, in tiles of about `side` HR pixels."""
+        if self.source == self.inner:  # at scale 1 the small picture is the picture
+            return [whole(lambda x: x, self.source, self.inner)]
+        cut = network.shrinking if self.source > self.inner else network.growing
+        return cut(self.source, self.inner, side)
+
+
+class Runner:
+    """Runs a model; remembers nothing between calls.
+
+    Args:
+        model: on the device already, its weights fixed.
+        device: where.
+        precision: of the convolutions, see `engine.fastest`.
+    """
+
+    def __init__(self, model: Rescaling, device: torch.device, precision: Precision) -> None:
+        self.model, self.device = model, device
+        self.dtype = optimize.convolution_dtype(precision, device)
+        self.fast = optimize.fastest(model, precision)
+
+    @cached_property
+    def exact(self) -> Rescaling:
+        """The same in float32."""
+        return self.fast if self.dtype == torch.float32 else optimize.fastest(self.model, "float32")
+
+    def down(self, full: Size, small: Size) -> Way:
+        """From a picture of one size to a smaller one."""
+        scale = self.model.scale
+        by = 1 if scale is None and full == small else self.model.multiple
+        padded = -(-full[0] // by) * by, -(-full[1] // by) * by
+        inner = (padded[0] // scale, padded[1] // scale) if scale else small
+        return Way(padded, inner, small, by)
+
+    def up(self, small: Size, full: Size) -> Way:
+        """The opposite of `down`."""
+        scale = self.model.scale
+        return Way(small, (small[0] * scale, small[1] * scale) if scale else full, full)
+
+    def run(self, source: Tensor, way: Way, *, top: int | None = None, is_grey: bool = False) -> Tensor:
+        """Pad, tile, call, crop.
+
+        Args:
+            source: (N, 1 or 3, H, W).
+            way: from `down` or `up`.
+            top: the highest level, for levels in and out; else floats in [0, 1].
+            is_grey: whether to make one channel, the mean of RGB.
+        Raises: RescaleError where numbers come out that are not finite; EnvironmentFault where memory is short.
+        """
+
+        def load(device: torch.device, x: Tensor) -> Tensor:
+            x = x.to(device, torch.float32)
+            x = x / top if top else x
+            return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+        def store(y: Tensor) -> Tensor:
+            if not torch.isfinite(y).all():
+                raise _NotFiniteError
+            y = y.mean(dim=1, keepdim=True) if is_grey else y
+            return (y.clamp(0, 1) * top).round().to(source.dtype).cpu() if top else y.cpu()
+
+        with torch.inference_mode():
+            results = [self._tiled(one[None], way, load, store) for one in ops.pad(source, way.multiple)]
+        return ops.crop(torch.cat(results), way.size)
+
+    def _tiled(
+        self, source: Tensor, way: Way, load: Callable[[torch.device, Tensor], Tensor], store: Function
+    ) -> Tensor:
+        """In tiles as large as memory allows; what comes out does not depend on their size."""
+        problem = "nothing was tried"
+        for device, network in self._networks(way):
+            for side in tile_sides(device, network.bytes_per_pixel):
+                try:
+                    return tiled(way.pieces(network, side), source, way.inner, load=partial(load, device), store=store)
+                except _NotFiniteError:
+                    problem = ""
+                    break
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    problem = f"not enough memory, even in tiles of {side} pixels a side"
+                release_memory()
+        raise EnvironmentFault(problem) if problem else _NotFiniteError(NOT_FINITE)
+
+    def _networks(self, way: Way) -> Iterator[tuple[torch.device, Rescaling]]:
+        """What to try, one after the other: the fastest that is exact enough, exact, exact on the CPU."""
+        least = min(max(a / b, b / a) for a, b in zip(way.source, way.inner, strict=True))
+        is_exact_enough = self.dtype != torch.bfloat16 or least >= self.model.bfloat16_from
+        yield self.device, self.fast if is_exact_enough else self.exact
+        if self.dtype == torch.float16:  # whose largest number is 65,504
+            yield self.device, self.exact
+        if self.device.type != "cpu":
+            warnings.warn(f"{self.device} has not enough memory; this picture is made on the CPU", stacklevel=5)
+            yield torch.device("cpu"), optimize.fastest(copy.deepcopy(self.model).cpu(), "float32")
+
+
+class _NotFiniteError(RescaleError):
+    """Something overflowed, or a weight is broken."""

@@ -1,0 +1,133 @@
+"""What an LR picture says about itself: a few hundred bytes of JSON in the picture's own metadata.
+
+A record is hostile input: at most 4 KB, a strict schema, and it may only name a model id and a size that fits.
+PNG carries it as a text chunk, the other formats inside their XMP.
+"""
+
+import hashlib
+import html
+import re
+from dataclasses import replace
+from typing import Annotated, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rescale.errors import RecordError
+from rescale.io.images import Picture, Pixels
+
+KEY = "rescale"
+_LIMIT_BYTES = 4096
+_NAME = r"^\w[\w .+()-]{0,63}$"  # of a model or of a weight file, never a path or an address
+_IN_XMP = re.compile(rb"""rescale:record(?:\s*=\s*(?:"([^"]*)"|'([^']*)')|>([^<]*)</rescale:record>)""")
+_XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    "</rdf:RDF></x:xmpmeta>"
+)
+_DESCRIPTION = '<rdf:Description rdf:about="" xmlns:rescale="urn:rescale:1.0" rescale:record="{}"/>'
+# As we wrote it, and as other programs rewrite it: an attribute or an element among their own.
+_OURS = re.compile(rb'<rdf:Description rdf:about="" xmlns:rescale="urn:rescale:1.0" rescale:record="[^"]*"/>')
+_REWRITTEN = re.compile(rb"""rescale:record\s*=\s*(?:"[^"]*"|'[^']*')|<rescale:record>[^<]*</rescale:record>""")
+Schema = TypeVar("Schema", bound=BaseModel)
+Side = Annotated[int, Field(ge=1, le=2**31)]
+
+
+class Record(BaseModel):
+    """All that `up` needs to know; unknown further fields are ignored."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    version: Annotated[int, Field(ge=1, le=1)]
+    model: str = Field(pattern=_NAME)
+    """Model id, or the name of a weight file without its folder and suffix."""
+    weights: str = Field(pattern=r"^[0-9a-f]{16}$")
+    """First 16 hex digits of the SHA-256 of the weight file."""
+    size: tuple[Side, Side]
+    """Height and width of the original."""
+    small: tuple[Side, Side] | None = None
+    """Height and width of the LR; records of rescale 0.1 leave it out."""
+    refined: str = Field("", pattern=r"^[\w.+, ]{0,48}$")
+    """How the LR was refined, as `--refine` takes it; empty if it was not."""
+    depth: Literal[8, 16] = 8
+    grey: bool = False
+    alpha: bool = False
+    pixels: str = Field(pattern=r"^[0-9a-f]{16}$")
+    """Digest of the LR pixels, see `digest`."""
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> "Record":
+        """Raises: RecordError, see `parsed`."""
+        return parsed(cls, text)
+
+
+def parsed(schema: type[Schema], text: str | bytes) -> Schema:
+    """A record from its JSON. Raises: RecordError for what is too long, damaged, or written by a newer version."""
+    raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    if len(raw) > _LIMIT_BYTES:
+        raise RecordError(f"the record is damaged: expected at most {_LIMIT_BYTES} bytes, got {len(raw)}")
+    try:
+        return schema.model_validate_json(raw)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        if (problem["loc"], problem["type"]) == (("version",), "less_than_equal"):
+            raise RecordError("the record was written by a newer rescale; update this one") from error
+        where = ".".join(str(part) for part in problem["loc"]) or "its JSON"
+        raise RecordError(f"the record is damaged: {where}: {problem['msg']}") from error
+
+
+def digest(picture: Picture) -> str:
+    """16 hex digits over size, depth and every sample, as any lossless format would keep them.
+
+    Some formats store grey as RGB and leave out an alpha that is opaque, so neither makes a difference.
+    """
+    total = hashlib.sha256(f"{picture.size} {picture.depth}".encode())
+    total.update(_little_endian(picture.pixels.repeat(3 if picture.is_grey else 1, axis=2)))
+    if not is_opaque(picture):
+        assert picture.alpha is not None
+        total.update(_little_endian(picture.alpha))
+    return total.hexdigest()[:16]
+
+
+def is_opaque(picture: Picture) -> bool:
+    """Whether nothing shows through, with or without an alpha plane that says so."""
+    return picture.alpha is None or bool((picture.alpha == np.iinfo(picture.alpha.dtype).max).all())
+
+
+def _little_endian(samples: Pixels) -> bytes:
+    return samples.astype(samples.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def embed(picture: Picture, record: Record, format: str) -> Picture:
+    """The picture carrying a record where this format keeps such things."""
+    picture = strip(picture)
+    text = record.model_dump_json()
+    if format == "PNG":
+        return replace(picture, text=(*picture.text, (KEY, text)))
+    xmp, notes = picture.xmp or _XMP.encode(), picture.notes
+    if b"</rdf:RDF>" not in xmp:
+        xmp, notes = _XMP.encode(), (*notes, "its XMP gave way to the record, as it was no XMP that can be added to")
+    before, mark, after = xmp.rpartition(b"</rdf:RDF>")
+    described = before + _DESCRIPTION.format(html.escape(text)).encode() + mark + after
+    return replace(picture, xmp=described, notes=notes)
+
+
+def extract(picture: Picture) -> Record | None:
+    """The record that a picture carries, or None: the opposite of `embed`. Raises: RecordError if it is damaged."""
+    text = find(picture)
+    return None if text is None else Record.parse(text)
+
+
+def find(picture: Picture) -> str | None:
+    """The text of the record that a picture carries, as it stands."""
+    for key, value in picture.text:
+        if key == KEY:
+            return value
+    found = _IN_XMP.search(picture.xmp or b"")
+    return html.unescape(found[found.lastindex or 0].decode("utf-8", "replace")) if found else None
+
+
+def strip(picture: Picture) -> Picture:
+    """The picture without any record, its other metadata as before."""
+    text = tuple(item for item in picture.text if item[0] != KEY)
+    xmp = _REWRITTEN.sub(b"", _OURS.sub(b"", picture.xmp)) if picture.xmp else picture.xmp
+    return replace(picture, text=text, xmp=None if xmp == _XMP.encode() else xmp)

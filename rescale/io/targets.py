@@ -1,0 +1,36 @@
+"""Where results go: their names, and whether a target may be written."""
+
+from rescale.errors import RefusedError, UsageError
+from rescale.geometry import Geometry
+from rescale.io.formats import is_video
+from rescale.io.object_store import Place, Url
+
+
+def small_name(source: Place, scale: Geometry) -> str:
+    """photo.jpg -> photo.x4.png or photo.800x600.png; clip.mp4 -> clip.x4.mkv"""
+    return f"{source.stem}.{scale}.{'mkv' if is_video(source) else 'png'}"
+
+
+def large_name(source: Place, *, is_restored: bool) -> str:
+    """photo.x4.png -> photo.x4.restored.png; an ordinary picture.jpg -> picture.upscaled.png; a video's suffix stays"""
+    suffix = source.suffix if is_video(source) else ".png"
+    return f"{source.stem}.{'restored' if is_restored else 'upscaled'}{suffix}"
+
+
+def check_target(source: Place, target: Place, *, overwrite: bool = False) -> None:
+    """Before any work: the target is free, and never the source itself. Raises: RefusedError, UsageError."""
+    is_there = target.exists()
+    if is_there and _is_same(source, target):
+        raise RefusedError(f"{target}: the result would replace its own source; pass another -o")
+    if is_there and not overwrite:
+        raise RefusedError(f"{target} exists; pass --overwrite to replace it")
+    if target.is_dir():
+        raise RefusedError(f"{target} is a folder; pass another -o")
+    if not target.parent.is_dir():
+        raise UsageError(f"{target.parent} is no folder; make it first")
+
+
+def _is_same(source: Place, target: Place) -> bool:
+    if isinstance(source, Url) or isinstance(target, Url):
+        return source == target
+    return source.exists() and target.samefile(source)

@@ -1,0 +1,9 @@
+"""Pure functions on image tensors: no weights, no files, no state."""
+
+from rescale.ops.color import chroma, from_ycbcr, luma, to_ycbcr
+from rescale.ops.pixels import crop, from_bytes, full_precision, pad, quantize, shave, size_of, to_bytes
+
+__all__ = [
+    "chroma", "crop", "from_bytes", "from_ycbcr", "full_precision", "luma", "pad", "quantize", "shave", "size_of",
+    "to_bytes", "to_ycbcr",
+]  # fmt: skip

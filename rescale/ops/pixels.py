@@ -1,0 +1,67 @@
+"""Pure functions on picture tensors: no weights, no files, no state."""
+
+import torch
+from torch import Tensor
+
+from rescale.geometry import Size
+
+
+def size_of(x: Tensor) -> Size:
+    """Height and width of a picture tensor."""
+    return x.shape[-2], x.shape[-1]
+
+
+def quantize(x: Tensor, levels: int = 256) -> Tensor:
+    """Round to the levels that a file can hold, 256 in one of 8 bits; gradients pass straight through.
+
+    The only lossy step between downscaling and upscaling. The gradient is the identity through the
+    clamp as well, so that a value outside [0, 1] can still be pulled back.
+
+    Args:
+        x: any shape; values outside [0, 1] are clamped.
+        levels: that a sample can have.
+    Source: IRN (2005.05650), section 3.3.
+    """
+    top = levels - 1
+    rounded = (x.detach().clamp(0, 1) * top).round() / top
+    return x + (rounded - x).detach() if x.requires_grad else rounded
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """Autocast off: changes of basis and of size must not lose what the low bits hold."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def to_bytes(x: Tensor) -> Tensor:
+    """[0, 1] floats to the uint8 that a file stores."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def from_bytes(x: Tensor) -> Tensor:
+    """The uint8 of a file to float32 in [0, 1]."""
+    return x.float() / 255
+
+
+def pad(x: Tensor, multiple: int) -> Tensor:
+    """Extend bottom and right to the next multiple by repeating the mirrored edge; works from 1x1 up."""
+    height, width = x.shape[-2:]
+    rows = _mirror(height, -height % multiple, x.device)
+    columns = _mirror(width, -width % multiple, x.device)
+    return x[..., rows, :][..., columns] if rows.numel() + columns.numel() > height + width else x
+
+
+def crop(x: Tensor, size: Size) -> Tensor:
+    """The top left `size` (height, width) of x: the opposite of `pad`."""
+    return x[..., : size[0], : size[1]]
+
+
+def shave(x: Tensor, border: int) -> Tensor:
+    """x without `border` pixels on each of its four sides."""
+    return x[..., border : x.shape[-2] - border, border : x.shape[-1] - border] if border else x
+
+
+def _mirror(length: int, extra: int, device: torch.device) -> Tensor:
+    """Indices 0 .. length-1, then `extra` more that walk back and forth without repeating the edge."""
+    period = max(2 * (length - 1), 1)
+    index = torch.arange(length + extra, device=device) % period
+    return torch.where(index < length, index, period - index)

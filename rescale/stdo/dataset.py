@@ -1,0 +1,106 @@
+"""The luma of a video, large and as its receiver decodes it small, side by side on the disk."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rescale.errors import EnvironmentFault, RescaleError
+from rescale.geometry import Size
+from rescale.video.io.colour import Levels
+from rescale.video.io.container import opened
+from rescale.video.io.frames import Frame, Source
+from rescale.video.transforms import time_ms
+
+MOST_BYTES = 4 * 2**30
+"""Of luma on the disk; of a longer video, every n-th frame is taken."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Frames to learn from and to be measured on.
+
+    Args:
+        hr: (frames, H, W) levels.
+        lr: (frames, h, w) levels, h·scale ≥ H.
+        times_ms: of the frames, from 0 on.
+        levels: what the samples mean.
+        scale: of the sides.
+    """
+
+    hr: NDArray[Any]
+    lr: NDArray[Any]
+    times_ms: list[int]
+    levels: Levels
+    scale: int
+
+    def __len__(self) -> int:
+        return len(self.times_ms)
+
+    def large(self, k: int) -> Tensor:
+        """(H, W) levels."""
+        return _tensor(self.hr[k])
+
+    def small(self, k: int) -> Tensor:
+        """(h, w) levels."""
+        return _tensor(self.lr[k])
+
+
+@contextmanager
+def pairs_of(source: Path, small: Path, folder: Path, scale: int, *, tolerant: bool = False) -> Iterator[Pairs]:
+    """Both videos' luma, in files that go when all is done.
+
+    Args:
+        source: the large video.
+        small: made of it, with the same frames.
+        folder: for the files.
+        scale: of the sides.
+        tolerant: take what there is of a damaged source.
+    Raises: InputError, EnvironmentFault.
+    """
+    paths = [folder / "hr.luma", folder / "lr.luma"]
+    try:
+        with opened(source) as first, opened(small) as second:
+            yield _read(Source(first, source, tolerant=tolerant), Source(second, small), paths, scale)
+    except OSError as error:
+        raise EnvironmentFault(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+def _read(large: Source, small: Source, paths: list[Path], scale: int) -> Pairs:
+    levels = large.facts.colours.levels
+    kind = np.dtype(np.uint8 if levels.depth == 8 else np.uint16)
+    count = large.stream.frames or round(float((large.container.duration or 0) / 1e6 * large.facts.rate))
+    each = sum(s.facts.size[0] * s.facts.size[1] for s in (large, small)) * kind.itemsize
+    step = max(-(-count * each // MOST_BYTES), 1)
+    times: list[int] = []
+    with paths[0].open("wb") as hr, paths[1].open("wb") as lr:
+        for k, (a, b) in enumerate(zip(large.frames(), small.frames(), strict=True)):
+            if time_ms(a, large.facts, large.first.pts) != time_ms(b, small.facts, small.first.pts):
+                raise RescaleError(f"frame {k} of the small video is shown at another time than that of the large one")
+            if k % step == 0:
+                _append(hr, a, kind)
+                _append(lr, b, kind)
+                times.append(time_ms(b, small.facts, small.first.pts))
+    shapes = [_mapped(path, kind, len(times), s.facts.size) for path, s in zip(paths, (large, small), strict=True)]
+    return Pairs(shapes[0], shapes[1], times, levels, scale)
+
+
+def _append(file: Any, frame: Frame, kind: np.dtype[Any]) -> None:
+    file.write(frame.planes[0].numpy().astype(kind).tobytes())
+
+
+def _mapped(path: Path, kind: np.dtype[Any], count: int, size: Size) -> NDArray[Any]:
+    return np.memmap(path, kind, "r", shape=(count, *size))
+
+
+def _tensor(levels: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(levels.astype(np.uint8 if levels.dtype == np.uint8 else np.int32))

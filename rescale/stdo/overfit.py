@@ -1,0 +1,227 @@
+"""STDO: a small video that any player shows, and in it the networks that restore it."""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast, get_args
+
+import torch
+from torch import Tensor
+
+from rescale.errors import UsageError
+from rescale.inference.rescaler import Rescaler, load
+from rescale.io import storage, targets
+from rescale.models import Luma
+from rescale.models.zoo import beginning_of
+from rescale.stdo.dataset import Pairs, pairs_of
+from rescale.stdo.measure import Closeness, measured
+from rescale.stdo.refine import polisher
+from rescale.stdo.training import EMPHASIS, By, Lesson, Progress, prepared, steps_in
+from rescale.video import transforms
+from rescale.video.embedded.bundle import Parcel
+from rescale.video.embedded.partition import whole
+from rescale.video.io.container import format_of, opened
+from rescale.video.io.encoders import Encoding, encoding
+from rescale.video.io.frames import Facts, Source
+from rescale.video.io.mux import assemble
+from rescale.video.io.segments import Segments
+from rescale.video.pipeline import Clock
+from rescale.video.record import Label
+from rescale.video.transcode import How, about, check_times, fill, taken
+
+MINUTES, CRF, PRESET = 10.0, 18, "medium"
+PARAMETERS = 40_000
+"""Of all networks together, where nobody asks for a number of them: 70 kB, which half a minute of video carries."""
+BY: By = "network"
+_SECOND = 1 / 3
+"""Of the minutes or steps, for the lesson on refined frames."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a video is to be learned."""
+
+    parts: int | None = None
+    """Networks, each for its part of the patches; as many as have `PARAMETERS` if not given."""
+    minutes: float = MINUTES
+    steps: int | None = None
+    """Instead of minutes: the same steps always lead to the same networks."""
+    emphasis: float = EMPHASIS
+    """How strongly hard patches are preferred."""
+    refine: int = 0
+    """Steps of gradient descent on each small frame, for the networks that have learned the others (HCD)."""
+    by: By = BY
+    """Which patches go together: equally hard ones, those of one time, or those that one network knows best."""
+
+    def __post_init__(self) -> None:
+        if self.by not in get_args(By):
+            raise UsageError(f"expected --by {', '.join(get_args(By))}, got {self.by!r}")
+        numbers = (self.parts, self.minutes, self.steps)
+        if (self.parts or 1) > 16 or self.refine < 0 or any(number is not None and number <= 0 for number in numbers):
+            raise UsageError(f"expected 1 to 16 parts, refine of at least 0, and some minutes or steps, got {self}")
+
+
+@dataclass(frozen=True)
+class Overfitted:
+    """What became of one video."""
+
+    source: Path
+    target: Path
+    model: str
+    frames: int
+    steps: int
+    elapsed_s: float
+    closeness: Closeness
+    stream_bytes: int
+    """Of the small video's packets."""
+    networks_bytes: int
+    map_bytes: int
+    """Of those, the map of the patches."""
+    notes: tuple[str, ...] = ()
+
+
+def overfit(
+    source: Path,
+    target: Path,
+    *,
+    model: str | None = None,
+    scale: int = 2,
+    effort: Effort | None = None,
+    device: str | None = None,
+    how: How | None = None,
+    tell: Callable[[Progress], None] = lambda _: None,
+) -> Overfitted:
+    """Make a video small, and let small networks learn it by heart that travel with it.
+
+    The networks learn from the frames that a receiver decodes, begin as a generic network, and are never worse on
+    their part of the video than that. A run that is killed goes on where it was.
+
+    Args:
+        source: MP4, MOV, MKV or WebM, of luma and chroma or of luma.
+        target: an MKV.
+        model: the generic network; espcn-x2-mid, or espcn-x3-rt and its like by default.
+        scale: of the sides, 2, 3 or 4.
+        effort: parts, and minutes or steps.
+        device: where to learn.
+        how: choices for the small video; H.264 or H.265, CRF 18, medium.
+        tell: is told after each step how far all is.
+    Raises: InputError, UnsupportedError, UsageError, RefusedError, EnvironmentFault.
+    Source: STDO (2303.08331).
+    """
+    how, effort = how or How(), effort or Effort()
+    if format_of(target) != "matroska":
+        raise UsageError(f"expected a target that ends in .mkv, which holds networks, got {target.name}")
+    targets.check_target(source, target, overwrite=how.overwrite)
+    generic = _generic(model or beginning_of(scale), scale, device)
+    count = max(round(PARAMETERS / generic.model.parameter_count), 1)
+    effort = replace(effort, parts=effort.parts or count)
+    with opened(source) as container:
+        given = taken(container, source, how)
+    work, small = transforms.reducer(given.facts, scale)
+    plan, notes = _plan(small, how)
+    subject = about(source, generic, plan, f"{effort} {torch.get_num_threads()}")
+    with closing(Segments(target, subject)) as segments:
+        lesson = _Lesson(source, generic, plan, segments, effort, how)
+        parcel = lesson.learned(work, None, tell)
+        if effort.refine:
+            work = polisher(work, given.facts, given.first.pts, parcel, effort.refine, generic.device)
+            with closing(Segments(segments.folder / "refined", subject)) as again:
+                lesson = _Lesson(source, generic, plan, again, effort, how)
+                made = lesson.written(target, lesson.learned(work, parcel, tell))
+        else:
+            made = lesson.written(target, parcel)
+        segments.discard()
+    return replace(made, notes=(*given.facts.notes, *notes, *made.notes))
+
+
+def _plan(small: Facts, how: How) -> tuple[Encoding, list[str]]:
+    if how.codec not in (None, "h264", "h265"):
+        raise UsageError(f"expected h264 or h265, which all players show, got {how.codec}")
+    quality, preset = CRF if how.quality is None else how.quality, how.preset or PRESET
+    return encoding(small, small.size, "matroska", codec=how.codec, quality=quality, preset=preset, threads=how.threads)
+
+
+def _generic(model: str, scale: int, device: str | None) -> Rescaler:
+    found = load(model, device=device)
+    if not isinstance(found.model, Luma) or not found.model.is_residual or found.scale != scale:
+        raise UsageError(f"expected a network that enlarges video by {scale}, such as espcn-x{scale}-rt, got {model}")
+    return found
+
+
+@dataclass
+class _Lesson:
+    """From the small video's packets to what has learned them, and to the target."""
+
+    source: Path
+    generic: Rescaler
+    plan: Encoding
+    segments: Segments
+    effort: Effort
+    how: How
+
+    def learned(self, work: transforms.Work, begun: Parcel | None, tell: Callable[[Progress], None]) -> Parcel:
+        """Encode what the work makes of the frames, and learn to restore that.
+
+        Args:
+            work: makes the small frames.
+            begun: networks to begin with, and their parts; the generic one without.
+            tell: see `overfit`.
+        """
+        with opened(self.source) as container:
+            given = taken(container, self.source, self.how)
+            self.index, self.facts = given.stream.index, given.facts
+            fill(self.segments, given, work, self.plan, Clock(total=given.stream.frames or None), self.how)
+        check_times(self.segments, self.plan.facts.time_base, Path("small.mkv"))
+        folder, network = self.segments.folder, cast(Luma, self.generic.model)
+        self.small = folder / "small.mkv"
+        self._assemble(self.small, None, None, overwrite=True)
+        tolerant = self.how.allow_truncated
+        with pairs_of(self.source, self.small, folder, network.config.scale, tolerant=tolerant) as pairs:
+            self.lesson = self._begin(pairs, network, begun, folder / "state.safetensors")
+            parcel = self.lesson.learn(folder / "state.safetensors", tell)
+            self.closeness = measured(pairs, network, parcel)
+            if self.closeness.overfitted < self.closeness.generic:  # the frames that were not measured until now
+                parcel = Parcel([network], whole(parcel.partition.side))
+                self.closeness = measured(pairs, network, parcel)
+        return parcel
+
+    def written(self, target: Path, parcel: Parcel) -> Overfitted:
+        """The small video with its networks."""
+        data = parcel.pack()
+        digest, generic = hashlib.sha256(data).hexdigest(), self.generic
+        label = Label.of(generic.name, generic.digest, self.facts, _first(self.small), digest)
+        notes = self._assemble(target, label.model_dump_json(exclude_none=True), data, overwrite=self.how.overwrite)
+        count = sum(frames for _, frames in self.segments.whole)
+        stream = sum(len(packet.data) for packet in self.segments.packets())
+        return Overfitted(
+            self.source, target, generic.name, count, self.lesson.steps, self.lesson.elapsed_s, self.closeness, stream,
+            len(data), parcel.map_bytes, tuple(notes),
+        )  # fmt: skip
+
+    def _begin(self, pairs: Pairs, network: Luma, begun: Parcel | None, state: Path) -> Lesson:
+        effort, share = self.effort, 1.0 if not self.effort.refine else _SECOND if begun else 1 - _SECOND
+        partition, error = prepared(pairs, network, effort.parts or 1, effort.by)
+        lesson = Lesson(
+            pairs, network, begun.partition if begun else partition, error, max(round(share * (effort.steps or 1)), 1),
+            effort.emphasis, effort.by == "network", self.generic.device, begun.networks if begun else None,
+        )  # fmt: skip
+        if state.exists():
+            lesson.resume(state)
+            return lesson
+        if effort.steps is None:
+            lesson.steps = steps_in(lesson, share * effort.minutes)
+        lesson.save(state)  # with its number of steps, which a run that goes on must not choose anew
+        return lesson
+
+    def _assemble(self, target: Path, said: str | None, networks: bytes | None, *, overwrite: bool) -> list[str]:
+        with storage.published(target, overwrite=overwrite) as file:
+            return assemble(
+                self.source, self.index, file, "matroska", self.plan, self.segments, said=said, networks=networks
+            )
+
+
+def _first(small: Path) -> list[Tensor]:
+    with opened(small) as container:
+        return Source(container, small).first.planes

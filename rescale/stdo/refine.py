@@ -1,0 +1,76 @@
+"""HCD for a video's small frames: each is moved, by gradient descent, to where its networks restore it better."""
+
+import torch
+from torch import Tensor
+
+from rescale.models import Luma
+from rescale.video.embedded.bundle import Parcel
+from rescale.video.embedded.patchwise import windows_of
+from rescale.video.io.colour import Levels
+from rescale.video.io.frames import Facts, Frame
+from rescale.video.transforms import Work, repeated, time_ms
+
+_STEP = 0.5
+"""Levels of 8 bits that a sample moves in one step."""
+_FIDELITY = 0.3
+"""What a squared level away from bicubic costs, against one of the restored frame: or the encoder would not follow."""
+
+
+def polisher(reduce: Work, facts: Facts, origin: int, parcel: Parcel, steps: int, device: torch.device) -> Work:
+    """`reduce`, and then gradient descent on the luma that it makes.
+
+    Args:
+        reduce: makes the small frames.
+        facts: of the large video.
+        origin: time of its first frame, in ticks.
+        parcel: the networks, which stay as they are.
+        steps: for each frame.
+        device: where to work.
+    Source: HCD (2211.10643), its second stage; Adam, and staying near bicubic, are ours.
+    """
+    levels, partition, scale = facts.colours.levels, parcel.partition, parcel.scale
+    networks = [network.to(device).requires_grad_(False) for network in parcel.networks]
+
+    def work(frame: Frame) -> list[Tensor]:
+        small, *chroma = reduce(frame)
+        choice = partition.at(time_ms(frame, facts, origin)).flatten().to(device)
+        by = partition.side * scale
+        large = repeated(frame.planes[0], (small.shape[0] * scale, small.shape[1] * scale)).to(device)
+        targets = windows_of(large.float(), by, 0).flatten(0, 1)
+        moved = _descend(small.to(device).float(), targets, choice, networks, partition.side, levels, steps)
+        return [moved.round().clamp(0, levels.top).to(small.dtype).cpu(), *chroma]
+
+    return work
+
+
+def _descend(
+    begin: Tensor, targets: Tensor, choice: Tensor, networks: list[Luma], side: int, levels: Levels, steps: int
+) -> Tensor:
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        start, targets = begin.clone(), targets.clone()
+        small = start.clone().requires_grad_(True)
+        optimiser = torch.optim.Adam([small], lr=_STEP * 2 ** (levels.depth - 8))
+        for _ in range(steps):
+            optimiser.zero_grad()
+            missed = _missed(small, targets, choice, networks, side, levels)
+            (missed + _FIDELITY * (small - start).square().mean()).backward()
+            optimiser.step()
+        return small.detach()
+
+
+def _missed(small: Tensor, targets: Tensor, choice: Tensor, networks: list[Luma], side: int, levels: Levels) -> Tensor:
+    """Mean squared error of the restored frame, in levels."""
+    halo, scale = networks[0].halo, networks[0].config.scale
+    windows = windows_of(small, side, halo).flatten(0, 1)
+    total = small.new_zeros(())
+    for number in choice.unique().tolist():
+        mine = choice == number
+        made = networks[number](levels.to_unit(windows[mine][:, None]))[:, 0]
+        made = made[:, halo * scale : -halo * scale, halo * scale : -halo * scale]
+        total = total + ((made * levels.unit - (targets[mine] - _foot(levels))).square()).sum()
+    return total / targets.numel()
+
+
+def _foot(levels: Levels) -> float:
+    """Levels at which what networks take is zero."""
+    return float(-levels.to_unit(torch.zeros(())) * levels.unit)

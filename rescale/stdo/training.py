@@ -1,0 +1,283 @@
+"""Small networks that learn one video by heart: drawn patches, steps, measures, and a state to go on from."""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from rescale.errors import InputError, RescaleError
+from rescale.io.storage import publish
+from rescale.models import Luma
+from rescale.stdo.dataset import Pairs
+from rescale.training.checkpoint import moments_of, under
+from rescale.training.muon import Muon
+from rescale.video.embedded.bundle import Parcel, halved
+from rescale.video.embedded.partition import SIDE, Partition, by_difficulty, by_network, by_patch, by_time
+from rescale.video.luma_upscaler import LumaEnlarger, mirrored
+
+By = Literal["difficulty", "time", "network"]
+LR = 2e-3
+EMPHASIS = 0.0
+"""How strongly hard patches are preferred: they are drawn in proportion to the power of their error."""
+_BATCH = 16
+_WARMUP = 200
+_MEASURED = 48
+"""Frames on which a state is compared with the best one."""
+_MEASURES = 12
+_SETTLED = 0.6
+"""Share of the steps after which no patch changes its network any more."""
+_SAVED_EVERY_S = 60.0
+_SEED = 20230308
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a lesson is."""
+
+    step: int
+    steps: int
+    gain_db: float
+    """Over the generic network so far, on some frames."""
+    elapsed_s: float
+
+
+@dataclass
+class Lesson:
+    """Networks between two steps; each learns in its turn.
+
+    Args:
+        pairs: what is learned.
+        generic: what they begin as.
+        partition: which patches each serves.
+        error: (frames, rows, columns), what the generic network misses in each patch.
+        steps: in all, of all networks together.
+        emphasis: see `EMPHASIS`.
+    Source: STDO (2303.08331): a network for each class of patches, or one for all (JSTO) that sees hard patches more
+        often. The schedule and the sampling of the latter are not published: ours.
+    """
+
+    pairs: Pairs
+    generic: Luma
+    partition: Partition
+    error: Tensor
+    steps: int
+    emphasis: float = EMPHASIS
+    is_learned: bool = False
+    """Whether patches go, now and then, to the network that by then misses least of them."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    begun: list[Luma] | None = None
+    """What they begin as instead, one for each part."""
+    step: int = 0
+    elapsed_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.count = count = self.partition.parts
+        self.networks = [self._fresh(network) for network in self.begun or [self.generic] * count]
+        self.optimisers = [Muon(network.parameters(), LR) for network in self.networks]
+        self._seen = sorted({int(k * len(self.pairs) / _MEASURED) for k in range(_MEASURED)})
+        self._times = [self.pairs.times_ms[k] for k in self._seen]
+        self._generic_missed = errors(self.generic, self.pairs, self._seen)
+        self._divide(self.partition)
+        if self.begun:
+            self.measure()
+
+    def _divide(self, partition: Partition) -> None:
+        """Begin to learn by a partition; the generic network is then the best that is known."""
+        self.partition = partition
+        choices = torch.stack([partition.at(t) for t in self.pairs.times_ms])
+        weight = self.error.clamp_min(1e-3).double() ** self.emphasis
+        self._chances = [(weight * (choices == k)).flatten().cumsum(0) for k in range(self.count)]
+        self.best = [copy.deepcopy(self.generic).eval().requires_grad_(False) for _ in range(self.count)]
+        self.missed = self._by_part([self._generic_missed] * self.count)
+        """Squared error of the best of each part, on the frames that are measured."""
+
+    def _by_part(self, missed: list[Tensor]) -> Tensor:
+        """(parts,): of what each network misses, (frames, rows, columns), that in its own patches."""
+        choices = torch.stack([self.partition.at(t) for t in self._times])
+        return torch.stack([(error * (choices == k)).sum() for k, error in enumerate(missed)])
+
+    def _fresh(self, like: Luma) -> Luma:
+        network = copy.deepcopy(like).train().requires_grad_(True)
+        return cast(Luma, network.to(self.device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+
+    @property
+    def gain_db(self) -> float:
+        """Of the best over the generic network."""
+        return 10 * math.log10(max(float(self._generic_missed.sum()), 1e-9) / max(float(self.missed.sum()), 1e-9))
+
+    def learn(self, state: Path, tell: Callable[[Progress], None]) -> Parcel:
+        """All steps that are left; the state is saved as it goes.
+
+        Returns: the best network for each part, as it travels, and the parts.
+        """
+        every = max(self.steps // _MEASURES, 1)
+        saved, began = time.monotonic(), time.monotonic() - self.elapsed_s
+        while self.step < self.steps:
+            self.descend()
+            self.elapsed_s = time.monotonic() - began
+            if self.step % every == 0 or self.step == self.steps:
+                self.measure(may_divide=self.is_learned and self.step < self.steps * _SETTLED)
+            if self.step % every == 0 or time.monotonic() - saved > _SAVED_EVERY_S or self.step == self.steps:
+                self.save(state)
+                saved = time.monotonic()
+            tell(Progress(self.step, self.steps, self.gain_db, self.elapsed_s))
+        used = self.partition.choice.unique()
+        choice = torch.searchsorted(used, self.partition.choice).to(torch.uint8)
+        return Parcel([self.best[k].cpu() for k in used.tolist()], replace(self.partition, choice=choice))
+
+    def descend(self) -> None:
+        """One step of one network."""
+        k = self._turn()
+        network, optimiser = self.networks[k], self.optimisers[k]
+        small, large = self._draw(k)
+        halo, scale = self.generic.halo, self.pairs.scale
+        made = network(small)[..., halo * scale : -halo * scale, halo * scale : -halo * scale]
+        loss = (made - large).square().mean()
+        for group in optimiser.param_groups:
+            group["lr"] = LR * _schedule(self.step / len(self.networks), self.steps / len(self.networks))
+        optimiser.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        if not norm.isfinite():
+            raise RescaleError(f"the gradient is {norm.item()} at step {self.step}")
+        optimiser.step()
+        self.step += 1
+
+    def _turn(self) -> int:
+        """Whose step it is; a network without a patch is left out."""
+        served = [k for k, chances in enumerate(self._chances) if chances[-1] > 0]
+        return served[self.step % len(served)]
+
+    def _draw(self, k: int) -> tuple[Tensor, Tensor]:
+        """A batch for network k: (N, 1, side + 2·halo, ...) and (N, 1, scale·side, ...) in what networks take."""
+        chances = self._chances[k]
+        generator = torch.Generator().manual_seed(_SEED + self.step)
+        points = torch.rand(_BATCH, generator=generator, dtype=torch.double) * chances[-1]
+        frames, rows, columns = torch.unravel_index(
+            torch.searchsorted(chances, points, right=True).clamp_max(len(chances) - 1), self.error.shape
+        )
+        side, scale, halo = self.partition.side, self.pairs.scale, self.generic.halo
+        places = list(zip(frames.tolist(), rows.tolist(), columns.tolist(), strict=True))
+        small = [_window(self.pairs.lr[f], r * side, c * side, side, halo) for f, r, c in places]
+        by = side * scale
+        large = [_window(self.pairs.hr[f], r * by, c * by, by, 0) for f, r, c in places]
+        return self._as_batch(small), self._as_batch(large)
+
+    def _as_batch(self, windows: list[Tensor]) -> Tensor:
+        batch = torch.stack(windows)[:, None].to(self.device, memory_format=torch.channels_last)
+        return self.pairs.levels.to_unit(batch.float())
+
+    def measure(self, *, may_divide: bool = False) -> None:
+        """Keep, part by part, the better of the networks now and the best until now."""
+        now = [halved(network) for network in self.networks]
+        each = [errors(network, self.pairs, self._seen) for network in now]
+        if may_divide and self.count > 1:
+            self._divide(by_network(torch.stack(each), self._times, self.partition.side))
+        missed = self._by_part(each)
+        for k in range(len(now)):
+            if missed[k] < self.missed[k]:
+                self.best[k], self.missed[k] = now[k], missed[k]
+
+    def save(self, path: Path) -> None:
+        """All that the next step depends on; the opposite of `resume`."""
+        tensors = {
+            f"{part}.{key}": value for part, m in self._modules().items() for key, value in m.state_dict().items()
+        }
+        for k, optimiser in enumerate(self.optimisers):
+            for index, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"moments{k}.{index}.{name}": value for name, value in moments.items()}
+        tensors |= {"missed": self.missed, "choice": self.partition.choice}
+        header = {"lesson": json.dumps({"step": self.step, "steps": self.steps, "elapsed_s": self.elapsed_s})}
+        copies = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+        publish(path, safetensors.torch.save(copies, header), overwrite=True)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a saved state, if there is one. Raises: InputError where it is damaged."""
+        if not path.exists():
+            return
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                facts = json.loads(file.metadata()["lesson"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
+            self._take(facts, tensors)
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+            raise InputError(f"{path} is no state of a lesson, or a damaged one; remove it") from error
+
+    def _take(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self._divide(replace(self.partition, choice=tensors["choice"]))
+        self.missed = tensors["missed"]
+        for part, module in self._modules().items():
+            module.load_state_dict(under(tensors, f"{part}."))
+        for k, optimiser in enumerate(self.optimisers):
+            groups = optimiser.state_dict()["param_groups"]
+            moments = moments_of(under(tensors, f"moments{k}."), optimiser.param_groups[0]["params"])
+            optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.step, self.steps, self.elapsed_s = facts["step"], facts["steps"], facts["elapsed_s"]
+
+    def _modules(self) -> dict[str, nn.Module]:
+        own = {f"network{k}": network for k, network in enumerate(self.networks)}
+        return {**own, **{f"best{k}": network for k, network in enumerate(self.best)}}
+
+
+def prepared(pairs: Pairs, generic: Luma, parts: int, by: By) -> tuple[Partition, Tensor]:
+    """A partition to begin with, and how hard each patch is for a generic network."""
+    error = errors(generic, pairs, range(len(pairs)))
+    divide = by_difficulty if by == "difficulty" else by_time
+    return divide(error, pairs.times_ms, parts), error
+
+
+def errors(network: Luma, pairs: Pairs, frames: Iterable[int], side: int = SIDE) -> Tensor:
+    """(frames, rows, columns): squared error of luma in levels, summed over each patch."""
+    enlarge = LumaEnlarger(network, pairs.levels)
+    return torch.stack([by_patch(_missed(enlarge, pairs, k), side * pairs.scale) for k in frames])
+
+
+def steps_in(lesson: Lesson, minutes: float) -> int:
+    """How many steps fit, by a few steps of a copy."""
+    trial = copy.copy(lesson)
+    trial.networks = [copy.deepcopy(network) for network in lesson.networks]
+    trial.optimisers = [Muon(network.parameters(), 0.0) for network in trial.networks]
+    trial.best, trial.missed = list(lesson.best), lesson.missed.clone()
+    for _ in range(4):
+        trial.descend()
+    began = time.monotonic()
+    for _ in range(16):
+        trial.descend()
+    each = (time.monotonic() - began) / 16
+    began = time.monotonic()
+    trial.measure()
+    left = minutes * 60 - (time.monotonic() - began) * _MEASURES
+    return max(round(left / each), _MEASURES)
+
+
+def _missed(enlarge: LumaEnlarger, pairs: Pairs, k: int) -> Tensor:
+    """(H, W) squared error of a frame's luma, in levels."""
+    large = pairs.large(k)
+    device = next(enlarge.buffers()).device
+    made = enlarge(pairs.small(k).to(device))[: large.shape[0], : large.shape[1]].cpu()
+    return (made.float() - large.float()).square()
+
+
+def _window(plane: Any, top: int, left: int, side: int, halo: int) -> Tensor:
+    """Part of a plane with its surroundings; beyond the edges, mirror images."""
+    rows, columns = (
+        mirrored(length, halo, max(at + side - length, 0) + halo, torch.device("cpu"))[
+            at : at + side + 2 * halo
+        ].numpy()
+        for at, length in ((top, plane.shape[0]), (left, plane.shape[1]))
+    )
+    return torch.from_numpy(plane[rows[:, None], columns[None]].astype("int32"))
+
+
+def _schedule(step: float, steps: float) -> float:
+    """Warm up, then half a cosine."""
+    return min(1.0, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -1,0 +1,1 @@
+"""Training: recipes, data, the loop, and how a trained network becomes a shipped one."""

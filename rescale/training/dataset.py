@@ -1,0 +1,164 @@
+"""A folder of pictures -> training crops with their bicubic targets: decoded once, kept as bytes."""
+
+import hashlib
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rescale.errors import UsageError
+from rescale.io.images import find, read
+from rescale.ops import from_bytes, to_bytes
+from rescale.ops.resample import resample
+from rescale.training import graphics
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures in memory, each beside what bicubic makes of the whole of it.
+
+    The target is made from whole pictures, so that a crop's target is the crop of the target.
+    """
+
+    scale: int | None
+    """None for pairs of any scale, whose targets are made of each crop."""
+    hr: list[Tensor]
+    """(3, H, W) uint8, sides multiples of the scale."""
+    bicubic: list[Tensor]
+    """(3, H/scale, W/scale) float16: its rounding error lies 30 dB under the error that is learned from."""
+    digest: str
+    """SHA-256 over names and contents."""
+
+    @cached_property
+    def _areas(self) -> list[int]:
+        """Running total of pixels: a large picture is drawn from more often."""
+        return list(accumulate(x.shape[1] * x.shape[2] for x in self.hr))
+
+    @classmethod
+    def of(cls, files: Sequence[Path], hr: list[Tensor], scale: int | None) -> "Pictures":
+        """The pictures of some files, already read."""
+        if scale is None:
+            return cls(scale, hr, [], digest(files))
+        bicubic = [resample(from_bytes(x), (x.shape[1] // scale, x.shape[2] // scale)).half() for x in hr]
+        return cls(scale, hr, bicubic, digest(files))
+
+    def to(self, device: str) -> "Pictures":
+        """The same with pixels in another memory, where crops are then cut."""
+        return replace(self, hr=[x.to(device) for x in self.hr], bicubic=[x.to(device) for x in self.bicubic])
+
+    def batch(
+        self, size: int, crop: int, generator: torch.Generator, share: slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
+        """`size` random crops of `crop` HR pixels a side, flipped and transposed -> hr, bicubic in [0, 1].
+
+        Only those of `share` are cut; which ones they are depends on the generator alone.
+        """
+        draws = [torch.rand(6, generator=generator).tolist() for _ in range(size)]
+        pairs = [self._crop(crop, draw) for draw in draws[share]]
+        hr, bicubic = zip(*pairs, strict=True)
+        return torch.stack(hr), torch.stack(bicubic)
+
+    def batch_of(
+        self,
+        size: int,
+        small: int,
+        scales: tuple[float, float],
+        generator: torch.Generator,
+        share: slice = slice(None),
+    ) -> tuple[Tensor, Tensor]:
+        """As `batch`, of any scale along each axis: `small` LR pixels a side, and HR crops of what that takes."""
+        height, width = (round(small * scale) for scale in scales)
+        draws = [torch.rand(6, generator=generator).tolist() for _ in range(size)]
+        hr = torch.stack([self._cut(height, width, draw) for draw in draws[share]])
+        return hr, resample(hr, (small, small))
+
+    def _cut(self, height: int, width: int, draw: Sequence[float]) -> Tensor:
+        hr = self.hr[bisect(self._areas, draw[0] * self._areas[-1])]
+        if draw[5] < 0.5:  # it will be transposed
+            height, width = width, height
+        top, left = int(draw[1] * (hr.shape[1] - height + 1)), int(draw[2] * (hr.shape[2] - width + 1))
+        return _turn(from_bytes(hr[:, top : top + height, left : left + width]), draw[3:])
+
+    def _crop(self, crop: int, draw: Sequence[float]) -> tuple[Tensor, Tensor]:
+        assert self.scale is not None
+        index = bisect(self._areas, draw[0] * self._areas[-1])
+        hr, bicubic, small = self.hr[index], self.bicubic[index], crop // self.scale
+        top = int(draw[1] * (bicubic.shape[1] - small + 1))
+        left = int(draw[2] * (bicubic.shape[2] - small + 1))
+        at = top * self.scale, left * self.scale
+        hr = from_bytes(hr[:, at[0] : at[0] + crop, at[1] : at[1] + crop])
+        bicubic = bicubic[:, top : top + small, left : left + small].float()
+        return _turn(hr, draw[3:]), _turn(bicubic, draw[3:])
+
+
+def load(
+    folders: Sequence[Path], scale: int | None, *, least: int = 1, drawn: float = 0.0, seed: int = 0
+) -> tuple[Pictures, Pictures]:
+    """All pictures of some folders as (training, validation); a folder given twice counts twice.
+
+    Args:
+        folders: read with all that is under them.
+        scale: HR sides are cropped to a multiple of it; None for pairs of any scale.
+        least: pictures with a side under this are left out.
+        drawn: share of the training pixels that is drawn or grey, see `graphics`; none is held out.
+        seed: of what is drawn.
+    Raises: UsageError where a folder is missing or fewer than two different pictures remain; InputError for one that
+        cannot be read.
+    """
+    for folder in folders:
+        if not folder.exists():
+            raise UsageError(f"{folder}: expected a folder of pictures, found nothing there")
+    files = [file for folder in folders for file in find(folder)]
+    hr = {file: _read(file, scale or 1) for file in dict.fromkeys(files)}
+    fit = [file for file in files if min(hr[file].shape[1:]) >= least]
+    if len({file.name for file in fit}) < 2:
+        where = ", ".join(map(str, folders))
+        raise UsageError(f"expected two pictures or more of at least {least}x{least}, found {len(fit)} in {where}")
+    learn, held = split(fit)
+    photos = [hr[f] for f in learn]
+    extra = [_whole(x, scale or 1) for x in graphics.blend(photos, drawn, seed)] if drawn else []
+    return Pictures.of(learn, photos + extra, scale), Pictures.of(held, [hr[f] for f in held], scale)
+
+
+def split(files: Sequence[Path], every: int = 50) -> tuple[list[Path], list[Path]]:
+    """Training and validation files: about one in `every` is held out, at least one, chosen by its name alone."""
+
+    def draw(name: str) -> int:
+        return int(hashlib.sha256(name.encode()).hexdigest(), 16)
+
+    names = sorted({file.name for file in files}, key=draw)
+    held = {name for name in names if draw(name) % every == 0}
+    if len(held) in (0, len(names)):
+        held = {names[0]}
+    return [file for file in files if file.name not in held], [file for file in files if file.name in held]
+
+
+def digest(files: Sequence[Path]) -> str:
+    """SHA-256 over the names and contents of some files, in order."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _read(file: Path, scale: int) -> Tensor:
+    return _whole(to_bytes(read(file).rgb)[0], scale)
+
+
+def _whole(x: Tensor, scale: int) -> Tensor:
+    """Without what is left over beyond a multiple of the scale."""
+    return x[:, : x.shape[1] // scale * scale, : x.shape[2] // scale * scale].clone()
+
+
+def _turn(x: Tensor, draw: Sequence[float]) -> Tensor:
+    """Each of the eight ways to lay a square, by three coin tosses."""
+    if draw[0] < 0.5:
+        x = x.flip(-1)
+    if draw[1] < 0.5:
+        x = x.flip(-2)
+    return x.transpose(-1, -2) if draw[2] < 0.5 else x

@@ -1,0 +1,169 @@
+"""All that a training run is in the midst of: begun from a recipe, saved at any step, taken up again."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from rescale.errors import InputError, RescaleError, UsageError
+from rescale.io.storage import publish
+from rescale.models import Rescaling, weights
+from rescale.training.adversarial import Adversary
+from rescale.training.checkpoint import moments_of, under
+from rescale.training.muon import Muon
+from rescale.training.recipe import Recipe
+
+KEPT = "the state of the last validation is kept"
+
+
+@dataclass
+class State:
+    """A run between two steps."""
+
+    recipe: Recipe
+    model: Rescaling
+    averaged: AveragedModel
+    optimiser: torch.optim.Optimizer
+    adversary: Adversary | None
+    step: int = 0
+    elapsed_s: float = 0.0
+    best_db: float = field(default=-math.inf)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """What was reported at each validation."""
+    origin: dict[str, Any] | None = None
+    """Name, digest and steps of the weights that the run began from; None where it began from random ones."""
+
+    @classmethod
+    def begin(
+        cls,
+        recipe: Recipe,
+        device: str = "cpu",
+        start: str | None = None,
+        layout: torch.memory_format = torch.channels_last,
+    ) -> "State":
+        """Before the first step.
+
+        Args:
+            recipe: what to learn.
+            device: where to learn.
+            start: a model id or weight file to begin from, of the recipe's own shape; random weights without.
+            layout: of the weights.
+        Raises: UsageError where `start` is another network.
+        """
+        torch.manual_seed(recipe.seed)
+        model = recipe.build()
+        origin = _begin_from(model, start) if start else None
+        model = model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+        averaged = AveragedModel(model, multi_avg_fn=partial(_average, recipe.ema))
+        rival = Adversary(recipe.crop, recipe.adversary.lr, device) if recipe.adversary else None
+        return cls(recipe, model, averaged, _optimiser(recipe, model), rival, origin=origin)
+
+    @property
+    def network(self) -> Rescaling:
+        """The averaged network, which is what a run is for."""
+        return cast(Rescaling, self.averaged.module)
+
+    def descend(self, loss: Tensor) -> None:
+        """One step down the gradient of the loss. Raises: RescaleError where that is not finite, with nothing moved."""
+        self.optimiser.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        if not norm.isfinite():
+            raise RescaleError(f"the gradient is {norm.item()} at step {self.step}; {KEPT}")
+        self.optimiser.step()
+        self.averaged.update_parameters(self.model)
+
+    def save(self, path: Path, data: str) -> None:
+        """The whole state in one file, with the digest of what it learns from; the opposite of `resume`."""
+        tensors = {f"{part}.{k}": v for part, module in self._modules().items() for k, v in module.state_dict().items()}
+        for part, optimiser in self._optimisers().items():
+            for index, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"{part}.{index}.{k}": v for k, v in moments.items()}
+        facts: dict[str, Any] = {
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+            "best_db": self.best_db,
+            "origin": self.origin,
+            "history": self.history,
+        }
+        header = {"run": json.dumps({"recipe": self.recipe.model_dump(mode="json"), "data": data, **facts})}
+        copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        publish(path, safetensors.torch.save(copies, header), overwrite=True)
+
+    def resume(self, path: Path, data: str) -> None:
+        """Go on from a saved state, if there is one.
+
+        Raises: InputError where it is damaged, or belongs to another recipe or other pictures.
+        """
+        if not path.exists():
+            return
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                facts = json.loads(file.metadata()["run"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
+            begun_with = facts["recipe"], facts["data"], facts["origin"]
+        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+            raise InputError(_damaged(path)) from error
+        now = self.recipe.model_dump(mode="json"), data, self.origin or facts["origin"]
+        for what, then, this in zip(("recipe", "data", "start"), begun_with, now, strict=True):
+            if then != this:
+                raise InputError(f"{path} was begun with another {what}; give another folder or that {what}")
+        try:
+            self._take(facts, tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(_damaged(path)) from error
+
+    def _take(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        for part, module in self._modules().items():
+            module.load_state_dict(under(tensors, f"{part}."))
+        for part, optimiser in self._optimisers().items():
+            groups = optimiser.state_dict()["param_groups"]
+            moments = moments_of(under(tensors, f"{part}."), optimiser.param_groups[0]["params"])
+            optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.step, self.elapsed_s, self.best_db = facts["step"], facts["elapsed_s"], facts["best_db"]
+        self.history, self.origin = facts["history"], facts["origin"]
+
+    def _modules(self) -> dict[str, nn.Module]:
+        own: dict[str, nn.Module] = {"model": self.model, "averaged": self.averaged}
+        return own | {"critic": self.adversary.critic} if self.adversary else own
+
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        own = {"moments": self.optimiser}
+        return own | {"critic_moments": self.adversary.optimiser} if self.adversary else own
+
+
+def _begin_from(model: Rescaling, start: str) -> dict[str, Any]:
+    given = weights.load(start)
+    if type(given.model) is not type(model):
+        raise UsageError(f"expected weights of {type(model).__name__} to begin from, got {type(given.model).__name__}")
+    try:
+        model.load_state_dict(given.model.state_dict())
+    except RuntimeError as error:
+        raise UsageError(f"{given.name} has another shape than the recipe's network: {given.model.config}") from error
+    return {"name": given.name, "sha256": given.sha256, "steps": given.header.get("steps", 0)}
+
+
+def _optimiser(recipe: Recipe, model: Rescaling) -> torch.optim.Optimizer:
+    if recipe.optimiser == "muon":
+        return Muon(model.parameters(), recipe.lr)
+    decay = recipe.weight_decay
+    return torch.optim.Adam(model.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=decay)
+
+
+def _average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+    """Exponential moving average that forgets its untrained beginning."""
+    keep = min(decay, (1 + int(count)) / (10 + int(count)))
+    torch._foreach_lerp_(list(averaged), list(current), 1 - keep)
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is no state of a run, or a damaged one; give another folder"

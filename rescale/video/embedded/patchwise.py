@@ -1,0 +1,60 @@
+"""Luma enlarged by several networks, each for the patches that are its own."""
+
+import torch
+from torch import Tensor, nn
+
+from rescale.inference.optimize import Precision
+from rescale.models import Luma
+from rescale.video.embedded.partition import Partition
+from rescale.video.io.colour import Levels
+from rescale.video.luma_upscaler import LumaEnlarger, bordered
+
+
+class Patchwork(nn.Module):
+    """The networks of one video.
+
+    Each sees its patches with as much around them as it looks at, from the neighbours' patches as well, so that
+    patches meet as exactly as two networks agree.
+
+    Args:
+        networks: of one shape.
+        partition: whose numbers are those of the networks; its patches are of whole cells.
+        levels: what the samples mean.
+        precision: as of `LumaEnlarger`.
+    """
+
+    def __init__(
+        self, networks: list[Luma], partition: Partition, levels: Levels, precision: Precision = "auto"
+    ) -> None:
+        super().__init__()
+        self.enlargers = nn.ModuleList(LumaEnlarger(network, levels, precision) for network in networks)
+        self.partition = partition
+
+    @torch.inference_mode()
+    def forward(self, y: Tensor, time_ms: int) -> Tensor:
+        """(h, w) levels, and when the frame is shown -> (scale·h, scale·w) levels."""
+        choice = self.partition.at(time_ms).flatten().to(y.device)
+        first, *others = choice.unique().tolist()
+        if not others:
+            return self._enlarger(first)(y)
+        enlarger, side = self._enlarger(first), self.partition.side
+        windows = windows_of(y, side, enlarger.halo)
+        rows, columns = windows.shape[:2]
+        by = side * enlarger.scale
+        fine = torch.empty(rows * columns, by, by, dtype=enlarger.dtype, device=y.device)
+        for number in (first, *others):
+            mine = choice == number
+            fine[mine] = self._enlarger(number).fine(windows.flatten(0, 1)[mine])
+        whole = fine.reshape(rows, columns, by, by).transpose(1, 2).reshape(rows * by, columns * by)
+        return enlarger.added(y, whole[: y.shape[0] * enlarger.scale, : y.shape[1] * enlarger.scale])
+
+    def _enlarger(self, number: int) -> LumaEnlarger:
+        found = self.enlargers[number]
+        assert isinstance(found, LumaEnlarger)
+        return found
+
+
+def windows_of(y: Tensor, side: int, halo: int) -> Tensor:
+    """(h, w) -> (rows, columns, side + 2·halo, side + 2·halo): each patch with its surroundings."""
+    reach = side + 2 * halo
+    return bordered(y, halo, side).unfold(0, reach, side).unfold(1, reach, side)

@@ -1,0 +1,139 @@
+"""One video file down, one video file up; and the frames of one, for programs."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from rescale.errors import RefusedError
+from rescale.geometry import Scale, Size
+from rescale.inference.compatibility import Maker
+from rescale.inference.rescaler import Rescaler, load
+from rescale.io import storage, targets
+from rescale.video import transforms
+from rescale.video.io.container import check_small, format_of, opened
+from rescale.video.io.encoders import encoding
+from rescale.video.io.frames import Facts, Frame, Source
+from rescale.video.io.mux import assemble
+from rescale.video.io.segments import Segments
+from rescale.video.pipeline import Clock, worked
+from rescale.video.record import Label
+from rescale.video.transcode import How, about, check_times, fill, taken
+from rescale.video.upscaler import way_up
+
+
+@dataclass(frozen=True)
+class Filmed:
+    """What became of one video."""
+
+    source: Path
+    target: Path
+    model: str
+    size: Size
+    frames: int
+    rate: float
+    """Frames a second, all stages together."""
+    rates: dict[str, float]
+    """Of each stage, had it not to wait for the others."""
+    notes: tuple[str, ...] = ()
+    weights: str = ""
+    """Digest of the model's weights, its first 16 digits."""
+
+
+def upscale_video(
+    source: Path,
+    target: Path,
+    *,
+    model: str | None = None,
+    scale: float | None = None,
+    device: str | None = None,
+    force: bool = False,
+    how: How | None = None,
+) -> Filmed:
+    """Enlarge a video, or restore a small one by its record; sound, timing and all other streams stay.
+
+    Args:
+        source: MP4, MOV, MKV or WebM.
+        target: the same; its suffix decides.
+        model: to enlarge or restore with; espcn-x2-rt and its like by default.
+        scale: enlarge an ordinary video by 2, 3 or 4; without it, the video's record says all.
+        device: where to run.
+        force: restore even if the small video was changed since it was made.
+        how: choices for the file that is written.
+    Raises: InputError, UnsupportedError, UsageError, RecordError, RefusedError, EnvironmentFault.
+    """
+    how = how or How()
+    with opened(source) as container:
+        given = taken(container, source, how)
+        maker, work, made, notes = way_up(given, model, scale, device, force=force)
+        return _filmed(given, target, maker, work, made, how, notes=notes)
+
+
+def downscale_video(
+    source: Path,
+    target: Path,
+    *,
+    model: str | None = None,
+    scale: Scale | None = None,
+    device: str | None = None,
+    how: How | None = None,
+) -> Filmed:
+    """A small video whose frames restore; lossless (FFV1, RGB) in MKV, since a lossy one loses what is hidden in it.
+
+    Args: as `upscale_video`; `scale` is how many times smaller, or to which size.
+    """
+    how = how or How()
+    check_small(target, how.codec)
+    with opened(source) as container:
+        given = taken(container, source, how)
+        rescaler = load(model or "irn-x4-small", device=device)
+        size = rescaler.sizes.small(given.facts.size, scale)
+        work, made = transforms.shrinker(rescaler, given.facts, size)
+        label = Label.of(rescaler.name, rescaler.digest, given.facts, work(given.first))
+        how = How(**{**vars(how), "codec": how.codec or "ffv1"})
+        return _filmed(given, target, rescaler, work, made, how, said=label.model_dump_json(exclude_none=True))
+
+
+def frames(
+    source: Path | str, *, model: str | None = None, scale: float | None = None, device: str | None = None
+) -> Iterator[Frame]:
+    """The frames of a video, enlarged, or restored by its record: planes of levels and timestamps, decoded ahead.
+
+    Args: as `upscale_video`.
+    """
+    with opened(Path(source)) as container:
+        given = Source(container, Path(source))
+        _, work, _, _ = way_up(given, model, scale, device)
+        with closing(worked(given.frames(), work, Clock(), lambda _: None)) as made:  # type: ignore[type-var]
+            yield from made
+        given.check_whole()
+
+
+def _filmed(
+    given: Source,
+    target: Path,
+    maker: Maker | Rescaler,
+    work: transforms.Work,
+    made: Facts,
+    how: How,
+    *,
+    said: str | None = None,
+    notes: Sequence[str] = (),
+) -> Filmed:
+    targets.check_target(given.path, target, overwrite=how.overwrite)
+    if max(made.size[0] * made.size[1], given.facts.size[0] * given.facts.size[1]) > how.max_pixels:
+        raise RefusedError(f"frames of {made.size[1]}x{made.size[0]} are more than {how.max_pixels:,} pixels")
+    plan, found = encoding(
+        made, made.size, format_of(target), codec=how.codec, quality=how.quality, preset=how.preset, threads=how.threads
+    )
+    clock = Clock(total=given.stream.frames or None)
+    with closing(Segments(target, about(given.path, maker, plan, said))) as segments:
+        fill(segments, given, work, plan, clock, how)
+        check_times(segments, made.time_base, target)
+        with storage.published(target, overwrite=how.overwrite) as file:
+            found += assemble(given.path, given.stream.index, file, format_of(target), plan, segments, said=said)
+        count = sum(frames for _, frames in segments.whole)
+        segments.discard()
+    problem = given.missing()
+    told = (*given.facts.notes, *notes, *found, *([f"cut short: {problem}"] if problem else []))
+    return Filmed(given.path, target, maker.name, made.size, count, clock.rate, clock.rates, told, maker.digest)

@@ -1,0 +1,79 @@
+"""The one door to video files: which containers are read, by which demuxer, and that nothing else is ever opened."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rescale.errors import EnvironmentFault, InputError, UsageError
+from rescale.io.formats import SUFFIXES
+from rescale.io.object_store import Place
+
+_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+_EBML = b"\x1a\x45\xdf\xa3"
+
+
+def library() -> Any:
+    """PyAV. Raises: EnvironmentFault where it is not installed."""
+    try:
+        import av
+    except ImportError as error:
+        raise EnvironmentFault("video needs PyAV: pip install 'rescale[video]'") from error
+    return av
+
+
+def format_of(path: Place) -> str:
+    """The container that a target's suffix asks for. Raises: UsageError for another suffix."""
+    try:
+        return SUFFIXES[path.suffix.lower()]
+    except KeyError:
+        raise UsageError(f"expected one of {' '.join(SUFFIXES)}, got {path.name!r}") from None
+
+
+def check_small(target: Place, codec: str | None) -> None:
+    """Raises: UsageError for a target that cannot hold lossless small frames."""
+    if format_of(target) != "matroska" and codec in (None, "ffv1"):
+        raise UsageError(f"expected a target that ends in .mkv for lossless small frames, got {target.name}")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A video file for reading, as PyAV's container.
+
+    The file is handed over as bytes, by a demuxer that its first bytes decide: no name is ever taken for an address,
+    and no playlist is followed.
+
+    Raises: InputError for what is no such file, or breaks while it is read; EnvironmentFault without PyAV.
+    """
+    av = library()
+    with readable(path) as file:
+        head = file.read(12)
+        file.seek(0)
+        kind = "matroska" if head.startswith(_EBML) else "mov" if head[4:8] in _ATOMS else None
+        if kind is None:
+            raise InputError(f"{path}: expected an MP4, MOV, MKV or WebM video, got something else")
+        safe = {"protocol_whitelist": "file", "enable_drefs": "0"} if kind == "mov" else {"protocol_whitelist": "file"}
+        try:
+            with av.open(file, format=kind, options=safe, metadata_errors="replace") as container:
+                yield container
+        except (av.FFmpegError, EOFError) as error:
+            raise InputError(f"{path}: damaged, or not a video: {reason(error)}") from error
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[Any]:
+    """A regular file as bytes. Raises: InputError for what is none."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: expected a regular file")
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    with file:
+        yield file
+
+
+def reason(error: BaseException) -> str:
+    """FFmpeg's words for an error, without its numbers."""
+    return str(getattr(error, "strerror", None) or error).strip().lower() or type(error).__name__

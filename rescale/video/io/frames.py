@@ -1,0 +1,258 @@
+"""Frames of a video file as planes of levels with their timestamps; and planes as frames for an encoder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rescale.errors import InputError, RefusedError, UnsupportedError
+from rescale.geometry import Size
+from rescale.io.images import MAX_PIXELS
+from rescale.video.io.colour import Colours, Levels, guessed_matrix, guessed_siting
+from rescale.video.io.container import library
+
+_PLANAR = {"yuv420p": (2, 2), "yuv422p": (1, 2), "yuv444p": (1, 1), "gray": (1, 1), "gbrp": (1, 1)}
+_DEPTHS = {"": 8, "9le": 9, "10le": 10, "12le": 12, "14le": 14, "16le": 16}
+LAYOUTS = {f"{name}{suffix}": (chroma, depth) for name, chroma in _PLANAR.items() for suffix, depth in _DEPTHS.items()}
+"""Formats whose planes are taken as they are: samples of luma for one of chroma, down and across; and the depth."""
+_SAME = {
+    "yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p", "nv12": "yuv420p", "nv21": "yuv420p",
+    "p010le": "yuv420p10le", "rgb24": "gbrp", "bgr24": "gbrp", "rgb0": "gbrp", "bgr0": "gbrp", "rgba": "gbrp",
+    "bgra": "gbrp", "gbrap": "gbrp", "pal8": "gbrp", "yuva420p": "yuv420p", "yuva444p": "yuv444p", "yuyv422": "yuv422p",
+    "uyvy422": "yuv422p", "rgb48le": "gbrp16le", "gray8": "gray", "gbrap10le": "gbrp10le", "gbrap12le": "gbrp12le",
+}  # fmt: skip
+"""Formats with the same samples in another order."""
+HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
+_NOT_MISSED = (
+    "DISPLAYMATRIX", "SEI_UNREGISTERED", "VIDEO_ENC_PARAMS", "MOTION_VECTORS", "PANSCAN", "AFD", "VIDEO_HINT",
+)  # fmt: skip
+"""Beside a frame: kept in another way, or about how the old frames were encoded."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a video."""
+
+    planes: list[Tensor]
+    """Y, Cb, Cr, or Y alone, or G, B, R; (h, w) uint8, or int32 for more than 8 bits."""
+    pts: int
+    """When it is shown, in ticks of its stream."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a video stream before its first frame is worked on."""
+
+    size: Size
+    layout: str
+    """FFmpeg's name of the planes."""
+    colours: Colours
+    time_base: Fraction
+    """Seconds of a tick."""
+    rate: Fraction
+    """Mean frames a second."""
+    aspect: Fraction
+    """Width of a pixel by its height."""
+    tags: tuple[int, int, int, int]
+    """Range, primaries, transfer and matrix as the stream numbers them; 2, or 0 for the range, if it does not say."""
+    display_matrix: bytes | None
+    """How a player is to turn the picture."""
+    side_data: dict[str, bytes] = field(default_factory=dict)
+    """Brightness of HDR, by FFmpeg's names."""
+    notes: tuple[str, ...] = ()
+    """What cannot be kept."""
+
+
+class Source:
+    """The first video stream of an open container.
+
+    Args:
+        container: of PyAV.
+        path: for messages.
+        threads: of the decoder; 0 lets it choose.
+        max_pixels: refuse larger frames, before one is decoded.
+        tolerant: pass over what cannot be decoded, and end where the file breaks.
+    Raises: InputError where there is no video, or its first frame cannot be decoded.
+    """
+
+    def __init__(
+        self, container: Any, path: Path, *, threads: int = 0, tolerant: bool = False, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        pictures = [s for s in container.streams.video if not _is_cover(s)]
+        if not pictures:
+            raise InputError(f"{path}: expected a video, found no moving pictures in it")
+        self.container, self.path, self.stream = container, path, pictures[0]
+        if self.stream.codec_context is None:
+            raise UnsupportedError(f"{path}: no decoder for its video")
+        self.stream.codec_context.thread_count = threads
+        width, height = self.stream.codec_context.width, self.stream.codec_context.height
+        if width * height > max_pixels:
+            raise RefusedError(f"{path}: frames of {width}x{height} are more than {max_pixels:,} pixels")
+        self.stream.thread_type = "AUTO"
+        self.tolerant = tolerant
+        self._decoded = self._decode()
+        self.ends: dict[int, float] = {}
+        """Seconds at which each stream was seen to end."""
+        self.damaged = 0
+        """Frames that could not be decoded as they were encoded."""
+        try:
+            first = next(self._decoded)
+        except StopIteration:
+            raise InputError(f"{path}: no frame could be decoded; the file may be cut short") from None
+        self.facts = self._facts(first)
+        self.first = self._frame(first)
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames in the order in which they are shown, once. Raises: InputError where one cannot be decoded."""
+        yield self.first
+        last = self.first.pts
+        for frame in self._decoded:
+            if frame.pts <= last:
+                raise InputError(f"{self.path}: timestamps go back at {frame.time:.3f} s")
+            last = frame.pts
+            yield self._frame(frame)
+
+    def check_whole(self, hint: str = "") -> None:
+        """Raises: InputError where something is missing; asked when all frames were read."""
+        problem = self.missing()
+        if problem:
+            raise InputError(f"{self.path}: cut short or damaged: {problem}{hint}")
+
+    def missing(self) -> str | None:
+        """What shows that the file ends before its header says; asked when all frames were read.
+
+        The header's length is that of the longest stream, so all streams are compared with it.
+        """
+        frame = float(1 / self.facts.rate)
+        if self.damaged:
+            return f"{self.damaged} damaged frames"
+        told, seen = self._told(), max(self.ends.values(), default=0.0)
+        if told is not None and seen < told - 2.5 * frame:
+            return f"it says {told:.2f} s and ends at {seen:.2f} s"
+        own, end = self._own_length(), self.ends.get(self.stream.index, 0.0)
+        if own is not None and end < own - 2.5 * frame:
+            return f"its video says {own:.2f} s and ends at {end:.2f} s"
+        return None
+
+    def _told(self) -> float | None:
+        duration, begins = self.container.duration, max(self.container.start_time or 0, 0)
+        if duration is None:
+            return None
+        return (duration if "matroska" in self.container.format.name else duration + begins) / 1e6  # MKV counts from 0
+
+    def _own_length(self) -> float | None:
+        stream, tag = self.stream, self.stream.metadata.get("DURATION", "")
+        if stream.duration:
+            return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+        parts = tag.split(":")
+        return sum(float(part) * 60**k for k, part in enumerate(reversed(parts))) if len(parts) == 3 else None
+
+    def _decode(self) -> Iterator[Any]:
+        for packet in self._demuxed():
+            stream = packet.stream
+            if packet.pts is not None and packet.size:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self.ends[stream.index] = max(self.ends.get(stream.index, end), end)
+            if stream is not self.stream:
+                continue
+            for frame in self._frames_in(packet):
+                if frame.pts is None:
+                    raise InputError(f"{self.path}: a frame without a timestamp")
+                self.damaged += frame.is_corrupt
+                yield frame
+
+    def _demuxed(self) -> Iterator[Any]:
+        try:
+            yield from self.container.demux()
+        except library().FFmpegError:
+            self.damaged += 1
+            if not self.tolerant:
+                raise
+
+    def _frames_in(self, packet: Any) -> list[Any]:
+        try:
+            return list(packet.decode())
+        except library().FFmpegError:
+            self.damaged += 1
+            if not self.tolerant:
+                raise
+            return []
+
+    def _frame(self, frame: Any) -> Frame:
+        facts = self.facts
+        if (frame.height, frame.width) != facts.size or _SAME.get(frame.format.name, frame.format.name) != facts.layout:
+            raise UnsupportedError(
+                f"{self.path}: its frames change from {facts.size[1]}x{facts.size[0]} {facts.layout} to "
+                f"{frame.width}x{frame.height} {frame.format.name} at {frame.time:.3f} s"
+            )
+        if frame.format.name != facts.layout:
+            frame = frame.reformat(format=facts.layout)
+        return Frame(planes_of(frame, facts.colours.levels.depth), frame.pts)
+
+    def _facts(self, frame: Any) -> Facts:
+        context, name = self.stream.codec_context, frame.format.name
+        layout = _SAME.get(name, name)
+        if layout not in LAYOUTS:
+            raise UnsupportedError(f"{self.path}: expected planar YUV, RGB or grey of 8 to 16 bits, got {name}")
+        notes = ["its transparency is lost"] if name in ("rgba", "bgra") or "a4" in name or "gbrap" in name else []
+        if frame.interlaced_frame:
+            notes.append("it is interlaced, and is taken as if it were not; deinterlace it first")
+        (chroma, depth), tags = LAYOUTS[layout], _tags(frame, context, name)
+        is_rgb = layout.startswith("gbrp")
+        matrix = 0 if is_rgb else tags[3] if tags[3] not in (0, 2) else guessed_matrix(frame.height)
+        levels = Levels(depth, is_full=tags[0] == 2 or is_rgb)
+        side = {item.type.name: bytes(item) for item in frame.side_data}
+        notes += [f"its {kind} is lost" for kind in side if kind not in (*HDR, *_NOT_MISSED)]
+        return Facts(
+            (frame.height, frame.width), layout, Colours(levels, matrix, chroma, guessed_siting(context.name, matrix)),
+            self.stream.time_base, Fraction(self.stream.average_rate or self.stream.guessed_rate or 25),
+            Fraction(self.stream.sample_aspect_ratio or 1), tags, side.pop("DISPLAYMATRIX", None),
+            {key: value for key, value in side.items() if key in HDR}, tuple(notes),
+        )  # fmt: skip
+
+
+def planes_of(frame: Any, depth: int) -> list[Tensor]:
+    """The samples of a decoded frame, copied."""
+    return [_samples(plane, depth, copy=True) for plane in frame.planes]
+
+
+def to_frame(planes: list[Tensor], layout: str) -> Any:
+    """Planes as a frame of PyAV: the opposite of `planes_of`."""
+    height, width = planes[0].shape
+    frame = library().VideoFrame(width, height, layout)
+    for plane, samples in zip(frame.planes, planes, strict=True):
+        _samples(plane, LAYOUTS[layout][1])[...] = samples.cpu()
+    return frame
+
+
+def _samples(plane: Any, depth: int, *, copy: bool = False) -> Any:
+    """The samples of a plane without the padding of its lines: a copy as a tensor, or themselves to write into."""
+    dtype = np.dtype(np.uint8 if depth == 8 else "<u2")
+    lines = np.frombuffer(plane, dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
+    seen = lines[:, : plane.width]
+    if not copy:
+        return seen
+    return torch.from_numpy(seen.astype(np.uint8 if depth == 8 else np.int32))
+
+
+def _tags(frame: Any, context: Any, name: str) -> tuple[int, int, int, int]:
+    """Range, primaries, transfer, matrix: as the frame says, else as the stream does."""
+
+    def said(attribute: str, unknown: tuple[int, ...]) -> int:
+        value = int(getattr(frame, attribute) or 0)
+        return value if value not in unknown else int(getattr(context, attribute) or 0)
+
+    limited_or_full = 2 if name.startswith("yuvj") else said("color_range", (0,))
+    return (
+        limited_or_full, said("color_primaries", (0, 2)), said("color_trc", (0, 2)), said("colorspace", (0, 2))
+    )  # fmt: skip
+
+
+def _is_cover(stream: Any) -> bool:
+    """A still picture among the streams, as of an album."""
+    return "attached_pic" in stream.disposition.name if stream.disposition else False

@@ -1,0 +1,199 @@
+"""The finished file: the new video, and everything else of the source as it was."""
+
+import heapq
+import struct
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rescale.errors import EnvironmentFault
+from rescale.io.record import KEY
+from rescale.video.io.container import library, opened, reason
+from rescale.video.io.encoders import Encoding
+from rescale.video.io.segments import Segments
+
+_NOT_OURS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", KEY}
+"""Of the metadata: what the muxer writes itself."""
+ATTACHMENT = "networks.rescale"
+"""Name of the networks among the attachments."""
+_PRIMING_S = 0.05
+"""Of sound that a decoder needs before the first that is heard."""
+
+
+def assemble(
+    source: Path,
+    index: int,
+    file: BinaryIO,
+    container: str,
+    encoding: Encoding,
+    segments: Segments,
+    *,
+    said: str | None = None,
+    networks: bytes | None = None,
+) -> list[str]:
+    """Write the target: packets of the segments, and the source's other streams, chapters and metadata.
+
+    Args:
+        source: the file that all else is copied from.
+        index: of its stream that the segments replace.
+        file: to write, seekable.
+        container: FFmpeg's name of it.
+        encoding: what the segments were encoded with.
+        segments: all of them.
+        said: the record of a small video.
+        networks: that travel with it, as an attachment of MKV.
+    Returns: what could not be kept.
+    Raises: EnvironmentFault where FFmpeg cannot write this.
+    """
+    av = library()
+    with opened(source) as given:
+        try:
+            with av.open(file, "w", format=container, options=_options(container)) as made:
+                notes = _fill(given, index, source, made, encoding, segments, said, networks)
+        except av.FFmpegError as error:
+            raise EnvironmentFault(f"cannot write this as {container}: {reason(error)}") from error
+    return notes
+
+
+def _fill(
+    given: Any,
+    index: int,
+    source: Path,
+    made: Any,
+    encoding: Encoding,
+    segments: Segments,
+    said: str | None,
+    networks: bytes | None,
+) -> list[str]:
+    notes: list[str] = []
+    copies: dict[int, Any] = {}
+    video: Any = None
+    for stream in given.streams:
+        if stream.index == index:
+            video = _video(stream, made, encoding)
+        else:
+            copy = _copied(stream, made, notes)
+            if copy is not None:
+                copies[stream.index] = copy
+    made.metadata.update({k: v for k, v in given.metadata.items() if k.lower() not in _NOT_OURS})
+    if said is not None:
+        made.metadata[KEY] = said
+    if networks is not None:
+        made.add_attachment(ATTACHMENT, "application/x-rescale", networks)
+    made.set_chapters(given.chapters())
+    made.start_encoding()
+    with opened(source) as again:
+        others = _other_packets(again, copies, made.format.name)
+        both = heapq.merge(_video_packets(video, encoding, segments), others, key=lambda p: p[0])
+        for _, packet in both:
+            made.mux(packet)
+    return notes
+
+
+def _options(container: str) -> dict[str, str]:
+    """An MP4 that says how many tags it holds, begins to play before it is whole, and keeps tags of any name."""
+    if container in ("mp4", "mov"):
+        return {"movflags": "+faststart+use_metadata_tags"}
+    return {"avoid_negative_ts": "disabled"}
+
+
+def _video(stream: Any, made: Any, encoding: Encoding) -> Any:
+    video = made.add_stream(encoding.encoder, rate=encoding.facts.rate)
+    encoding.fit(video.codec_context)
+    video.time_base = encoding.facts.time_base
+    if encoding.encoder == "libx265" and made.format.name != "matroska":
+        video.codec_context.codec_tag = "hvc1"  # which Apple's players insist on
+    video.metadata.update({k: v for k, v in stream.metadata.items() if k.lower() not in _NOT_OURS and k != "DURATION"})
+    video.disposition = stream.disposition
+    if encoding.facts.display_matrix:
+        video.set_display_matrix(struct.unpack("<9i", encoding.facts.display_matrix[:36]))
+    return video
+
+
+def _copied(stream: Any, made: Any, notes: list[str]) -> Any:
+    """The same stream in the new file; None, and a note, where it cannot be."""
+    name = f"{stream.type} stream {stream.index}"
+    if stream.type == "attachment":
+        if stream.name == ATTACHMENT:
+            return None
+        if made.format.name == "matroska":
+            made.add_attachment(stream.name, stream.mimetype, stream.data)
+        else:
+            notes.append(f"{name} ({stream.name}) cannot be kept in {made.format.name}")
+        return None
+    context = stream.codec_context
+    codec = context.codec.canonical_name if context else None
+    if context is None or made.supported_codecs.isdisjoint((codec, context.name)):
+        notes.append(f"{name} ({codec or 'unknown'}) cannot be kept in {made.format.name}")
+        return None
+    try:
+        copy = made.add_stream_from_template(stream, opaque=True)
+    except (ValueError, library().FFmpegError) as error:
+        notes.append(f"{name} ({codec}) is lost: {reason(error)}")
+        return None
+    copy.metadata.update({k: v for k, v in stream.metadata.items() if k != "DURATION"})
+    copy.disposition = stream.disposition
+    return copy
+
+
+def _video_packets(stream: Any, encoding: Encoding, segments: Segments) -> Iterator[tuple[Fraction, Any]]:
+    """Each with the time at which it is decoded, in seconds.
+
+    Encoders count that time for each segment anew, so it is made here: packets are decoded in their order, each at
+    the time at which the frame so many before it is shown that none is shown before it is decoded.
+    """
+    base = encoding.facts.time_base
+    for packet, dts in zip(segments.packets(), _decoding_times(segments.times()), strict=True):
+        made = library().Packet(packet.data)
+        made.stream, made.time_base = stream, base
+        made.pts, made.dts, made.is_keyframe = packet.pts, dts, packet.is_key
+        made.duration = packet.duration
+        yield dts * base, made
+
+
+def _decoding_times(shown: list[int]) -> list[int]:
+    order = sorted(shown)
+    rank = {pts: k for k, pts in enumerate(order)}
+    delay = max((k - rank[pts] for k, pts in enumerate(shown)), default=0)
+    before = order[min(delay, len(order) - 1)] - order[0] if order else 0
+    return [pts - before for pts in order[:delay]] + order[: len(order) - delay]
+
+
+def _other_packets(given: Any, copies: dict[int, Any], container: str) -> Iterator[tuple[Fraction, Any]]:
+    """As they come, each with a time that never goes back; what the source hides before its start, MKV cannot hide."""
+    last, keeps_hidden = Fraction(-(2**40)), "matroska" not in container
+    for packet in _timed(given.demux(*(given.streams[index] for index in copies)) if copies else ()):
+        if not keeps_hidden and (packet.dts + (packet.duration or 0)) * packet.time_base < -_PRIMING_S:
+            continue
+        last = max(last, packet.dts * packet.time_base)
+        packet.stream = copies[packet.stream.index]
+        yield last, packet
+
+
+def _timed(packets: Iterable[Any]) -> Iterator[Any]:
+    """All packets, those without a decoding time given one: MKV has none, and FFmpeg finds the first only later."""
+    waiting: dict[int, list[Any]] = {}
+    for packet in packets:
+        if not packet.size:
+            continue
+        held = waiting.setdefault(packet.stream.index, [])
+        held.append(packet)
+        if packet.dts is not None:
+            yield from _backwards(held)
+            held.clear()
+    for held in waiting.values():
+        yield from _backwards(held)
+
+
+def _backwards(packets: list[Any]) -> list[Any]:
+    """Decoding times counted back from that of the last one; from 0 where it has none."""
+    for packet, after in zip(packets[-2::-1], packets[:0:-1], strict=True):
+        if after.dts is None:
+            after.dts = after.pts or 0
+        packet.dts = after.dts - max(packet.duration or 1, 1)
+    if packets and packets[-1].dts is None:
+        packets[-1].dts = packets[-1].pts or 0
+    for packet in packets:
+        packet.pts = packet.dts if packet.pts is None else packet.pts
+    return packets

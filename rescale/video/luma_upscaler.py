@@ -1,0 +1,123 @@
+"""The fast way to enlarge one plane of a video: levels in, levels out, all of it at the network's own small sides.
+
+What bicubic adds to the nearest pixel is linear, so it is one more convolution of the last layer's; the nearest pixel
+itself is added in whole levels. So 8 bits lose nothing where convolutions run in bfloat16.
+"""
+
+import copy
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rescale.errors import RescaleError
+from rescale.inference.optimize import FastConv, Precision, conv2d, convolution_dtype
+from rescale.inference.tiled import NOT_FINITE
+from rescale.models import ESPCN, Luma
+from rescale.ops.resample import matrix
+from rescale.video.io.colour import Levels
+
+_CL = torch.channels_last
+
+
+class LumaEnlarger(nn.Module):
+    """A network of luma for the luma planes of one video.
+
+    Args:
+        model: with bicubic beside it, as all shipped ones.
+        levels: what the samples of the video mean.
+        precision: of the convolutions; more than 8 bits need float32, and get it.
+    """
+
+    def __init__(self, model: Luma, levels: Levels, precision: Precision = "auto") -> None:
+        super().__init__()
+        self.levels, self.scale, self.cell = levels, model.config.scale, model.cell
+        device = next(model.parameters()).device
+        self.dtype = convolution_dtype(precision, device) if levels.depth == 8 else torch.float32
+        self.hidden = _body(model, self.dtype)
+        self.last = FastConv(_scaled(model.up.conv, levels.unit), self.dtype)
+        reach = math.ceil(2 / self.cell)  # cells that bicubic looks at
+        self.around = model.halo // model.cell
+        """Cells of mirrored picture around the edges, where zeros, as the network knows them, would show."""
+        lift = _lift(self.scale, self.cell, reach).to(device, self.dtype, memory_format=_CL)
+        self.register_buffer("lift", lift)
+        self.reach = reach
+
+    @property
+    def halo(self) -> int:
+        """LR pixels around a window that `fine` takes beside it."""
+        return self.around * self.cell
+
+    @torch.inference_mode()
+    def forward(self, y: Tensor) -> Tensor:
+        """(h, w) levels, uint8 or int32 -> (scale·h, scale·w), the same."""
+        height, width = y.shape
+        fine = self.fine(bordered(y, self.halo, self.cell)[None])[0]
+        return self.added(y, fine[: height * self.scale, : width * self.scale])
+
+    @torch.inference_mode()
+    def fine(self, windows: Tensor) -> Tensor:
+        """What is to be added to the nearest pixel: (N, h + 2·halo, w + 2·halo) levels -> (N, scale·h, scale·w).
+
+        h and w are multiples of the cell.
+        """
+        cells = F.pixel_unshuffle(windows[:, None].to(self.dtype), self.cell).contiguous(memory_format=_CL)
+        detail = self.last(self.hidden(self.levels.to_unit(cells)))
+        detail = detail + conv2d(cells, cast(Tensor, self.lift), padding=self.reach)
+        inner = slice(self.around, -self.around)
+        made = F.pixel_shuffle(detail[..., inner, inner].contiguous(memory_format=_CL), self.scale * self.cell)[:, 0]
+        if not torch.isfinite(made.sum(dtype=torch.float32)):
+            raise RescaleError(NOT_FINITE)
+        return made
+
+    def added(self, y: Tensor, fine: Tensor) -> Tensor:
+        """The nearest pixel's level and what is finer, as levels."""
+        wide = torch.int16 if self.levels.depth < 15 else torch.int32
+        nearest = y.to(wide)[:, None, :, None].expand(-1, self.scale, -1, self.scale).reshape(fine.shape)
+        made = fine.round().to(wide).add_(nearest)
+        return made.clamp_(0, self.levels.top).to(y.dtype)
+
+
+def bordered(y: Tensor, around: int, cell: int) -> Tensor:
+    """A plane with its mirror images around it, the rest of a last cell included."""
+    rows, columns = (mirrored(side, around, around + -side % cell, y.device) for side in y.shape)
+    return y[rows][:, columns]
+
+
+def _body(model: Luma, dtype: torch.dtype) -> nn.Sequential:
+    if isinstance(model, ESPCN):
+        convs = [layer for layer in model.body if isinstance(layer, nn.Conv2d)]
+        return nn.Sequential(*(FastConv(conv, dtype, model.config.activation) for conv in convs))
+    return copy.deepcopy(model.body).to(dtype, memory_format=_CL).eval()  # type: ignore[call-overload]
+
+
+def _lift(scale: int, cell: int, around: int) -> Tensor:
+    """(S², cell², k, k) with S = scale·cell: what bicubic adds to the nearest pixel, cell by cell."""
+    reach = 2 * around + 1
+    length, middle = (reach + 4) * cell, (around + 2) * cell  # far from the edges
+    start = slice(middle - around * cell, middle + (around + 1) * cell)
+    rows = matrix(length, length * scale)[middle * scale : (middle + cell) * scale, start]
+    full = torch.einsum("ij,kl->ikjl", rows, rows)
+    nearest = torch.zeros_like(rows)
+    nearest[torch.arange(scale * cell), around * cell + torch.arange(scale * cell) // scale] = 1
+    full -= torch.einsum("ij,kl->ikjl", nearest, nearest)
+    side = scale * cell
+    split = full.reshape(side * side, reach, cell, reach, cell)
+    return split.permute(0, 2, 4, 1, 3).reshape(side * side, cell * cell, reach, reach)
+
+
+def _scaled(conv: nn.Conv2d, by: float) -> nn.Conv2d:
+    """The same convolution, whose results are so many times larger."""
+    made = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.padding)  # type: ignore[arg-type]
+    made.weight.data = conv.weight.detach() * by
+    assert conv.bias is not None and made.bias is not None
+    made.bias.data = conv.bias.detach() * by
+    return made
+
+
+def mirrored(length: int, before: int, after: int, device: torch.device) -> Tensor:
+    """Indices of a side with its mirror images on both ends, edges repeated."""
+    index = torch.arange(-before, length + after, device=device) % (2 * length)
+    return torch.where(index < length, index, 2 * length - 1 - index)

@@ -1,0 +1,109 @@
+"""Decode, network, encode: three threads with short queues between them, and a clock that says which one limits."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from rescale.video.io.frames import Frame
+from rescale.video.transforms import Work
+
+T = TypeVar("T")
+_AHEAD = 4
+"""Frames that wait between two stages: enough to even out, few enough for any memory."""
+_END = object()
+
+
+@dataclass
+class Clock:
+    """How long each stage was at work."""
+
+    frames: int = 0
+    total: int | None = None
+    """Frames that there will be, if that is known."""
+    busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("decode", "network", "encode"), 0.0))
+    began: float = field(default_factory=time.monotonic)
+
+    def timed(self, stage: str, items: Iterable[T], sign: int = 1) -> Iterator[T]:
+        """Items, with the time that each takes to come; a sign of -1 takes it off again."""
+        iterator = iter(items)
+        while True:
+            start = time.perf_counter()
+            item = next(iterator, _END)
+            self.busy[stage] += sign * (time.perf_counter() - start)
+            if item is _END:
+                return
+            yield item  # type: ignore[misc]
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Frames a second of each stage, had it not to wait for the others."""
+        return {stage: self.frames / busy for stage, busy in self.busy.items() if busy}
+
+    @property
+    def rate(self) -> float:
+        """Frames a second so far."""
+        return self.frames / max(time.monotonic() - self.began, 1e-9)
+
+
+def ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items, made in a thread of their own; an error there is raised here.
+
+    Whoever stops early should close the iterator: the thread then ends with the item that it is at.
+    """
+    waiting: queue.Queue[Any] = queue.Queue(_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stopped.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                pass
+        return False
+
+    def make() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    break
+            else:
+                put((None, _END))
+        except BaseException as error:
+            put((None, error))
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, problem = waiting.get()
+            if problem is _END:
+                return
+            if problem is not None:
+                raise problem
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def worked(frames: Iterable[Frame], work: Work, clock: Clock, tell: Callable[[Clock], None]) -> Iterator[Frame]:
+    """Each frame's planes through a network, decoded ahead and passed on."""
+
+    def through(decoded: Iterator[Frame]) -> Iterator[Frame]:
+        for frame in decoded:
+            start = time.perf_counter()
+            made = Frame(work(frame), frame.pts)
+            clock.busy["network"] += time.perf_counter() - start
+            clock.frames += 1
+            tell(clock)
+            yield made
+
+    decoded = ahead(clock.timed("decode", frames))
+    try:
+        yield from ahead(through(decoded))
+    finally:
+        decoded.close()  # type: ignore[attr-defined]

@@ -1,0 +1,105 @@
+"""Decode, transform and encode a video segment by segment, so that a killed run goes on."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from rescale.device import release_memory
+from rescale.errors import UnsupportedError, UsageError
+from rescale.inference.compatibility import Maker
+from rescale.inference.rescaler import Rescaler
+from rescale.io import images
+from rescale.video import transforms
+from rescale.video.io.container import format_of
+from rescale.video.io.encoders import Encoding
+from rescale.video.io.frames import Frame, Source
+from rescale.video.io.segments import Segments
+from rescale.video.pipeline import Clock, worked
+
+_SEGMENT_S = 10
+"""Seconds of video that a killed run loses at most."""
+
+
+Tell = Callable[[Clock], None]
+
+
+@dataclass(frozen=True)
+class How:
+    """Choices for the file that is written."""
+
+    codec: str | None = None
+    quality: int | None = None
+    preset: str | None = None
+    overwrite: bool = False
+    allow_truncated: bool = False
+    """Take what there is of a file that ends before its header says."""
+    max_pixels: int = images.MAX_PIXELS
+    threads: int = 0
+    """Of the decoder, and of the encoder; 0 lets each choose."""
+    tell: Tell = field(default=lambda _: None)
+    """Is told after each frame how far all is."""
+
+
+def fill(segments: Segments, given: Source, work: transforms.Work, plan: Encoding, clock: Clock, how: How) -> None:
+    """What is not yet in the segments."""
+    rest = islice(given.frames(), segments.open(), None)
+    try:
+        _encode(rest, work, plan, segments, clock, how.tell)
+    except UnsupportedError:
+        segments.discard()  # another run would come no further
+        raise
+    finally:
+        segments.discard_if_empty()
+    if not how.allow_truncated:
+        given.check_whole(f"; --allow-truncated takes what there is, and {segments.folder} holds what was made of it")
+
+
+def taken(container: Any, path: Path, how: How) -> Source:
+    """The video of an open container, read as the choices say."""
+    return Source(container, path, threads=how.threads, tolerant=how.allow_truncated, max_pixels=how.max_pixels)
+
+
+def check_times(segments: Segments, base: Fraction, target: Path) -> None:
+    """Raises: UsageError where frames come so fast that a container of milliseconds would show two at once."""
+    times = segments.times()
+    if format_of(target) in ("matroska", "webm") and len({round(pts * base * 1000) for pts in times}) < len(times):
+        raise UsageError(
+            f"{target.suffix} counts in milliseconds, which is too coarse for this video; take .mp4 or .mov"
+        )
+
+
+def _encode(
+    decoded: Iterator[Frame], work: transforms.Work, plan: Encoding, segments: Segments, clock: Clock, tell: Tell
+) -> None:
+    """Segment after segment, until the frames end."""
+    length = max(round(plan.facts.rate * _SEGMENT_S), 1)
+    with closing(worked(decoded, work, clock, tell)) as made:  # type: ignore[type-var]
+        for frame in made:
+            some = clock.timed("encode", chain([frame], islice(made, length - 1)), -1)  # to wait is not to encode
+            segments.add(clock.timed("encode", plan.packets(plan.begin(), some)))
+            release_memory()  # or what encoders leave between the frames would grow from segment to segment
+
+
+def about(source: Path, maker: Maker | Rescaler, plan: Encoding, said: str | None) -> dict[str, Any]:
+    """Everything that decides what the packets are."""
+    facts = source.stat()
+    return {
+        "source": [str(source.resolve()), facts.st_size, facts.st_mtime_ns, _ends(source)],
+        "weights": maker.digest, "device": maker.device.type, "encoder": plan.encoder, "options": plan.options,
+        "threads": plan.threads,
+        "layout": plan.layout, "size": plan.size, "said": said,
+    }  # fmt: skip
+
+
+def _ends(path: Path) -> str:
+    """A digest of the first and the last of a file."""
+    with path.open("rb") as file:
+        total = hashlib.sha256(file.read(2**20))
+        file.seek(max(path.stat().st_size - 2**20, 0))
+        total.update(file.read())
+    return total.hexdigest()

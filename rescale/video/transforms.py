@@ -1,0 +1,152 @@
+"""What becomes of one frame: larger or smaller planes, by luma alone or by all colours."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rescale.errors import UsageError
+from rescale.geometry import Size
+from rescale.inference.rescaler import Rescaler
+from rescale.models import Luma
+from rescale.ops.resample import resample
+from rescale.video.embedded.bundle import Parcel
+from rescale.video.embedded.patchwise import Patchwork
+from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, to_rgb
+from rescale.video.io.frames import Facts, Frame
+from rescale.video.luma_upscaler import LumaEnlarger
+
+Work = Callable[[Frame], list[Tensor]]
+
+
+def enlarger(rescaler: Rescaler, facts: Facts) -> tuple[Work, Facts]:
+    """Super-resolution: luma by the network, chroma by bicubic where it sits; RGB plane by plane.
+
+    Returns: the work, and what its results are.
+    """
+    model = rescaler.model
+    if not isinstance(model, Luma) or not model.is_residual:
+        raise UsageError(f"expected a model that enlarges ordinary video, such as espcn-x2-rt, got {rescaler.name}")
+    scale, colours = model.config.scale, facts.colours
+    network = LumaEnlarger(model, colours.levels)
+    size = facts.size[0] * scale, facts.size[1] * scale
+
+    def work(frame: Frame) -> list[Tensor]:
+        if colours.matrix == 0:
+            return [network(plane.to(rescaler.device)) for plane in frame.planes]
+        luma, *chroma = frame.planes
+        return [network(luma.to(rescaler.device)), *_chroma(chroma, size, colours)]
+
+    return work, replace(facts, size=size)
+
+
+def shrinker(rescaler: Rescaler, facts: Facts, size: Size) -> tuple[Work, Facts]:
+    """Small frames that restore themselves: RGB, of the same depth."""
+    colours = replace(facts.colours, matrix=0, chroma=(1, 1), levels=Levels(facts.colours.levels.depth, is_full=True))
+    way = rescaler.runner.down(facts.size, size)
+
+    def work(frame: Frame) -> list[Tensor]:
+        rgb = to_rgb(frame.planes, facts.colours).clamp(0, 1)
+        return _as_levels(from_rgb(rescaler.runner.run(rgb[None], way)[0], colours), colours.levels)
+
+    layout = "gbrp" if colours.levels.depth == 8 else f"gbrp{colours.levels.depth}le"
+    tags = (2, *facts.tags[1:3], 0)
+    # HDR's brightness travels in the record, as the lossless codec has no place for it.
+    return work, replace(facts, size=size, colours=colours, layout=layout, tags=tags, side_data={})
+
+
+def restorer(rescaler: Rescaler, facts: Facts, original: Facts) -> tuple[Work, Facts]:
+    """The opposite of `shrinker`: frames of the original's size, layout and colours."""
+    way = rescaler.runner.up(facts.size, original.size)
+
+    def work(frame: Frame) -> list[Tensor]:
+        rgb = to_rgb(frame.planes, facts.colours)
+        made = from_rgb(rescaler.runner.run(rgb[None], way)[0], original.colours)
+        return _as_levels(made[:1] if original.layout.startswith("gray") else made, original.colours.levels)
+
+    made = replace(original, time_base=facts.time_base, rate=facts.rate, display_matrix=facts.display_matrix)
+    return work, replace(made, aspect=facts.aspect, notes=facts.notes)
+
+
+def reducer(facts: Facts, scale: int) -> tuple[Work, Facts]:
+    """Bicubic small frames that any encoder takes: of even sides, for which the frame's last lines are repeated."""
+    colours = facts.colours
+    if colours.matrix == 0:
+        raise UsageError("expected a video of luma and chroma, got RGB")
+    size = small_size(facts.size, scale)
+
+    def work(frame: Frame) -> list[Tensor]:
+        luma, *chroma = frame.planes
+        made = [resample(repeated(luma, (size[0] * scale, size[1] * scale))[None].float(), size)]
+        if chroma:
+            tall, wide = colours.chroma
+            full = size[0] * scale // tall, size[1] * scale // wide
+            stacked = torch.stack([repeated(plane, full) for plane in chroma]).float()
+            made += list(resized_chroma(stacked, (size[0] // tall, size[1] // wide), colours).split(1))
+        return _as_levels([plane[0].round().clamp(0, colours.levels.top) for plane in made], colours.levels)
+
+    return work, replace(facts, size=size)
+
+
+def small_size(size: Size, scale: int) -> Size:
+    """Height and width of the frames that `reducer` makes."""
+    height, width = (-(-side // (2 * scale)) * 2 for side in size)
+    return height, width
+
+
+def overfitted(parcel: Parcel, facts: Facts, original: Facts, origin: int, device: torch.device) -> tuple[Work, Facts]:
+    """The opposite of `reducer`, by the networks that travel with the video.
+
+    Args:
+        parcel: them.
+        facts: of the small video.
+        original: what the restored one is to be.
+        origin: time of the first frame, in ticks.
+        device: where to run.
+    """
+    scale, colours = parcel.scale, facts.colours
+    networks = Patchwork([n.to(device) for n in parcel.networks], parcel.partition, colours.levels)
+    size = facts.size[0] * scale, facts.size[1] * scale
+
+    sizes = _sizes(original)
+
+    def work(frame: Frame) -> list[Tensor]:
+        luma, *chroma = frame.planes
+        large = [networks(luma.to(device), time_ms(frame, facts, origin)), *_chroma(chroma, size, colours)]
+        return [plane[:height, :width] for plane, (height, width) in zip(large, sizes, strict=False)]
+
+    made = replace(original, time_base=facts.time_base, rate=facts.rate, display_matrix=facts.display_matrix)
+    return work, replace(made, aspect=facts.aspect, notes=facts.notes)
+
+
+def time_ms(frame: Frame, facts: Facts, origin: int) -> int:
+    """Milliseconds since the first frame."""
+    return round((frame.pts - origin) * facts.time_base * 1000)
+
+
+def _sizes(facts: Facts) -> list[Size]:
+    """Of each plane."""
+    if facts.layout.startswith("gray"):
+        return [facts.size]
+    (height, width), (tall, wide) = facts.size, facts.colours.chroma
+    return [facts.size, *[(-(-height // tall), -(-width // wide))] * 2]
+
+
+def repeated(plane: Tensor, size: Size) -> Tensor:
+    """(h, w) -> size, the last line and column repeated."""
+    rows, columns = (torch.arange(to).clamp_max(now - 1) for to, now in zip(size, plane.shape, strict=True))
+    return plane[rows][:, columns]
+
+
+@torch.inference_mode()
+def _chroma(planes: list[Tensor], luma: Size, colours: Colours) -> list[Tensor]:
+    if not planes:
+        return []
+    tall, wide = colours.chroma
+    large = resized_chroma(torch.stack(planes).float(), (-(-luma[0] // tall), -(-luma[1] // wide)), colours)
+    return list(large.round_().clamp_(0, colours.levels.top).to(planes[0].dtype))
+
+
+def _as_levels(planes: list[Tensor], levels: Levels) -> list[Tensor]:
+    return [plane.to(torch.uint8 if levels.depth == 8 else torch.int32) for plane in planes]

@@ -1,0 +1,116 @@
+"""The table: the published bicubic rows come out, and every number is what it says."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import PHOTO, shared
+from skimage.metrics import peak_signal_noise_ratio
+
+import rescale
+from rescale.errors import InputError
+from rescale.evaluation.protocol import NUMBERS, Scores, evaluate, means, protocol, score, try_out
+from rescale.evaluation.tables import markdown, records, table
+from rescale.io import images
+from rescale.io.images import Picture
+from rescale.metrics import psnr
+
+# The rows that papers copy from each other, on Y; bridge of Set14 is grey.
+BICUBIC = {
+    ("Set5", 2): 33.66, ("Set5", 3): 30.39, ("Set5", 4): 28.42,
+    ("Set14", 2): 30.24, ("Set14", 3): 27.54, ("Set14", 4): 26.00,
+    ("B100", 2): 29.56, ("B100", 3): 27.21, ("B100", 4): 25.96,
+}  # fmt: skip
+
+
+def scored(rescaler: rescale.Rescaler, picture: Picture, set_name: str, name: str, **how: object) -> Scores:
+    """Down, up, compare."""
+    return score(try_out(rescaler, picture, name), set_name, name, **how)
+
+
+@pytest.mark.parametrize(("name", "scale"), BICUBIC)
+def test_published_bicubic_rows(name, scale):
+    rows = evaluate(rescale.load(f"bicubic-x{scale}"), shared("data/test") / name, round_luma=True)
+    (mean,) = means(rows)
+    assert mean.psnr_y == pytest.approx(BICUBIC[name, scale], abs=0.021)
+
+
+@pytest.mark.parametrize(("scale", "ssim"), [(2, 0.9299), (4, 0.8104)])
+def test_published_bicubic_ssim(scale, ssim):
+    (mean,) = means(evaluate(rescale.load(f"bicubic-x{scale}"), shared("data/test/Set5"), round_luma=True))
+    assert mean.ssim_y == pytest.approx(ssim, abs=5e-4)
+
+
+def test_a_row_is_what_the_files_hold(tmp_path):
+    """Down and up through files on disk, measured by scikit-image: the same PSNR to 0.001 dB."""
+    rescaler = rescale.load("irn-x4-small", device="cpu")
+    photo = images.read(PHOTO)
+    photo = Picture(photo.pixels[:256, :320])
+    row = scored(rescaler, photo, "set", "photo")
+    source, small, large = (tmp_path / name for name in ("photo.png", "photo.x4.png", "restored.png"))
+    images.write(source, photo)
+    rescale.downscale_file(rescaler, source, small)
+    rescale.upscale_file(small, large)
+    inner = (slice(4, -4), slice(4, -4))
+    a, b = (images.read(path).pixels[inner].astype(float) for path in (source, large))
+    weights = np.array([65.481, 128.553, 24.966]) / 255
+    assert peak_signal_noise_ratio(a @ weights, b @ weights, data_range=255) == pytest.approx(row.psnr_y, abs=1e-3)
+    assert peak_signal_noise_ratio(a, b, data_range=255) == pytest.approx(row.psnr_rgb, abs=1e-3)
+
+
+def test_bicubic_down_is_exact_and_written_so():
+    row = scored(rescale.load("bicubic-x2"), Picture(images.read(PHOTO).pixels[:64, :64]), "set", "photo")
+    assert row.lr_psnr_y == math.inf and row.lr_ssim_y == pytest.approx(1)
+    assert "exact" in markdown([row])
+    assert json.loads(json.dumps(records([row]), allow_nan=False))[0]["lr_psnr_y"] is None
+
+
+def test_means_are_means_of_each_pictures_value(noise):
+    rows = [scored(rescale.load("bicubic-x2"), Picture(noise(40, 40, 3)), "set", str(n)) for n in range(3)]
+    (mean,) = means(rows)
+    asked = [key for key in NUMBERS if "lpips" not in key]
+    assert all(math.isclose(getattr(mean, key), sum(getattr(r, key) for r in rows) / 3) for key in asked)
+    assert math.isnan(mean.lpips_alex)
+    assert markdown(rows).count("\n") == 4
+
+
+def test_the_table_as_csv(noise):
+    row = scored(rescale.load("bicubic-x2"), Picture(noise(40, 40, 3)), "set", "a, b", lpips={"vgg": psnr})
+    (read,) = csv.DictReader(table([row]).splitlines())
+    assert read["picture"] == "a, b" and read["lr_psnr_y"] == "" and read["lpips_alex"] == ""
+    assert float(read["psnr_y"]) == row.psnr_y
+    assert float(read["lpips_vgg"]) == row.psnr_rgb, "a distance gets the cropped RGB"
+
+
+def test_bits_are_those_of_the_png(tmp_path, noise):
+    rescaler, picture = rescale.load("bicubic-x2"), Picture(noise(40, 44, 3))
+    path = tmp_path / "small.png"
+    images.write(path, rescaler.downscale_picture(picture))
+    assert scored(rescaler, picture, "set", "n").bits_per_pixel == 8 * path.stat().st_size / (40 * 44)
+
+
+def test_grey_is_its_own_luma(noise):
+    grey = Picture(noise(40, 40, 1))
+    row = scored(rescale.load("bicubic-x2"), grey, "set", "grey")
+    assert row.psnr_y == pytest.approx(row.psnr_rgb)
+
+
+def test_too_small_a_picture_is_named(noise):
+    with pytest.raises(InputError, match="tiny: expected sides above 8"):
+        scored(rescale.load("bicubic-x4"), Picture(noise(8, 40, 3)), "set", "tiny")
+
+
+def test_the_protocol_says_how_luma_was_rounded():
+    assert "unrounded" in protocol() and "unrounded" not in protocol(round_luma=True)
+
+
+def test_evaluation_does_not_depend_on_threads():
+    picture = Picture(images.read(PHOTO).pixels[:128, :128])
+    rows = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        rows.append(scored(rescale.load("irn-x2-small", device="cpu"), picture, "set", "photo"))
+    assert rows[0].psnr_y == pytest.approx(rows[1].psnr_y, abs=1e-3)

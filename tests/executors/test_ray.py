@@ -1,0 +1,155 @@
+"""Ray does what the processes of this machine do, to the same bytes, whatever dies meanwhile."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import PHOTO, ROOT
+from PIL import Image
+
+pytest.importorskip("ray", reason="the extra `scale` is not installed")
+
+THOROUGH = bool(os.environ.get("RESCALE_THOROUGH"))
+COUNT, KILLS = (300, 20) if THOROUGH else (40, 3)
+STUB = ("-m", "bicubic-x2")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A folder of pictures, and one of what the local engine makes of them."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("in", "here", "there"):
+        Path(name).mkdir()
+    image = Image.open(PHOTO)
+    for number in range(COUNT):
+        left, top = number % 20 * 2, number // 20 * 3
+        image.crop((left, top, left + 96, top + 64)).save(f"in/p{number:03}.png")
+
+
+def rescale(*words: object, **how) -> subprocess.Popen:
+    """The command line in a process of its own, in a group of its own, as a terminal has it."""
+    program = [sys.executable, "-m", "rescale", *map(str, words)]
+    return subprocess.Popen(program, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how})
+
+
+def end(running: subprocess.Popen, timeout: float = 120) -> tuple[int, str, str]:
+    out, said = running.communicate(timeout=timeout)
+    assert "Traceback" not in said
+    return running.returncode, out, said
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).glob("*.png")}
+
+
+def hands(running: subprocess.Popen) -> list[psutil.Process]:
+    """Ray's processes that are at work."""
+    try:
+        below = psutil.Process(running.pid).children(recursive=True)
+        return [child for child in below if "_Hand" in " ".join(child.cmdline())]
+    except psutil.Error:
+        return []
+
+
+def wait_for(what, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.05)
+
+
+def test_killed_processes_are_replaced():
+    """All is done, once, to the bytes of the local engine; none fails."""
+    assert end(rescale("down", "in", "-o", "here", *STUB))[0] == 0
+    words = ("down", "in", "-o", "there", *STUB, "--engine", "ray", "-w", 2, "--json", "--report", "report.json")
+    running = rescale(*words, stdout=subprocess.DEVNULL)  # a pipe that nobody reads would fill
+    killed = 0
+    while killed < KILLS and running.poll() is None:
+        wait_for(lambda n=killed: running.poll() is not None or len(contents("there")) > n * COUNT / (KILLS + 1))
+        wait_for(lambda: running.poll() is not None or hands(running))
+        for hand in hands(running)[:1]:
+            hand.kill()
+            killed += 1
+    code, _, said = end(running)
+    assert (code, said) == (0, "") and killed == KILLS
+    rows = json.loads(Path("report.json").read_text())["rows"]
+    assert len({row["target"] for row in rows}) == len(rows) == COUNT
+    assert contents("here") == contents("there") and len(list(Path("there").iterdir())) == COUNT
+
+
+def test_failures_are_those_of_the_local_engine():
+    Path("in/p001.png").write_bytes(b"no picture")
+    Path("in/p002.png").write_bytes(Path("in/p003.png").read_bytes()[:900])
+    for folder in ("here", "there"):
+        Path(f"{folder}/p004.x2.png").write_bytes(b"kept")
+    code, _, said = end(rescale("down", "in", "-o", "here", *STUB))
+    assert code == 3 and f"3 of {COUNT} pictures failed" in said
+    ray = end(rescale("down", "in", "-o", "there", *STUB, "--engine", "ray", "-w", 2))
+    assert ray[0] == 3 and sorted(ray[2].splitlines()) == sorted(said.replace("here/", "there/").splitlines())
+    assert contents("here") == contents("there") and contents("there")["p004.x2.png"] == b"kept"
+    code, out, said = end(rescale("down", "in", "-o", "there", *STUB, "--engine", "ray", "--resume", "--json"))
+    assert code == 3 and len(out.splitlines()) == COUNT, "what is there is taken as done if it is the same"
+
+
+@pytest.mark.parametrize(
+    ("after", "number"),
+    [("begun", signal.SIGINT), ("begun", signal.SIGTERM), (4, signal.SIGTERM)]
+    + [(seconds / 2, number) for seconds in range(2, 22) for number in (signal.SIGINT, signal.SIGTERM)] * THOROUGH,
+)
+def test_interrupted(after, number):
+    """Ends soon, with its code, also while Ray starts; leaves no process and no temporary file."""
+    running = rescale("down", "in", "-o", "there", "-m", "irn-x2-small", "--engine", "ray", "-w", 2)
+    if after == "begun":
+        wait_for(lambda: contents("there"))
+    else:
+        time.sleep(after)
+    below = psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(number)
+    began = time.monotonic()
+    assert end(running)[0] == (130 if number == signal.SIGINT else 143)
+    assert time.monotonic() - began < 6
+    psutil.wait_procs(below, timeout=8)
+    assert [child for child in below if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    assert len(list(Path("there").iterdir())) == len(contents("there"))
+    assert all(Image.open(path).load() for path in Path("there").glob("*.png"))
+
+
+def test_nothing_listens_beyond_this_machine_and_nothing_outlives_a_killed_run():
+    running = rescale("down", "in", "-o", "there", "-m", "irn-x2-small", "--engine", "ray", "-w", 2)
+    wait_for(lambda: contents("there"))
+    below = psutil.Process(running.pid).children(recursive=True)
+    numbers = {child.pid for child in below} | {running.pid}
+    ports = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid in numbers]
+    assert ports and {c.laddr.ip.removeprefix("::ffff:") for c in ports} <= {"127.0.0.1", "::1"}
+    running.kill()
+    running.communicate()
+    _, alive = psutil.wait_procs(below, timeout=10)
+    assert len(alive) <= 2, "all but Ray's two agents, which wait a minute for it to come back"
+    code, _, said = end(rescale("down", "in", "-o", "there", "-m", "irn-x2-small", "--resume"))
+    assert (code, len(contents("there"))) == (0, COUNT), said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (("--engine", "dask"), 2, "expected --engine local or ray, got dask"),
+        (("--address", "host:1"), 2, "--engine ray"),
+        (("--engine", "ray", "--address", "127.0.0.1:9"), 5, "cannot reach Ray at 127.0.0.1:9"),
+    ],
+)
+def test_what_cannot_be(words, code, sentence):
+    ended, _, said = end(rescale("down", "in", "-o", "there", *STUB, *words))
+    assert ended == code and sentence in said and said.count("\n") == 1 and not contents("there")
+
+
+def test_without_ray_it_says_how_to_get_it(tmp_path):
+    (tmp_path / "ray.py").write_text("raise ImportError")
+    way = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", str(ROOT))]))
+    ended = end(rescale("down", "in", "-o", "there", *STUB, "--engine", "ray", env=os.environ | {"PYTHONPATH": way}))
+    assert ended == (5, "", "error: this needs Ray: pip install 'rescale[scale]'\n")

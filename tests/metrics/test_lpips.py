@@ -1,0 +1,66 @@
+"""LPIPS against the plain package, with a seeded trunk where torch's hub looks, as the real one is not at hand."""
+
+import warnings
+
+import pytest
+import torch
+
+from rescale.errors import EnvironmentFault
+from rescale.metrics import lpips
+
+lpips._operators()
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import lpips
+    from torchvision.models import alexnet, vgg16
+
+TRUNKS = {"alex": (alexnet, "alexnet-owt-7be5be79.pth"), "vgg": (vgg16, "vgg16-397923af.pth")}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A hub folder with trunks of random weights: they wire the same, though they judge nothing."""
+    home = tmp_path_factory.mktemp("torch")
+    folder = home / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    for make, name in TRUNKS.values():
+        torch.manual_seed(4)
+        torch.save(make(weights=None).state_dict(), folder / name)
+    return home
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_agrees_with_the_plain_package(hub, monkeypatch, trunk):
+    monkeypatch.setenv("TORCH_HOME", str(hub))
+    ours = lpips.lpips(trunk)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = lpips.LPIPS(net=trunk, verbose=False)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        a = torch.rand(1, 3, 48, 64)
+        b = (a + 0.1 * torch.randn_like(a)).clamp(0, 1)
+        expected = plain(2 * a - 1, 2 * b - 1).item()
+        assert expected > 0
+        assert ours(a, b).item() == pytest.approx(expected, abs=1e-6)
+    assert ours(a, a).tolist() == [0]
+    assert ours(a[..., :31, :], b[..., :31, :]).isnan().all(), "of so little the trunks see nothing"
+    assert ours(a.expand(2, -1, -1, -1), b.expand(2, -1, -1, -1)).shape == (2,)
+
+
+def test_offline_is_one_sentence(tmp_path, monkeypatch):
+    """No trunk and no network: a proxy on a closed port of this machine stands for being offline."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pytest.raises(EnvironmentFault, match="could not fetch its trunk into"):
+        lpips.lpips("alex")
+
+
+def test_a_damaged_trunk_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / TRUNKS["alex"][1]).write_bytes(b"no weights")
+    with pytest.raises(EnvironmentFault, match="damaged trunk"):
+        lpips.lpips("alex")

@@ -1,0 +1,90 @@
+"""Forward and inverse undo each other, on shaken weights, to the precision of the numbers."""
+
+import pytest
+import torch
+from conftest import shake
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from rescale.models.layers import Chain, Coupling, Dense, Haar, InnerLevel, SubPixelConv
+
+INVERTIBLE = {
+    "haar": lambda: Haar(4),
+    "coupling": lambda: Coupling((3, 13), growth=8, depth=3),
+    "shared coupling": lambda: Coupling((3, 13), growth=8, depth=4, shared=True),
+    "chain": lambda: Chain(Coupling((3, 1), growth=8, depth=3), Haar(4), Coupling((3, 13), growth=8, depth=3)),
+}
+
+
+@pytest.mark.parametrize("make", INVERTIBLE.values(), ids=INVERTIBLE.keys())
+def test_inverse_both_ways(make):
+    layer = shake(make().double())
+    channels = 16 if isinstance(layer, Coupling) else 4
+    x = torch.rand(2, channels, 8, 12, dtype=torch.float64)
+    y = layer(x)
+    assert y.shape != x.shape or not torch.allclose(y, x, atol=1e-3), "shaken weights must change something"
+    assert torch.allclose(layer.inverse(y), x, atol=1e-9)
+    target = torch.rand_like(y)
+    assert torch.allclose(layer(layer.inverse(target)), target, atol=1e-9)
+
+
+def test_haar_averages_come_first():
+    x = torch.rand(1, 3, 4, 6)
+    bands = Haar(3)(x)
+    cells = x.reshape(1, 3, 2, 2, 3, 2)
+    a, b, c, d = cells[:, :, :, 0, :, 0], cells[:, :, :, 0, :, 1], cells[:, :, :, 1, :, 0], cells[:, :, :, 1, :, 1]
+    expected = torch.cat([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d], dim=1) / 4
+    assert torch.allclose(bands, expected, atol=1e-6)
+
+
+def test_haar_has_nothing_to_learn_or_to_store():
+    layer = Haar(3)
+    assert not list(layer.parameters())
+    assert not layer.state_dict()
+    assert isinstance(layer.merge, SubPixelConv)
+
+
+def test_sub_pixel_convolution_is_convolution_then_shuffle():
+    layer = SubPixelConv(5, 2, 3, kernel_size=3)
+    x = torch.rand(1, 5, 4, 4)
+    assert torch.equal(layer(x), nn.PixelShuffle(3)(layer.conv(x)))
+    assert layer(x).shape == (1, 2, 12, 12)
+
+
+def test_dense_starts_at_zero_and_every_parameter_learns():
+    net = Dense(3, 5, growth=4, depth=3)
+    x = torch.rand(1, 3, 6, 6)
+    assert not net(x).any()
+    shake(net)(x).square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())
+
+
+def test_autocast_leaves_the_couplings_in_float32():
+    chain = shake(Chain(Haar(3), Coupling((3, 9), growth=8, depth=3)))
+    x = torch.rand(1, 3, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        y = chain(x)
+        back = chain.inverse(y)
+    assert y.dtype == torch.float32
+    assert (back - x).abs().max() < 1e-5, "both ways round alike, so the couplings still cancel"
+    assert (y - chain(x)).abs().max() > 1e-4, "bfloat16 must have been at work"
+
+
+@given(
+    st.integers(1, 5), st.integers(1, 5), st.integers(1, 7), st.integers(1, 7), st.sampled_from(["zeros", "replicate"])
+)
+def test_an_inner_level_is_undone_at_any_size(low, detail, height, width, padding):
+    coupling = Coupling((4 * low, 4 * detail), growth=3, depth=2, gain=1.0, padding=padding)
+    level = shake(InnerLevel((low, detail), coupling)).double()
+    x = torch.rand(2, low + detail, height, width, dtype=torch.float64)
+    y = level(x)
+    assert (torch.equal(y, x)) == (min(height, width) == 1)
+    assert torch.allclose(level.inverse(y), x, atol=1e-9)
+    assert torch.equal(y[..., height // 2 * 2 :, :], x[..., height // 2 * 2 :, :])
+
+
+def test_repeated_edges_keep_one_colour_one_value():
+    coupling = shake(Coupling((3, 9), growth=4, depth=3, gain=1.0, padding="replicate")).double()
+    y = coupling(torch.rand(1, 12, 1, 1, dtype=torch.float64).expand(-1, -1, 5, 6))
+    assert torch.allclose(y, y[..., :1, :1].expand_as(y), atol=1e-12)
