@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import rescale
-from rescale.evaluation.protocol import score, try_out
+from rescale.evaluation.protocol import round_trip, score
 from rescale.io import images
 from rescale.io.images import Picture
 
@@ -42,7 +42,7 @@ def main() -> None:
     )
     print(f"{'':<16} PSNR (Y)   SSIM (Y)")
     for model in (bicubic, rescaler):
-        row = score(try_out(model, original, args.picture.stem), "demo", args.picture.stem)
+        row = score(round_trip(model, original, args.picture.stem), "demo", args.picture.stem)
         print(f"{model.name:<16} {row.psnr_y:>5.2f} dB   {row.ssim_y:.4f}")
     print(f"\nthe small picture  {small}\nthe restored one   {restored}")
     print(f"side by side       {beside}   (original | bicubic | {rescaler.name})")

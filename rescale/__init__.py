@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 from rescale.version import __version__
 
 if TYPE_CHECKING:
-    from rescale.inference.files import Done, downscale_file, upscale_file
+    from rescale.inference.files import FileResult, downscale_file, upscale_file
     from rescale.inference.rescaler import Rescaler, load
     from rescale.stdo.overfit import overfit
     from rescale.video.files import downscale_video, frames, upscale_video
 
-__all__ = ["Done", "Rescaler", "__version__", "downscale_file", "downscale_video", "frames", "load", "overfit",
+__all__ = ["FileResult", "Rescaler", "__version__", "downscale_file", "downscale_video", "frames", "load", "overfit",
            "upscale_file", "upscale_video"]  # fmt: skip
 
 _HOMES = {
-    "Done": "inference.files",
+    "FileResult": "inference.files",
     "Rescaler": "inference.rescaler",
     "downscale_file": "inference.files",
     "load": "inference.rescaler",

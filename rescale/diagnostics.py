@@ -134,7 +134,7 @@ def _try_extras(report: Report) -> None:
 
 
 def _try_formats(report: Report) -> None:
-    original = Picture(selftest.picture((48, 64)).pixels)
+    original = Picture(selftest.test_image((48, 64)).pixels)
     for format in FORMATS:
         with report.trying(format):
             data = _gif(original) if format == "GIF" else images.encode(format, original)[0]
@@ -162,11 +162,11 @@ def _try_encoders(report: Report) -> None:
     """One grey frame each, as far as packets."""
     from rescale.video.io.colour import Colours, Levels
     from rescale.video.io.encoders import CODECS, encoding
-    from rescale.video.io.frames import Facts, Frame
+    from rescale.video.io.frames import Frame, StreamInfo
 
     size = 128, 192
     colours = Colours(Levels(8, is_full=False), 6, (2, 2), "left")
-    facts = Facts(size, "yuv420p", colours, Fraction(1, 25), Fraction(25), Fraction(1), (1, 6, 6, 6), None)
+    facts = StreamInfo(size, "yuv420p", colours, Fraction(1, 25), Fraction(25), Fraction(1), (1, 6, 6, 6), None)
     planes = [torch.full((size[0] // by, size[1] // by), 128, dtype=torch.uint8) for by in (1, 2, 2)]
     for codec in CODECS:
         with report.trying(f"encoding {codec}"):
@@ -177,12 +177,12 @@ def _try_encoders(report: Report) -> None:
 
 
 def _try_models(report: Report, device: torch.device) -> None:
-    entries: dict[str, zoo.Entry] = {}
+    entries: dict[str, zoo.ManifestEntry] = {}
     with report.trying("the list of models"):
         entries = zoo.manifest()
     for name, entry in entries.items():
         with report.trying(name):
             found = selftest.trial(load(name, device=device), warm_up=True)
             report.models[name] = found
-            if problem := selftest.against(found, entry.golden):
+            if problem := selftest.deviation(found, entry.golden):
                 raise ValueError(problem)

@@ -7,7 +7,7 @@ RescaleError                 3   some input failed
 ├── RefusedError             4   a limit or a policy says no
 │   └── RecordError          4   the record in an LR picture is missing, damaged, foreign or stale
 ├── WeightsError             4   a weight file is not what the manifest says, or is not safetensors
-└── EnvironmentFault         5   disk, permission, memory, a missing extra
+└── MachineError             5   disk, permission, memory, a missing extra
     └── DiskFullError        5   no room is left, for this picture or any other
 """
 
@@ -54,30 +54,30 @@ class WeightsError(RescaleError):
     exit_code = 4
 
 
-class EnvironmentFault(RescaleError):  # noqa: N818
+class MachineError(RescaleError):
     """The machine, not the input: disk full, no permission, out of memory, a missing extra."""
 
     exit_code = 5
 
 
-class DiskFullError(EnvironmentFault):
+class DiskFullError(MachineError):
     """No room is left on a disk, so that a batch need not go on."""
 
 
-def fault(sentence: str, error: Exception) -> EnvironmentFault:
+def machine_error(sentence: str, error: Exception) -> MachineError:
     """What the system said, as an error of ours."""
-    kind = DiskFullError if getattr(error, "errno", None) in _NO_ROOM else EnvironmentFault
+    kind = DiskFullError if getattr(error, "errno", None) in _NO_ROOM else MachineError
     return kind(f"{sentence}: {getattr(error, 'strerror', None) or error}".removeprefix(": "))
 
 
-def understood(error: Exception) -> RescaleError:
+def as_rescale_error(error: Exception) -> RescaleError:
     """An error as one sentence with its exit code. Raises: the error itself, where it is a mistake of ours."""
     if isinstance(error, RescaleError):
         return error
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
-        return EnvironmentFault("not enough memory")
+        return MachineError("not enough memory")
     if isinstance(error, OSError):
-        return fault(str(error.filename or ""), error)
+        return machine_error(str(error.filename or ""), error)
     if hasattr(error, "format_message"):  # typer's own complaints about options
         return UsageError(f"{error.format_message()} (see --help)" if error.format_message() else "")
     raise error

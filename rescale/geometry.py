@@ -11,7 +11,7 @@ from rescale.errors import UsageError
 
 Size = tuple[int, int]
 """Height and width."""
-MOST = 4
+MAX_SCALE = 4
 """Samples to each LR pixel along an axis, and the largest scale."""
 _FORMS = "expected a scale (2.7, 1.5x2.5, 50%) or a size (800x600, 800x, x600; with !, > or <)"
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}"
@@ -141,17 +141,17 @@ class Sizes:
         geometry = Geometry.of(scale)
         if geometry.scales and self.scale and geometry.scales != (self.scale, self.scale):
             raise UsageError(f"{self.name} works at x{self.scale}, got {geometry}; `rescale models` lists the others")
-        if geometry.scales and not self.scale and max(geometry.scales) > MOST:
+        if geometry.scales and not self.scale and max(geometry.scales) > MAX_SCALE:
             raise UsageError(
-                f"{self.name} serves scales up to {MOST} along each axis, got {geometry}; beyond, a restored picture "
-                "would be mostly invention"
+                f"{self.name} serves scales up to {MAX_SCALE} along each axis, got {geometry}; beyond, a restored "
+                "picture would be mostly invention"
             )
         return geometry
 
     def small(self, full: Size, scale: Scale | None = None, size: Size | None = None) -> Size:
         """Of the small picture of one of `full`, by a scale, a size, or the model's own scale."""
         if scale is None and size is None and self.scale is None:
-            raise UsageError(f"{self.name} serves every scale from 1 to {MOST}, and needs to be given one")
+            raise UsageError(f"{self.name} serves every scale from 1 to {MAX_SCALE}, and needs to be given one")
         if scale is None:
             made = self._own(full) if self.scale or size is None else checked(size)
         else:
@@ -167,14 +167,14 @@ class Sizes:
         """Of the large picture of one of `small`."""
         if size is not None:
             if not self.fit(checked(size), small):
-                at = f"x{self.scale}" if self.scale else f"scales from 1 to {MOST}"
+                at = f"x{self.scale}" if self.scale else f"scales from 1 to {MAX_SCALE}"
                 raise UsageError(f"{by(small)} is no small picture of {by(size)} at {at}")
             if scale is not None and self.small(size, scale) != small:
                 raise UsageError(f"expected a scale or a size, got {scale!r} and {by(size)}, which do not agree")
             return checked(size)
         if scale is None and self.scale is None:
             raise UsageError(
-                f"{self.name} serves every scale from 1 to {MOST}, and needs to be given a size or a scale"
+                f"{self.name} serves every scale from 1 to {MAX_SCALE}, and needs to be given a size or a scale"
             )
         scales = self.check(scale if scale is not None else float(self.scale or 0)).scales
         if scales is None:
@@ -185,7 +185,7 @@ class Sizes:
         """Whether the model makes so small a picture of one so large."""
         if self.scale:
             return self._own(full) == small
-        return all(near <= far <= MOST * near for near, far in zip(small, full, strict=True))
+        return all(near <= far <= MAX_SCALE * near for near, far in zip(small, full, strict=True))
 
     def _own(self, full: Size) -> Size:
         """Rounded up, so that the small picture covers the original."""
@@ -196,15 +196,15 @@ class Sizes:
         try:
             check_scales(full, small)
         except UsageError as error:
-            raise UsageError(f"{self.name} serves scales from 1 to {MOST} along each axis; {error}") from error
+            raise UsageError(f"{self.name} serves scales from 1 to {MAX_SCALE} along each axis; {error}") from error
         return small
 
 
 def check_scales(full: Size, small: Size) -> None:
     """Raises: UsageError for a small size that is not 1 to 1/MOST of the full one along each axis."""
-    if not all(0 < near <= far <= MOST * near for far, near in zip(full, small, strict=True)):
+    if not all(0 < near <= far <= MAX_SCALE * near for far, near in zip(full, small, strict=True)):
         raise UsageError(
-            f"expected a small picture of 1 to 1/{MOST} the width and height, got {by(small)} for {by(full)}"
+            f"expected a small picture of 1 to 1/{MAX_SCALE} the width and height, got {by(small)} for {by(full)}"
         )
 
 

@@ -30,11 +30,11 @@ if room:
     size = int(re.search(r"VmSize:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
     resource.setrlimit(resource.RLIMIT_AS, (size + room, size + room))
 sides = []
-network = model.runner.fast.growing
-model.runner.fast.growing = lambda size, full, side: (sides.append(side), network(size, full, side))[1]
+network = model.runner.fast.upscale_tiles
+model.runner.fast.upscale_tiles = lambda size, full, side: (sides.append(side), network(size, full, side))[1]
 try:
     print(hashlib.sha256(model.upscale(small).tobytes()).hexdigest(), *sides)
-except rescale.errors.EnvironmentFault as error:
+except rescale.errors.MachineError as error:
     print("fault:", error)
 """
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process this way")

@@ -17,7 +17,7 @@ from PIL import Image
 import rescale
 from rescale import diagnostics
 from rescale.cli import doctor
-from rescale.errors import EnvironmentFault
+from rescale.errors import MachineError
 from rescale.inference import selftest
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images
@@ -59,7 +59,7 @@ def test_it_fits_one_screen(report):
 
 
 def test_a_changed_weight_file_and_a_network_that_makes_something_else_are_broken(tmp_path, monkeypatch):
-    for file in zoo.folder().glob("*"):
+    for file in zoo.weights_folder().glob("*"):
         if file.suffix in (".toml", ".safetensors"):
             shutil.copy(file, tmp_path)
     damaged, gone = (tmp_path / zoo.manifest()[name].file for name in ("espcn-x2", "espcn-x3"))
@@ -69,7 +69,7 @@ def test_a_changed_weight_file_and_a_network_that_makes_something_else_are_broke
     gone.unlink()
     text = (tmp_path / "manifest.toml").read_text().replace(str(list(zoo.manifest()["espcn-x4"].golden)), "[1, 2]")
     (tmp_path / "manifest.toml").write_text(text)
-    monkeypatch.setattr(zoo, "folder", lambda: tmp_path)
+    monkeypatch.setattr(zoo, "weights_folder", lambda: tmp_path)
     zoo.manifest.cache_clear()
     try:
         found = diagnostics.Report()
@@ -83,7 +83,7 @@ def test_a_changed_weight_file_and_a_network_that_makes_something_else_are_broke
 
 
 def test_a_list_of_models_that_cannot_be_read_is_broken(tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "folder", lambda: tmp_path)
+    monkeypatch.setattr(zoo, "weights_folder", lambda: tmp_path)
     zoo.manifest.cache_clear()
     found = diagnostics.Report()
     diagnostics._try_models(found, diagnostics.usable_device("cpu"))
@@ -97,8 +97,8 @@ def test_a_pillow_without_a_format_is_broken(monkeypatch):
     diagnostics._try_formats(found)
     assert found.broken == ["AVIF: this Pillow was built without AVIF; install one from its wheels"]
     assert set(found.formats) == {*FORMATS} - {"AVIF"}
-    with pytest.raises(EnvironmentFault, match="without AVIF"):
-        images.encode("AVIF", selftest.picture((8, 8)))
+    with pytest.raises(MachineError, match="without AVIF"):
+        images.encode("AVIF", selftest.test_image((8, 8)))
 
 
 def test_what_is_not_installed_is_no_fault_and_says_how_to_get_it(monkeypatch):
@@ -120,7 +120,7 @@ def test_the_extras_are_those_of_the_package():
 
 
 def test_the_golden_picture_is_the_same_everywhere():
-    pixels = selftest.picture().pixels
+    pixels = selftest.test_image().pixels
     assert hashlib.sha256(pixels.tobytes()).hexdigest()[:16] == "6196e6add52ead30"
 
 
@@ -130,6 +130,6 @@ def test_golden_figures_are_of_these_weights(name):
     loaded, kept = weights.load(name), zoo.manifest()[name].golden
     found = selftest.trial(Rescaler(loaded, precision="float32"))
     assert kept is not None and all(abs(a - b) < 0.02 for a, b in zip(found.figures, kept, strict=True))
-    assert selftest.against(found, kept) is None and selftest.against(found, None) is None
+    assert selftest.deviation(found, kept) is None and selftest.deviation(found, None) is None
     shake(loaded.model, 0.01)
-    assert selftest.against(selftest.trial(Rescaler(loaded, precision="float32")), kept)
+    assert selftest.deviation(selftest.trial(Rescaler(loaded, precision="float32")), kept)

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from rescale.errors import fault
+from rescale.errors import machine_error
 from rescale.io.object_store import Place
 
 NAME = ".rescale.jsonl"
 
 
 @dataclass(frozen=True)
-class Line:
+class Entry:
     """One finished file; `target` is a name in the manifest's own folder."""
 
     source: str
@@ -44,26 +44,26 @@ class Line:
         return {**asdict(self), "source": str(source), "target": str(target), "was_done": True}
 
 
-class Manifest:
+class Journal:
     """The lines of some folders; the last one of a name counts.
 
-    Raises: EnvironmentFault where one cannot be read.
+    Raises: MachineError where one cannot be read.
     """
 
     def __init__(self, folders: Iterable[Place]) -> None:
         texts = {folder: _read(folder / NAME) for folder in folders if isinstance(folder, Path)}
         self._lines = {
-            folder: {line.target: line for line in map(Line.parse, text.splitlines()) if line}
+            folder: {line.target: line for line in map(Entry.parse, text.splitlines()) if line}
             for folder, text in texts.items()
         }
         self._torn = {folder for folder, text in texts.items() if text and not text.endswith("\n")}
 
-    def line(self, target: Place) -> Line | None:
+    def line(self, target: Place) -> Entry | None:
         """What is known of a target; of an object nothing, since a store has no file that is added to."""
         return self._lines.get(target.parent, {}).get(target.name) if isinstance(target, Path) else None
 
-    def add(self, line: Line, folder: Place) -> None:
-        """In one write, so that lines of two runs never mix. Raises: DiskFullError, EnvironmentFault."""
+    def add(self, line: Entry, folder: Place) -> None:
+        """In one write, so that lines of two runs never mix. Raises: DiskFullError, MachineError."""
         if not isinstance(folder, Path):
             return
         path, data = folder / NAME, json.dumps(asdict(line)).encode() + b"\n"
@@ -73,7 +73,7 @@ class Manifest:
                 while data:
                     data = data[file.write(data) :]
         except OSError as error:
-            raise fault(f"cannot write {path}", error) from error
+            raise machine_error(f"cannot write {path}", error) from error
         self._torn.discard(folder)
 
 
@@ -81,4 +81,4 @@ def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode(errors="replace") if path.is_file() else ""
     except OSError as error:
-        raise fault(f"cannot read {path}", error) from error
+        raise machine_error(f"cannot read {path}", error) from error

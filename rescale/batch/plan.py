@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rescale.errors import DiskFullError, InputError, RefusedError, UsageError, fault
+from rescale.errors import DiskFullError, InputError, RefusedError, UsageError, machine_error
 from rescale.io import formats, object_store
 from rescale.io.formats import FORMATS, format_of
 from rescale.io.images import find
@@ -79,7 +79,7 @@ def prepare(pairs: Plan) -> None:
 
     What killed runs left there is removed.
 
-    Raises: DiskFullError, EnvironmentFault.
+    Raises: DiskFullError, MachineError.
     """
     targets = [target for _, target in pairs if isinstance(target, Path)]  # a store has neither folders nor an end
     new = Counter(target.parent for target in targets if not target.exists())
@@ -87,7 +87,7 @@ def prepare(pairs: Plan) -> None:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise fault(f"cannot make the folder {folder}", error) from error
+            raise machine_error(f"cannot make the folder {folder}", error) from error
         sweep(folder)
         check_folder(folder)
         _check_room(folder, new[folder])

@@ -2,20 +2,20 @@
 
 from contextlib import closing
 
-from rescale.batch.journal import Line, Manifest
+from rescale.batch.journal import Entry, Journal
 from rescale.batch.plan import Plan
-from rescale.batch.task import Job, Task
-from rescale.executors.base import Engine, Facts, Rows
+from rescale.batch.task import FileJob, RescaleTask
+from rescale.executors.base import Executor, Result, Rows
 from rescale.io.object_store import place
 
 
-def run(plan: Plan, task: Task, engine: Engine) -> Rows:
+def run(plan: Plan, task: RescaleTask, engine: Executor) -> Rows:
     """What became of each file, as they end; where no room is left on the disk, the rest is not tried.
 
-    Raises: EnvironmentFault where the manifest cannot be read or written.
+    Raises: MachineError where the manifest cannot be read or written.
     """
-    manifest = Manifest({target.parent for _, target in plan} if task.resume else ())
-    jobs = [Job(source, target, manifest.line(target)) for source, target in plan]
+    manifest = Journal({target.parent for _, target in plan} if task.resume else ())
+    jobs = [FileJob(source, target, manifest.line(target)) for source, target in plan]
     with closing(engine(jobs, task)) as rows:
         for facts in rows:
             if task.resume and "target_sha256" in facts and "was_done" not in facts:
@@ -25,8 +25,8 @@ def run(plan: Plan, task: Task, engine: Engine) -> Rows:
                 return
 
 
-def _line(facts: Facts, task: Task) -> Line:
+def _line(facts: Result, task: RescaleTask) -> Entry:
     """What is to be remembered of a row."""
     known = {key: facts[key] for key in ("source", "source_sha256", "target_sha256", "model", "weights")}
     size, notes = list(facts["size"]), list(facts["notes"])
-    return Line(**known, target=place(facts["target"]).name, options=task.options, size=size, notes=notes)
+    return Entry(**known, target=place(facts["target"]).name, options=task.options, size=size, notes=notes)

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from rescale.batch.plan import Plan
-from rescale.batch.task import Task
+from rescale.batch.task import RescaleTask
 from rescale.errors import RefusedError, UsageError
-from rescale.executors.base import Facts
+from rescale.executors.base import Result
 from rescale.io import storage
 from rescale.version import __version__
 
 
-class Tally:
+class RunSummary:
     """Counts rows as they come.
 
     Args:
@@ -23,17 +23,17 @@ class Tally:
     Raises: UsageError, RefusedError where the report cannot go there.
     """
 
-    def __init__(self, plan: Plan, task: Task, report: Path | None = None) -> None:
+    def __init__(self, plan: Plan, task: RescaleTask, report: Path | None = None) -> None:
         self.count, self.task, self.path = len(plan), task, report
         self.began = time.monotonic()
         self.tried = self.kept = 0
-        self.failures: list[Facts] = []
-        self.rows: list[Facts] = []
+        self.failures: list[Result] = []
+        self.rows: list[Result] = []
         self.weights: dict[str, str] = {}
         if report:
             _check(report, plan, may_replace=task.overwrite or task.resume)
 
-    def add(self, facts: Facts) -> None:
+    def add(self, facts: Result) -> None:
         """One more row."""
         self.tried += 1
         if "error" in facts:
@@ -64,7 +64,7 @@ class Tally:
         }  # fmt: skip
 
     def close(self) -> None:
-        """Write the report, if one is wanted. Raises: EnvironmentFault."""
+        """Write the report, if one is wanted. Raises: MachineError."""
         if self.path:
             rows = ",\n".join(map(json.dumps, self.rows))
             text = f'{{"summary": {json.dumps(self.summary())},\n"rows": [\n{rows}\n]}}\n'

@@ -9,35 +9,35 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from rescale.batch import plan as planning
-from rescale.batch.journal import Line
+from rescale.batch.journal import Entry
 from rescale.errors import RefusedError
-from rescale.executors.base import Facts, failure
+from rescale.executors.base import Result, failed
 from rescale.geometry import Geometry
 from rescale.inference import files
-from rescale.inference.refine import Effort, Report
+from rescale.inference.refine import RefineBudget, Report
 from rescale.io import images, storage
 from rescale.io.formats import is_video
 from rescale.io.object_store import Place, Url
 from rescale.models import weights
 from rescale.version import __version__
 
-Work = Callable[[Any, Any], Facts]
-Tell = Callable[..., None]
+FileFunction = Callable[[Any, Any], Result]
+ProgressCallback = Callable[..., None]
 _NOT_BYTES = {"overwrite", "resume", "threads"}
 """Choices on which no byte of a result depends."""
 
 
 @dataclass(frozen=True)
-class Job:
+class FileJob:
     """One file of a plan, with what an earlier run has noted of its target."""
 
     source: Place
     target: Place
-    line: Line | None = None
+    line: Entry | None = None
 
 
 @dataclass(frozen=True)
-class Task:
+class RescaleTask:
     """The verb and its choices; picklable, and the same whoever does it.
 
     Video's own are codec, crf, preset and allow_truncated; threads are those of its decoder and encoder.
@@ -46,7 +46,7 @@ class Task:
     verb: Literal["down", "up"]
     model: str | None = None
     scale: Geometry | float | None = None
-    refine: Effort | None = None
+    refine: RefineBudget | None = None
     quality: int | None = None
     force: bool = False
     device: str | None = None
@@ -65,15 +65,15 @@ class Task:
         chosen = {key: value for key, value in asdict(self).items() if key not in _NOT_BYTES}
         return hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode()).hexdigest()
 
-    def check(self, job: Job) -> None:
+    def check(self, job: FileJob) -> None:
         """Raises: RescaleError where the target cannot or must not be made."""
         planning.check(job.source, job.target, overwrite=self.overwrite or self.resume)
 
-    def repeatable(self) -> Self:
+    def idempotent(self) -> Self:
         """What is there is done, if it is the same."""
         return replace(self, resume=True)
 
-    def begun(self, report: Report | None = None, tell: Tell | None = None) -> Callable[[Job], Facts]:
+    def start(self, report: Report | None = None, tell: ProgressCallback | None = None) -> Callable[[FileJob], Result]:
         """Load what is needed, and do one file after the other: facts, where other programs would raise.
 
         Args:
@@ -83,34 +83,36 @@ class Task:
         still, moving = self._still(report), self._moving(tell)
         digest = cache(weights.digest)
 
-        def done(job: Job) -> Facts:
+        def done(job: FileJob) -> Result:
             try:
                 self.check(job)
                 if job.line and self._is_done(job.line, job, digest):
                     return job.line.facts(job.source, job.target)
                 return _as_json((moving if is_video(job.source) else still)(job.source, job.target))
             except Exception as error:
-                return failure(job.source, error)
+                return failed(job.source, error)
 
         return done
 
-    def _still(self, report: Report | None) -> Work:
+    def _still(self, report: Report | None) -> FileFunction:
         how: dict[str, Any] = {key: getattr(self, key) for key in ("quality", "overwrite", "resume", "max_pixels")}
         if self.verb == "up":
             how |= {key: getattr(self, key) for key in ("model", "scale", "device", "force")}
             return lambda source, target: vars(files.upscale_file(source, target, **how))
         assert self.model, "the command line has chosen one by the scale"
         how |= {"scale": self.scale, "refine": self.refine, "report": report}
-        rescaler = files.loaded(self.model, self.device)
+        rescaler = files.load_cached(self.model, self.device)
         return lambda source, target: vars(files.downscale_file(rescaler, source, target, **how))
 
-    def _moving(self, tell: Tell | None) -> Work:
-        def work(source: Path, target: Path) -> Facts:
+    def _moving(self, tell: ProgressCallback | None) -> FileFunction:
+        def work(source: Path, target: Path) -> Result:
             from rescale.video.files import downscale_video, upscale_video
-            from rescale.video.transcode import How
+            from rescale.video.transcode import EncodeOptions
 
-            how = How(self.codec, self.crf, self.preset, self.overwrite, self.allow_truncated, self.max_pixels)
-            how = How(**{**vars(how), "threads": self.threads, **({"tell": tell} if tell else {})})
+            how = EncodeOptions(
+                self.codec, self.crf, self.preset, self.overwrite, self.allow_truncated, self.max_pixels
+            )
+            how = EncodeOptions(**{**vars(how), "threads": self.threads, **({"tell": tell} if tell else {})})
             chosen: dict[str, Any] = {"model": self.model, "scale": self.scale, "device": self.device, "how": how}
             digest = storage.sha256(source) if self.resume and source.is_file() else ""
             if self.verb == "down":
@@ -121,7 +123,7 @@ class Task:
 
         return work
 
-    def _is_done(self, line: Line, job: Job, digest: Callable[[str], str | None]) -> bool:
+    def _is_done(self, line: Entry, job: FileJob, digest: Callable[[str], str | None]) -> bool:
         """Whether the result lies there that would be made now.
 
         Raises: RefusedError where it was made of something else or otherwise, and is not to be replaced.
@@ -142,5 +144,5 @@ class Task:
         return fits
 
 
-def _as_json(facts: Facts) -> Facts:
+def _as_json(facts: Result) -> Result:
     return {key: str(value) if isinstance(value, Path | Url) else value for key, value in facts.items()}

@@ -11,12 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from rescale.bench.runtimes import rivals
 from rescale.bench.timing import Race, copy_gbytes, matmul_gflops, race
 from rescale.device import keep_memory, usable_device
-from rescale.geometry import MOST, Size
-from rescale.inference.optimize import convolution_dtype, fastest
-from rescale.inference.refine import Effort
+from rescale.geometry import MAX_SCALE, Size
+from rescale.inference.optimize import compute_dtype, optimize_for_inference
+from rescale.inference.refine import RefineBudget
 from rescale.inference.rescaler import load
 from rescale.io.images import Picture
-from rescale.models import Rescaling, build, weights, zoo
+from rescale.models import RescalingModel, build, weights, zoo
 from rescale.ops import quantize
 from rescale.ops.resample import resample
 from rescale.training.recipe import Recipe, recipes
@@ -44,7 +44,7 @@ def refining(model: str, *, steps: int = 20, side: int = 512, turns: int = 3, de
         rescaler.upscale_picture(rescaler.downscale_picture(picture, size), size=picture.size)
 
     def refine() -> None:
-        rescaler.downscale_picture(picture, size, refine=Effort(steps))
+        rescaler.downscale_picture(picture, size, refine=RefineBudget(steps))
 
     return race(("down and up", there_and_back), (f"down, refined by {steps} steps", refine), turns=turns)
 
@@ -88,7 +88,7 @@ def rescaling(name: str, *, full: Size = (512, 512), turns: int = 3, device: str
     """
     where = usable_device(device)
     model = _network(name).to(where).requires_grad_(False).eval()
-    fast = fastest(model)
+    fast = optimize_for_inference(model)
     scale = model.scale or 2.5
     size = round(full[0] / scale), round(full[1] / scale)
     full = (size[0] * model.scale, size[1] * model.scale) if model.scale else full
@@ -119,7 +119,7 @@ def rescaling(name: str, *, full: Size = (512, 512), turns: int = 3, device: str
         apart = _levels(fast.upscale(lr, full).clamp(0, 1), plain)
     seconds = down.contender_s + up.contender_s
     gflop, moved = counted.get_total_flops() / 1e9, 2 * (hr.nbytes + lr.nbytes) / 1e9
-    limit, copied = matmul_gflops(convolution_dtype("auto", where), where), copy_gbytes(where)
+    limit, copied = matmul_gflops(compute_dtype("auto", where), where), copy_gbytes(where)
     total = (down.baseline_s + up.baseline_s) / seconds
     share = max(gflop / limit, moved / copied) / seconds
     return Speed(
@@ -131,7 +131,7 @@ def _levels(a: Tensor, b: Tensor) -> float:
     return (a - b).abs().max().item() * 255
 
 
-def _network(name: str) -> Rescaling:
+def _network(name: str) -> RescalingModel:
     if name not in recipes() or name in zoo.manifest():
         return weights.load(name).model
     torch.manual_seed(1)
@@ -146,7 +146,7 @@ def _stepping(recipe: Recipe, layout: torch.memory_format, device: str) -> Calla
     usable_device(device)
     state = State.begin(recipe, device, layout=layout)
     learner = Loss(state.model, recipe, layout=layout)
-    small = recipe.crop // (state.model.scale or MOST)
+    small = recipe.crop // (state.model.scale or MAX_SCALE)
     hr = torch.rand(recipe.batch, 3, recipe.crop, recipe.crop, device=device)
     bicubic = torch.rand(recipe.batch, 3, small, small, device=device)
     return lambda: state.descend(learner(hr, bicubic)[1])

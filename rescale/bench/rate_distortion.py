@@ -18,10 +18,10 @@ from rescale.video import transforms
 from rescale.video.io.colour import to_rgb
 from rescale.video.io.container import library, opened
 from rescale.video.io.encoders import Encoding, encoding
-from rescale.video.io.frames import Facts, Frame, Source, planes_of
+from rescale.video.io.frames import Frame, StreamInfo, VideoReader, planes_of
 from rescale.video.io.mux import ATTACHMENT
-from rescale.video.record import Label
-from rescale.video.upscaler import way_up
+from rescale.video.record import VideoRecord
+from rescale.video.upscaler import upscaler_for
 
 CODECS = ("h264", "h265")
 _SAMPLED = 16
@@ -47,7 +47,7 @@ class Shown:
 
 @dataclass
 class _Score:
-    facts: Facts
+    facts: StreamInfo
     count: int
     distance: Callable[[Tensor, Tensor], Tensor] | None
     squares: float = 0.0
@@ -75,7 +75,7 @@ class _Score:
         return Shown(name, size, psnr, sum(self.likeness) / max(len(self.likeness), 1), far)
 
 
-def against(
+def compare(
     source: Path, small: Path, *, seconds: float = 10.0, distance: Callable[[Tensor, Tensor], Tensor] | None = None
 ) -> list[Shown]:
     """The beginning of a video by bicubic, by the generic network, overfitted, and encoded at the size of the latter.
@@ -88,16 +88,16 @@ def against(
     Raises: InputError where the small video is of another one, or not overfitted.
     """
     with opened(small) as container:
-        label = Label.find(container.metadata)
+        label = VideoRecord.find(container.metadata)
         if label is None or label.networks is None:
             raise InputError(f"{small}: expected a video that `rescale overfit` made")
         networks = next((len(s.data) for s in container.streams.attachments if s.name == ATTACHMENT), 0)
-        scale = -(-label.size[0] // Source(container, small).facts.size[0])
+        scale = -(-label.size[0] // VideoReader(container, small).facts.size[0])
     stream = _stream_bytes(small, seconds)
-    ways: list[tuple[str, Callable[[Source], transforms.Work], int]] = [
+    ways: list[tuple[str, Callable[[VideoReader], transforms.FrameTransform], int]] = [
         ("bicubic", lambda s: _bicubic(s.facts, scale), stream),
-        (label.model, lambda s: transforms.enlarger(load(label.model), s.facts)[0], stream),
-        ("overfitted", lambda s: way_up(s, None, None, None).work, stream + networks),
+        (label.model, lambda s: transforms.super_resolve(load(label.model), s.facts)[0], stream),
+        ("overfitted", lambda s: upscaler_for(s, None, None, None).work, stream + networks),
     ]
     found = [_scored(source, small, seconds, name, work, size, distance) for name, work, size in ways]
     for codec in CODECS:
@@ -118,7 +118,7 @@ def curve(source: Path, codec: str, seconds: float, least: int, most: int) -> li
 def plain_at(source: Path, codec: str, size: int, seconds: float) -> Encoding:
     """The encoding of the full size whose packets take nearest to so many bytes, preset medium."""
     with opened(source) as container:
-        facts = Source(container, source).facts
+        facts = VideoReader(container, source).facts
     even = facts.size[0] // 2 * 2, facts.size[1] // 2 * 2
     low, high = 0.0, _WORST_CRF
     best: tuple[float, Encoding] | None = None
@@ -142,7 +142,7 @@ def _plainly(
     decoder = library().CodecContext.create("h264" if "264" in plan.encoder else "hevc", "r")
     decoder.extradata = context.extradata
     with opened(source) as container:
-        given = Source(container, source)
+        given = VideoReader(container, source)
         score = _Score(replace(given.facts, size=plan.size), len(packets), distance)
         frames = (frame for data in [*packets, None] for frame in _decoded(decoder, data))
         for original, frame in zip(given.frames(), frames, strict=False):
@@ -162,7 +162,7 @@ def _packets(source: Path, plan: Encoding, seconds: float) -> Iterator[Any]:
 def _cropped(source: Path, plan: Encoding, seconds: float) -> Iterator[Frame]:
     """Frames of the beginning, of the even size that encoders take."""
     with opened(source) as container:
-        given = Source(container, source)
+        given = VideoReader(container, source)
         (tall, wide), (height, width) = given.facts.colours.chroma, plan.size
         for frame in _beginning(given, seconds):
             first, *chroma = frame.planes
@@ -170,7 +170,7 @@ def _cropped(source: Path, plan: Encoding, seconds: float) -> Iterator[Frame]:
             yield Frame(cut, frame.pts)
 
 
-def _beginning(given: Source, seconds: float) -> Iterator[Frame]:
+def _beginning(given: VideoReader, seconds: float) -> Iterator[Frame]:
     count = max(round(seconds * given.facts.rate), 1)
     return islice(given.frames(), count)
 
@@ -180,12 +180,12 @@ def _scored(
     small: Path,
     seconds: float,
     name: str,
-    work: Callable[[Source], transforms.Work],
+    work: Callable[[VideoReader], transforms.FrameTransform],
     size: int,
     distance: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> Shown:
     with opened(source) as first, opened(small) as second:
-        large, little = Source(first, source), Source(second, small)
+        large, little = VideoReader(first, source), VideoReader(second, small)
         through, count = work(little), max(round(seconds * large.facts.rate), 1)
         score = _Score(large.facts, min(count, large.stream.frames or count), distance)
         for a, b in zip(_beginning(large, seconds), _beginning(little, seconds), strict=True):
@@ -193,7 +193,7 @@ def _scored(
     return score.shown(name, size)
 
 
-def _bicubic(facts: Facts, scale: int) -> transforms.Work:
+def _bicubic(facts: StreamInfo, scale: int) -> transforms.FrameTransform:
     top = facts.colours.levels.top
 
     def work(frame: Frame) -> list[Tensor]:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rescale.models import ESPCN, IRN, Rescaling
+from rescale.models import ESPCN, IRN, RescalingModel
 from rescale.models.export import _KINDS, _quietly, _to_onnx, _Up, _with_onnxruntime
 
 
-def rivals(model: Rescaling) -> dict[str, Callable[[Tensor], Tensor]]:
+def rivals(model: RescalingModel) -> dict[str, Callable[[Tensor], Tensor]]:
     """Other programs that enlarge with the same network, of those installed, each with as many threads as torch."""
     if not isinstance(model, ESPCN | IRN) or any(not importlib.util.find_spec(name) for name in _KINDS[".onnx"]):
         return {}

@@ -21,9 +21,9 @@ from rescale.video.files import upscale_video
 from rescale.video.io.colour import Levels
 from rescale.video.io.container import library, opened
 from rescale.video.io.encoders import encoding
-from rescale.video.io.frames import Frame, Source, planes_of
-from rescale.video.luma_upscaler import LumaEnlarger
-from rescale.video.transcode import How
+from rescale.video.io.frames import Frame, VideoReader, planes_of
+from rescale.video.luma_upscaler import LumaUpscaler
+from rescale.video.transcode import EncodeOptions
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def contest(source: Path, model: str, *, seconds: float = 10.0) -> Contest:
         small, ours, theirs = (Path(folder) / name for name in ("small.mkv", "ours.mp4", "theirs.mp4"))
         large = _shrink(source, small, scale, seconds)
         began = time.perf_counter()
-        upscale_video(small, ours, scale=scale, model=model, how=How())
+        upscale_video(small, ours, scale=scale, model=model, how=EncodeOptions())
         middle = time.perf_counter()
         _lanczos(small, theirs, scale)
         end = time.perf_counter()
@@ -79,7 +79,7 @@ def contest(source: Path, model: str, *, seconds: float = 10.0) -> Contest:
 
 def alone(model: str, *, size: Size = (540, 960), turns: int = 30) -> float:
     """Frames of `size` (height, width) a second that the network enlarges, luma only and nothing else going on."""
-    network = LumaEnlarger(cast(ESPCN, load(model).model), Levels())
+    network = LumaUpscaler(cast(ESPCN, load(model).model), Levels())
     luma = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     times = []
     for _ in range(turns):
@@ -93,7 +93,7 @@ def _shrink(source: Path, target: Path, scale: int, seconds: float) -> list[Tens
     """Returns: the luma of the original's frames, cropped to a multiple."""
     luma: list[Tensor] = []
     with opened(source) as container, library().open(str(target), "w") as made:
-        given = Source(container, source)
+        given = VideoReader(container, source)
         if given.facts.layout != "yuv420p":
             raise UnsupportedError(f"{source}: expected yuv420p to compare with, got {given.facts.layout}")
         height, width = (side // (2 * scale) * 2 * scale for side in given.facts.size)
@@ -124,7 +124,7 @@ def _lanczos(source: Path, target: Path, scale: int) -> None:
     """FFmpeg's scale=lanczos with the encoder and the options that `upscale_video` takes."""
     av: Any = library()
     with opened(source) as container, av.open(str(target), "w") as made:
-        given = Source(container, source)
+        given = VideoReader(container, source)
         facts, stream_in = given.facts, given.stream
         size = facts.size[0] * scale, facts.size[1] * scale
         plan, _ = encoding(facts, size, "mp4")

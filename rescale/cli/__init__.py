@@ -12,7 +12,7 @@ import typer
 from rescale.cli import bench, cycles, demo, doctor, evaluate, overfit, play, train, weights
 from rescale.cli.console import fail
 from rescale.cli.rescale import down, up
-from rescale.errors import understood
+from rescale.errors import as_rescale_error
 from rescale.version import __version__
 
 _INTERRUPTED, _TERMINATED = 130, 143
@@ -74,7 +74,7 @@ def main() -> None:
             raise
         _leave(error, _TERMINATED)
     except Exception as error:
-        fault = understood(error)
+        fault = as_rescale_error(error)
         fail(str(fault), fault.exit_code)
     finally:  # what is decided stays so while the interpreter is taken down, which takes its handlers first
         for number in (signal.SIGINT, signal.SIGTERM):

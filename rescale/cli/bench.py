@@ -130,7 +130,7 @@ def overfit(
     distance = lpips("alex") if with_lpips else None
     lines: dict[str, list[tuple[int, float]]] = {}
     for path in small:
-        found = rate_distortion.against(source, path, seconds=seconds, distance=distance)
+        found = rate_distortion.compare(source, path, seconds=seconds, distance=distance)
         for shown in found:
             if as_json:
                 typer.echo(json.dumps({"small": str(path)} | asdict(shown)))

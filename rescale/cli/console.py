@@ -13,28 +13,33 @@ from rescale.cli.progress import bar
 
 if TYPE_CHECKING:
     from rescale.batch.plan import Plan
-    from rescale.batch.summary import Tally
-    from rescale.batch.task import Task
-    from rescale.executors.base import Engine
+    from rescale.batch.summary import RunSummary
+    from rescale.batch.task import RescaleTask
+    from rescale.executors.base import Executor
 
 _SCREEN = 20
 """Lines that a terminal still shows when a run ends."""
 
 
-def run(plan: "Plan", task: "Task", engine: "Engine", *, report: Path | None, dry_run: bool, as_json: bool) -> None:
+def run(
+    plan: "Plan", task: "RescaleTask", engine: "Executor", *, report: Path | None, dry_run: bool, as_json: bool
+) -> None:
     """Do a plan and tell what becomes of each file; a failed one is told and the rest go on."""
     from rescale.batch import plan as planning
     from rescale.batch import run as runs
-    from rescale.batch.summary import Tally
+    from rescale.batch.summary import RunSummary
     from rescale.executors import local
     from rescale.io.formats import is_video
 
-    tally = Tally(plan, task, None if dry_run else report)
+    tally = RunSummary(plan, task, None if dry_run else report)
     if not dry_run:
         planning.prepare(plan)
     shown = 0 if dry_run or any(is_video(source) for source, _ in plan) else len(plan)  # a video has a line of its own
     try:
-        with bar(shown, "rescaling") as step, closing(runs.run(plan, task, local.dry if dry_run else engine)) as rows:
+        with (
+            bar(shown, "rescaling") as step,
+            closing(runs.run(plan, task, local.dry_run if dry_run else engine)) as rows,
+        ):
             for facts in rows:
                 tally.add(facts)
                 tell(facts, as_json=as_json)
@@ -46,7 +51,7 @@ def run(plan: "Plan", task: "Task", engine: "Engine", *, report: Path | None, dr
         raise typer.Exit(tally.exit_code)
 
 
-def _tell_end(tally: "Tally") -> None:
+def _tell_end(tally: "RunSummary") -> None:
     """What has scrolled away: how many failed, and the first of them."""
     if tally.kept:
         typer.echo(f"note: {tally.kept} of {tally.count} were done already", err=True)

@@ -12,7 +12,7 @@ from rescale.cli.selection import Folders, Models, Scales, collected, contenders
 from rescale.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from rescale.executors.base import Facts
+    from rescale.executors.base import Result
 
 
 class Kind(Enum):
@@ -39,7 +39,7 @@ def cycles(
     from rescale.evaluation.cycles import cycles as go_round
     from rescale.evaluation.cycles import markdown
     from rescale.evaluation.tables import records
-    from rescale.executors.base import failure
+    from rescale.executors.base import failed
     from rescale.io import images
 
     if kind is Kind.random and scale:
@@ -53,13 +53,13 @@ def cycles(
 
     turns = turns_of(contenders, folders, pictures_of(folders))
 
-    def answers() -> "Generator[Facts, None, None]":
+    def answers() -> "Generator[Result, None, None]":
         for number, ((_, rescaler, geometry), file, set_name) in enumerate(turns):
             try:
                 rounds = go_round(rescaler, images.read(file), count, geometry, kind=kind.value, set_name=set_name)
                 yield {"number": number, "rows": list(rounds)}
             except Exception as error:
-                yield failure(file, error)
+                yield failed(file, error)
 
     kept, failures = collected(answers(), len(turns))
     rows = [row for facts in kept for row in facts["rows"]]

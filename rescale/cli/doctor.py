@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from rescale.cli.options import Device, Json, Threads, use_machine
-from rescale.errors import EnvironmentFault
+from rescale.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,13 +20,13 @@ def doctor(device: Device = None, threads: Threads = None, as_json: Json = False
     try:
         from rescale.diagnostics import examine
     except ImportError as error:
-        raise EnvironmentFault(f"the installation is broken: {error}") from error
+        raise MachineError(f"the installation is broken: {error}") from error
 
     use_machine(threads)
     report = examine(device)
     typer.echo(json.dumps(asdict(report)) if as_json else "\n".join(_lines(report)))
     if report.broken:
-        raise typer.Exit(EnvironmentFault.exit_code)
+        raise typer.Exit(MachineError.exit_code)
 
 
 def _lines(report: "Report") -> "Iterator[str]":

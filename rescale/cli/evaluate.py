@@ -9,11 +9,11 @@ import typer
 
 from rescale.cli.options import Json, Machine, Overwrite, spread, use_machine
 from rescale.cli.selection import Folders, Models, Scales, collected, contenders_of, pictures_of, turns_of
-from rescale.errors import EnvironmentFault, InputError, UsageError
+from rescale.errors import InputError, MachineError, UsageError
 
 if TYPE_CHECKING:
     from rescale.evaluation.protocol import Scores
-    from rescale.executors.base import Facts
+    from rescale.executors.base import Result
     from rescale.inference.rescaler import Rescaler
 
 
@@ -41,8 +41,8 @@ class Sheet:
             raise UsageError(f"expected a PNG to draw into, got {self.plot}")
         if self.plot and self.plot == self.grid:
             raise UsageError(f"expected two files for --grid and --plot, got {self.grid} twice")
-        if self.plot and not plots.is_available():
-            raise EnvironmentFault("--plot needs matplotlib: pip install 'rescale[train]'")
+        if self.plot and not plots.has_matplotlib():
+            raise MachineError("--plot needs matplotlib: pip install 'rescale[train]'")
         for target in filter(None, (self.grid, self.plot)):
             formats.format_of(target)
             for file in (file for files in found.values() for file in files):
@@ -65,7 +65,7 @@ class Sheet:
         sizes = {name: rescaler.model.parameter_count for name, rescaler in rescalers.items()}
         return f"{paper_markdown(measured(means(rows), sizes))}\n\n{said}"
 
-    def draw(self, rows: "list[Scores]", answers: "list[Facts]") -> None:
+    def draw(self, rows: "list[Scores]", answers: "list[Result]") -> None:
         """The pictures that were asked for, if there is anything to draw."""
         from rescale.evaluation import plots
         from rescale.evaluation.crops import Grid
@@ -105,8 +105,8 @@ def evaluate(
     """Score models on folders of pictures by the papers' protocol."""
     from rescale.evaluation.crops import MOST
     from rescale.evaluation.protocol import protocol
-    from rescale.evaluation.task import Exam, Question
-    from rescale.inference.refine import Effort
+    from rescale.evaluation.task import EvaluationJob, EvaluationTask
+    from rescale.inference.refine import RefineBudget
 
     use_machine(machine.threads)
     contenders = contenders_of(model, scale or [], machine.device)
@@ -116,10 +116,10 @@ def evaluate(
     sheet.check(found)
     shown = [file for files in found.values() for file in files][: MOST if sheet.grid else 0]
     questions = [
-        Question(number, file, set_name, asked, rescaler.name, geometry, is_shown=file in shown)
+        EvaluationJob(number, file, set_name, asked, rescaler.name, geometry, is_shown=file in shown)
         for number, ((asked, rescaler, geometry), file, set_name) in enumerate(turns_of(contenders, folders, found))
     ]
-    exam = Exam(round_luma, tuple(distances), (None, *map(Effort.of, refine or [])), machine.device)
+    exam = EvaluationTask(round_luma, tuple(distances), (None, *map(RefineBudget.of, refine or [])), machine.device)
     engine = machine.engine_for(len(questions), rescalers=rescalers, distances=distances)
     answers, failures = collected(engine(questions, exam), len(questions))
     rows = [row for facts in answers for row in facts["rows"]]
@@ -139,6 +139,6 @@ def _distances(trunks: list[str], device: object) -> dict[Any, Any]:
             raise UsageError(f"expected --lpips alex or vgg, got {trunk}")
         try:
             distances[trunk] = lpips(trunk, device=device)  # type: ignore[arg-type]
-        except EnvironmentFault as error:
+        except MachineError as error:
             typer.echo(f"note: {error}", err=True)
     return distances

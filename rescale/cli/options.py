@@ -13,7 +13,7 @@ import typer
 from rescale.errors import UsageError
 
 if TYPE_CHECKING:
-    from rescale.executors.base import Engine as Executor
+    from rescale.executors.base import Executor as Executor
 
 Inputs = Annotated[
     list[str],
@@ -107,7 +107,7 @@ class Machine:
         """
         from rescale.executors import processes
         from rescale.executors import ray as ray_executor
-        from rescale.executors.local import here
+        from rescale.executors.local import work
 
         if self.engine not in ("local", "ray"):
             raise UsageError(f"expected --engine local or ray, got {self.engine}")
@@ -119,7 +119,7 @@ class Machine:
         if self.engine == "ray":
             return partial(ray_executor.work, count=workers, threads=threads, address=self.address)
         if workers < 2:
-            return partial(here, **at_hand)
+            return partial(work, **at_hand)
         return partial(processes.work, count=workers, threads=threads)
 
 

@@ -22,7 +22,7 @@ from rescale.cli.options import (
 from rescale.cli.progress import Lessons
 
 if TYPE_CHECKING:
-    from rescale.stdo.overfit import Overfitted
+    from rescale.stdo.overfit import OverfitResult
 
 
 def overfit(
@@ -61,20 +61,20 @@ def overfit(
     as_json: Json = False,
 ) -> None:
     """Make a video small, with networks in it that have learned it by heart: `rescale up` restores it, in real time."""
-    from rescale.stdo.overfit import Effort
+    from rescale.stdo.overfit import OverfitBudget
     from rescale.stdo.overfit import overfit as run
-    from rescale.video.transcode import How
+    from rescale.video.transcode import EncodeOptions
 
     use_machine(threads)
     chosen = {"parts": parts, "minutes": minutes, "steps": steps, "emphasis": emphasis, "by": by, "refine": refine}
-    effort = Effort(**{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
-    how = How(codec, crf, preset, overwrite, allow_truncated, max_pixels, threads or 0)
+    effort = OverfitBudget(**{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
+    how = EncodeOptions(codec, crf, preset, overwrite, allow_truncated, max_pixels, threads or 0)
     target = output or Path(f"{source.stem}.rescale.mkv")
     done = run(source, target, model=model, scale=scale, effort=effort, device=device, how=how, tell=Lessons())
     _report(done, as_json=as_json)
 
 
-def _report(done: "Overfitted", *, as_json: bool) -> None:
+def _report(done: "OverfitResult", *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from rescale.cli.console import tell

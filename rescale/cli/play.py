@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rescale.cli.options import Device, Threads, use_threads_for_video
-from rescale.errors import EnvironmentFault, UsageError
+from rescale.errors import MachineError, UsageError
 
 
 def play(
@@ -37,7 +37,7 @@ def play(
         return
     player = next((found for found in map(shutil.which, ("ffplay", "mpv")) if found), None)
     if player is None:
-        raise EnvironmentFault("expected ffplay or mpv on this machine, found neither; pass -o - to pipe the frames")
+        raise MachineError("expected ffplay or mpv on this machine, found neither; pass -o - to pipe the frames")
     quiet = ["-loglevel", "error", "-autoexit"] if player.endswith("ffplay") else ["--really-quiet"]
     with subprocess.Popen([player, *quiet, "-"], stdin=subprocess.PIPE) as shown:  # noqa: S603 - a player's own path
         assert shown.stdin is not None

@@ -37,7 +37,7 @@ from rescale.video.io.container import check_small
 
 if TYPE_CHECKING:
     from rescale.batch.plan import Plan
-    from rescale.batch.task import Task
+    from rescale.batch.task import RescaleTask
     from rescale.io.object_store import Place
 
 
@@ -59,12 +59,12 @@ class Shared:
     dry_run: DryRun = False
     as_json: Json = False
 
-    def task(self, machine: Machine, **chosen: Any) -> "Task":
+    def task(self, machine: Machine, **chosen: Any) -> "RescaleTask":
         """What is to be done with each file."""
-        from rescale.batch.task import Task
+        from rescale.batch.task import RescaleTask
 
         given = vars(self) | {"device": machine.device, "threads": machine.threads or 0} | chosen
-        return Task(**{field.name: given[field.name] for field in fields(Task) if field.name in given})
+        return RescaleTask(**{field.name: given[field.name] for field in fields(RescaleTask) if field.name in given})
 
 
 @spread
@@ -89,14 +89,14 @@ def down(
     from rescale.batch import plan as planning
     from rescale.geometry import Geometry
     from rescale.inference import files
-    from rescale.inference.refine import Effort
+    from rescale.inference.refine import RefineBudget
     from rescale.io import formats, targets
     from rescale.models import zoo
 
-    effort = None if refine is None else Effort.of(refine)
+    effort = None if refine is None else RefineBudget.of(refine)
     asked = Geometry.of(scale) if scale is not None else None
-    model = shared.model or zoo.downscaler(asked or Geometry.of(4))
-    rescaler = files.loaded(model, machine.device)
+    model = shared.model or zoo.downscaling_model(asked or Geometry.of(4))
+    rescaler = files.load_cached(model, machine.device)
     if asked and asked.scales:
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
@@ -147,7 +147,7 @@ def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
     return pairs
 
 
-def _run(plan: "Plan", task: "Task", shared: Shared, machine: Machine) -> None:
+def _run(plan: "Plan", task: "RescaleTask", shared: Shared, machine: Machine) -> None:
     has_video = any(is_video(source) for source, _ in plan)
     (use_threads_for_video if has_video else use_machine)(machine.threads)
     engine = machine.engine_for(len(plan), report=Gauge(), tell=Meter())

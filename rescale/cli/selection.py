@@ -13,7 +13,7 @@ from rescale.cli.progress import bar
 from rescale.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from rescale.executors.base import Facts
+    from rescale.executors.base import Result
     from rescale.geometry import Geometry
     from rescale.inference.rescaler import Rescaler
 
@@ -107,9 +107,9 @@ def turns_of(
     ]
 
 
-def collected(answers: "Generator[Facts, None, None]", count: int) -> "tuple[list[Facts], int]":
+def collected(answers: "Generator[Result, None, None]", count: int) -> "tuple[list[Result], int]":
     """Answers, which come in any order, by their numbers, and how many failed; each is told, and the rest goes on."""
-    kept: list[Facts] = []
+    kept: list[Result] = []
     failures = 0
     with bar(count, "evaluating") as step, closing(answers):
         for facts in answers:

@@ -48,7 +48,7 @@ def train(
     from rescale.evaluation import plots
     from rescale.training.train import train as learn
 
-    if not plots.is_available():
+    if not plots.has_matplotlib():
         typer.echo("note: the curve needs one more package: pip install 'rescale[train]'", err=True)
     folder = run or Path("runs") / Path(recipe).stem
     use_threads(threads)

@@ -20,7 +20,7 @@ def import_(
     from rescale.models import import_irn
 
     target = output or Path(f"{file.stem}.safetensors")
-    model = import_irn.take_over(file, target, overwrite=overwrite)
+    model = import_irn.import_checkpoint(file, target, overwrite=overwrite)
     typer.echo(str(target))
     typer.echo(f"IRN x{model.scale}, {model.parameter_count:,} parameters", err=True)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rescale.demo.sessions import Tell
+from rescale.demo.sessions import ProgressCallback
 from rescale.errors import RefusedError
 from rescale.evaluation.protocol import Distance, luma_of
 from rescale.geometry import Geometry, Size, by
 from rescale.inference import files
-from rescale.inference.refine import Effort
+from rescale.inference.refine import RefineBudget
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images, storage, targets
 from rescale.io.picture import Picture
@@ -71,7 +71,9 @@ class Asked:
     """Of refining."""
 
 
-def rescaled(source: Path, asked: Asked, folder: Path, tell: Tell, lpips: Distance | None = None) -> Iterator[Exhibit]:
+def rescaled(
+    source: Path, asked: Asked, folder: Path, tell: ProgressCallback, lpips: Distance | None = None
+) -> Iterator[Exhibit]:
     """Make a photograph small and restore it, to be seen at once; then let the codecs spend as many bytes.
 
     Args:
@@ -85,7 +87,7 @@ def rescaled(source: Path, asked: Asked, folder: Path, tell: Tell, lpips: Distan
     tell(0.02, "reading")
     original = images.read(source, max_pixels=MAX_PIXELS)
     _check(original)
-    rescaler = files.loaded(asked.model or zoo.downscaler(asked.scale))
+    rescaler = files.load_cached(asked.model or zoo.downscaling_model(asked.scale))
     judge = _Judge(original, lpips)
     ours, small, notes = _restored(rescaler, source, asked, folder, judge, _part(tell, 0.05, 0.6))
     tell(0.6, "bicubic at the same scale")
@@ -103,7 +105,7 @@ def rescaled(source: Path, asked: Asked, folder: Path, tell: Tell, lpips: Distan
 
 def warm() -> None:
     """What only the first picture would have to wait for."""
-    rescaler = files.loaded(zoo.downscaler(Geometry.of("4")))
+    rescaler = files.load_cached(zoo.downscaling_model(Geometry.of("4")))
     rescaler.upscale_picture(rescaler.downscale_picture(Picture(np.zeros((256, 256, 3), np.uint8))))
 
 
@@ -112,17 +114,17 @@ def _check(original: Picture) -> None:
         raise RefusedError(f"expected a picture of at least {_LEAST} pixels a side, got {by(original.size)}")
 
 
-def _part(tell: Tell, start: float, end: float) -> Tell:
+def _part(tell: ProgressCallback, start: float, end: float) -> ProgressCallback:
     return lambda share, words: tell(start + share * (end - start), words)
 
 
 def _restored(
-    rescaler: Rescaler, source: Path, asked: Asked, folder: Path, judge: "_Judge", tell: Tell
+    rescaler: Rescaler, source: Path, asked: Asked, folder: Path, judge: "_Judge", tell: ProgressCallback
 ) -> tuple[Entry, Path, tuple[str, ...]]:
     """Down and up by files, so that what is shown is what the command line makes."""
     small = folder / targets.small_name(source, asked.scale)
     large = folder / targets.large_name(small, is_restored=True)
-    effort = Effort.of(asked.steps) if asked.steps else None
+    effort = RefineBudget.of(asked.steps) if asked.steps else None
     began = time.perf_counter()
     tell(0, f"making it small with {rescaler.name}")
     down = files.downscale_file(
@@ -140,7 +142,7 @@ def _bicubic(source: Path, size: Size, folder: Path, judge: "_Judge") -> Entry:
     small, large = folder / "bicubic.small.png", folder / "bicubic.png"
     began = time.perf_counter()
     exactly = Geometry.of(f"{size[1]}x{size[0]}!")
-    files.downscale_file(files.loaded("bicubic"), source, small, scale=exactly, max_pixels=MAX_PIXELS)
+    files.downscale_file(files.load_cached("bicubic"), source, small, scale=exactly, max_pixels=MAX_PIXELS)
     files.upscale_file(small, large, max_pixels=MAX_PIXELS)
     return judge.entry("bicubic", large, small.stat().st_size, time.perf_counter() - began)
 

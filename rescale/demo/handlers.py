@@ -13,11 +13,11 @@ import gradio as gr
 from rescale.demo import tasks
 from rescale.demo.comparison import CODECS, Asked, Exhibit, rescaled, table
 from rescale.demo.error_maps import VIEWS, view
-from rescale.demo.sessions import StoppedError, Visits
-from rescale.errors import RescaleError, UsageError, understood
+from rescale.demo.sessions import Sessions, StoppedError
+from rescale.errors import RescaleError, UsageError, as_rescale_error
 from rescale.evaluation.protocol import Distance
 from rescale.geometry import Geometry
-from rescale.inference.refine import Effort
+from rescale.inference.refine import RefineBudget
 from rescale.io import images
 from rescale.models import zoo
 
@@ -42,7 +42,7 @@ class Desk:
         lpips: the distance, where it is at hand.
     """
 
-    def __init__(self, visits: Visits, lpips: Distance | None = None) -> None:
+    def __init__(self, visits: Sessions, lpips: Distance | None = None) -> None:
         self.visits, self.lpips = visits, lpips
 
     def rescale(
@@ -83,14 +83,14 @@ class Desk:
         with _sentences():
             source, visit = _path(small, "a small picture"), self.visits.of(_key(request))
             with visit.job() as folder:
-                return _enlarged(tasks.restored(source, folder, visit.told(progress), force=force is True))
+                return _enlarged(tasks.restore(source, folder, visit.told(progress), force=force is True))
 
     def enlarge(self, photo: Any, scale: Any, request: gr.Request, progress: gr.Progress = _PROGRESS) -> list[Any]:
         """An ordinary picture up."""
         with _sentences():
             source, visit = _path(photo, "a picture"), self.visits.of(_key(request))
             with visit.job() as folder:
-                return _enlarged(tasks.enlarged(source, folder, visit.told(progress), scale=_number(scale)))
+                return _enlarged(tasks.super_resolve(source, folder, visit.told(progress), scale=_number(scale)))
 
     def film(
         self, clip: Any, scale: Any, request: gr.Request, progress: gr.Progress = _PROGRESS
@@ -99,7 +99,7 @@ class Desk:
         with _sentences():
             source, visit = _path(clip, "a clip"), self.visits.of(_key(request))
             with visit.job() as folder:
-                for made in tasks.filmed(source, folder, visit.told(progress), scale=_number(scale)):
+                for made in tasks.upscale_clip(source, folder, visit.told(progress), scale=_number(scale)):
                     yield _filmed(made)
 
     def stop(self, request: gr.Request) -> None:
@@ -129,7 +129,7 @@ def _sentences() -> Iterator[None]:
 
 def _understood(error: Exception) -> RescaleError:
     try:
-        return understood(error)
+        return as_rescale_error(error)
     except Exception:
         _log.exception("a mistake of ours")
         return RescaleError("something went wrong here that should not have; the server's log says what")
@@ -154,7 +154,7 @@ def _asked(scale: Any, model: Any, steps: Any) -> Asked:
         raise UsageError(f"expected 0 to {MOST_STEPS} steps, got {steps!r:.40}")
     if not isinstance(scale, str):
         raise UsageError(f"expected a scale or a size in words, got {scale!r:.40}")
-    effort = Effort(int(steps)) if steps else None
+    effort = RefineBudget(int(steps)) if steps else None
     return Asked(Geometry.of(scale), None if model == AUTO else model, effort.steps if effort else 0)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rescale.demo.comparison import warm
-from rescale.demo.sessions import Visits
-from rescale.errors import EnvironmentFault, UsageError
+from rescale.demo.sessions import Sessions
+from rescale.errors import MachineError, UsageError
 
 MAX_BYTES = 64 * 2**20
 """Of an upload: a clip, or 16 megapixels of 16 bits."""
@@ -35,7 +35,7 @@ class Address:
 def served(address: Address | None = None) -> Iterator[str]:
     """The page, until the block ends; gives its URL.
 
-    Raises: EnvironmentFault without Gradio, or where the port is taken; UsageError for a port that is none.
+    Raises: MachineError without Gradio, or where the port is taken; UsageError for a port that is none.
     """
     address = address or Address()
     if address.port is not None and not 1 <= address.port <= 65_535:
@@ -44,14 +44,14 @@ def served(address: Address | None = None) -> Iterator[str]:
         root = Path(folder).resolve()
         with _surroundings(root):
             warm()
-            visits = Visits(root / "visits")
+            visits = Sessions(root / "visits")
             page, settings = _page(root, visits)
             try:
                 _, url, _ = page.launch(
                     server_name=address.host, server_port=address.port, inbrowser=address.is_opened, **settings
                 )
             except OSError as error:
-                raise EnvironmentFault(f"cannot serve on {address.host}: {error}") from error
+                raise MachineError(f"cannot serve on {address.host}: {error}") from error
             try:
                 yield url
             finally:
@@ -59,13 +59,13 @@ def served(address: Address | None = None) -> Iterator[str]:
                 page.close(verbose=False)
 
 
-def _page(root: Path, visits: Visits) -> tuple[Any, dict[str, Any]]:
+def _page(root: Path, visits: Sessions) -> tuple[Any, dict[str, Any]]:
     """The page, and how Gradio is to serve it."""
     try:
         from gradio.themes import Default
         from starlette.middleware import Middleware
     except ImportError as error:
-        raise EnvironmentFault("the demo needs Gradio: pip install 'rescale[demo]'") from error
+        raise MachineError("the demo needs Gradio: pip install 'rescale[demo]'") from error
     from rescale.demo.handlers import Desk
     from rescale.demo.middleware import Guard
     from rescale.demo.ui import CSS, FONTS, build

@@ -15,7 +15,7 @@ from rescale.errors import RescaleError
 _REMEMBERED = 1000
 """Visitors who have left."""
 _PATIENCE_S = 5
-Tell = Callable[[float, str], None]
+ProgressCallback = Callable[[float, str], None]
 """Is told how much of the work is done, 0 to 1, and what is being done."""
 
 
@@ -56,7 +56,7 @@ class Visit:
         if self.stopped.is_set() or self.is_gone:
             raise StoppedError("stopped")
 
-    def told(self, tell: Tell) -> Tell:
+    def told(self, tell: ProgressCallback) -> ProgressCallback:
         """The same, and an end to the work where it was stopped."""
 
         def both(share: float, words: str) -> None:
@@ -66,7 +66,7 @@ class Visit:
         return both
 
 
-class Visits:
+class Sessions:
     """All visitors, by the page's own name for each."""
 
     def __init__(self, root: Path) -> None:

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rescale.demo.comparison import MAX_PIXELS
-from rescale.demo.sessions import Tell
+from rescale.demo.sessions import ProgressCallback
 from rescale.errors import InputError, RecordError, RefusedError, RescaleError, UsageError
 from rescale.geometry import Size, by
 from rescale.inference import files
 from rescale.io import images, record, targets
 from rescale.io.picture import Picture
-from rescale.models.zoo import enlarger_of
-from rescale.video.files import Filmed, upscale_video
+from rescale.models.zoo import video_model
+from rescale.video.files import VideoResult, upscale_video
 from rescale.video.io.container import opened
 from rescale.video.pipeline import Clock
-from rescale.video.record import Label
-from rescale.video.transcode import How
+from rescale.video.record import VideoRecord
+from rescale.video.transcode import EncodeOptions
 
 SCALES = (2, 3, 4)
 MAX_SECONDS = 30
@@ -48,13 +48,13 @@ class Clip:
     words: str = ""
 
 
-def restored(source: Path, folder: Path, tell: Tell, *, force: bool = False) -> Enlarged:
+def restore(source: Path, folder: Path, tell: ProgressCallback, *, force: bool = False) -> Enlarged:
     """By the record of the small picture. Raises: RecordError where there is none, or where it was edited."""
     tell(0.1, "restoring it by its record")
     return _enlarged(source, folder, tell, targets.large_name(source, is_restored=True), force=force)
 
 
-def enlarged(source: Path, folder: Path, tell: Tell, *, scale: int) -> Enlarged:
+def super_resolve(source: Path, folder: Path, tell: ProgressCallback, *, scale: int) -> Enlarged:
     """An ordinary picture, by super-resolution."""
     if scale not in SCALES:
         raise UsageError(f"expected a scale of {', '.join(map(str, SCALES))}, got {scale!r:.40}")
@@ -63,7 +63,7 @@ def enlarged(source: Path, folder: Path, tell: Tell, *, scale: int) -> Enlarged:
 
 
 def _enlarged(
-    source: Path, folder: Path, tell: Tell, name: str, *, scale: int | None = None, force: bool = False
+    source: Path, folder: Path, tell: ProgressCallback, name: str, *, scale: int | None = None, force: bool = False
 ) -> Enlarged:
     after, before = folder / name, folder / "bicubic.png"
     done = files.upscale_file(source, after, scale=scale, force=force, max_pixels=MAX_PIXELS)
@@ -75,10 +75,10 @@ def _enlarged(
 
 
 def _bicubic(small: Picture, size: Size) -> Picture:
-    return files.loaded("bicubic").upscale_picture(Picture(small.pixels, small.alpha), size=size)
+    return files.load_cached("bicubic").upscale_picture(Picture(small.pixels, small.alpha), size=size)
 
 
-def filmed(source: Path, folder: Path, tell: Tell, *, scale: int) -> Iterator[Clip]:
+def upscale_clip(source: Path, folder: Path, tell: ProgressCallback, *, scale: int) -> Iterator[Clip]:
     """A clip enlarged, or restored where it says how; first its first frame, to see whether to wait for the rest."""
     if scale not in SCALES:
         raise UsageError(f"expected a scale of {', '.join(map(str, SCALES))}, got {scale!r:.40}")
@@ -86,19 +86,19 @@ def filmed(source: Path, folder: Path, tell: Tell, *, scale: int) -> Iterator[Cl
     before, after = folder / "before.png", folder / "after.png"
     first, label = _first(source)
     if label is None:
-        model = enlarger_of(scale)
+        model = video_model(scale)
         _check(first, scale)
-        images.write(after, files.loaded(model).upscale_picture(first))
+        images.write(after, files.load_cached(model).upscale_picture(first))
         images.write(before, _bicubic(first, (first.size[0] * scale, first.size[1] * scale)))
         yield Clip(before, after)
     target = folder / f"{source.stem}.{'restored' if label else 'upscaled'}.mp4"
-    how = How(max_pixels=MAX_FRAME, tell=lambda clock: tell(_share(clock), _pace(clock)))
+    how = EncodeOptions(max_pixels=MAX_FRAME, tell=lambda clock: tell(_share(clock), _pace(clock)))
     done = upscale_video(source, target, scale=None if label else scale, how=how)
     pair = (before, after) if label is None else (None, None)
     yield Clip(pair[0], pair[1], target, _summary(done))
 
 
-def _first(source: Path) -> tuple[Picture, Label | None]:
+def _first(source: Path) -> tuple[Picture, VideoRecord | None]:
     """Of a clip that is short enough: its first frame, and what it says about itself."""
     with opened(source) as container:
         seconds = (container.duration or 0) / 1e6
@@ -114,7 +114,7 @@ def _first(source: Path) -> tuple[Picture, Label | None]:
         frame = next(container.decode(video=0), None)
         if frame is None:
             raise InputError("no frame could be decoded; the file may be cut short")
-        return Picture(frame.to_ndarray(format="rgb24")), Label.find(container.metadata)
+        return Picture(frame.to_ndarray(format="rgb24")), VideoRecord.find(container.metadata)
 
 
 def _check(first: Picture, scale: int) -> None:
@@ -133,7 +133,7 @@ def _pace(clock: Clock) -> str:
     return f"{clock.frames}{f' of {clock.total}' if clock.total else ''} frames, {clock.rate:.0f} a second"
 
 
-def _summary(done: Filmed) -> str:
+def _summary(done: VideoResult) -> str:
     facts = f"**{done.frames} frames of {by(done.size)}**, {done.rate:.0f} a second, by `{done.model}`"
     return ". ".join([facts, *done.notes]) + "."
 

@@ -13,7 +13,7 @@ from typing import Literal
 from rescale.errors import InputError, UsageError
 from rescale.evaluation.protocol import cropped, luma_of, mean
 from rescale.evaluation.tables import decibels, line
-from rescale.geometry import MOST, Geometry
+from rescale.geometry import MAX_SCALE, Geometry
 from rescale.inference.rescaler import Rescaler
 from rescale.io.picture import Picture
 from rescale.metrics import psnr
@@ -49,7 +49,7 @@ def cycles(
     """
     if kind == "random" and rescaler.scale is not None:
         raise UsageError(f"{rescaler.name} works at x{rescaler.scale}; random scales are for models that serve all")
-    least = count + 2 * max(math.ceil(s) for s in scale.scales or (MOST,))
+    least = count + 2 * max(math.ceil(s) for s in scale.scales or (MAX_SCALE,))
     if min(picture.size) < least:
         raise InputError(f"expected sides of at least {least} pixels for {count} cycles, got {picture.size}")
     draw = random.Random(10)  # noqa: S311 - scales to try, no secrets

@@ -7,20 +7,20 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from rescale.errors import EnvironmentFault
+from rescale.errors import MachineError
 from rescale.evaluation.protocol import Scores
 from rescale.geometry import Geometry
 from rescale.io.storage import publish
 
 
-def is_available() -> bool:
+def has_matplotlib() -> bool:
     """Whether matplotlib, which draws, is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw(rows: Sequence[Mapping[str, Any]], target: Path, *, title: str) -> None:
     """PSNR of held-out pictures and of their small ones over the steps; nothing without matplotlib."""
-    if not is_available():
+    if not has_matplotlib():
         return
     from matplotlib.figure import Figure  # no pyplot: it would keep every figure
 
@@ -55,8 +55,8 @@ def draw_scales(rows: Sequence[Scores], target: Path, *, overwrite: bool = False
 
 def draw_rates(lines: Mapping[str, Sequence[tuple[int, float]]], target: Path, *, overwrite: bool = False) -> None:
     """PSNR of a video over its bytes, a line for each way to spend them."""
-    if not is_available():
-        raise EnvironmentFault("to draw needs matplotlib: pip install matplotlib")
+    if not has_matplotlib():
+        raise MachineError("to draw needs matplotlib: pip install matplotlib")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")

@@ -21,8 +21,8 @@ import numpy as np
 from torch import Tensor
 
 from rescale.errors import InputError
-from rescale.geometry import MOST, Geometry, Scale
-from rescale.inference.refine import Effort, Report
+from rescale.geometry import MAX_SCALE, Geometry, Scale
+from rescale.inference.refine import RefineBudget, Report
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images
 from rescale.io.images import Picture, Pixels
@@ -101,19 +101,19 @@ def evaluate(
     round_luma: bool = False,
     lpips: Mapping[str, Distance] | None = None,
 ) -> Iterator[Scores]:
-    """Score every picture of a folder, in the order of names; arguments as of `try_out` and `score`."""
+    """Score every picture of a folder, in the order of names; arguments as of `round_trip` and `score`."""
     for file in images.find(folder):
-        trial = try_out(rescaler, images.read(file), file.stem, scale)
+        trial = round_trip(rescaler, images.read(file), file.stem, scale)
         yield score(trial, folder.name, file.stem, round_luma=round_luma, lpips=lpips)
 
 
-def try_out(
+def round_trip(
     rescaler: Rescaler,
     picture: Picture,
     name: str,
     scale: Scale | None = None,
     *,
-    refine: Effort | None = None,
+    refine: RefineBudget | None = None,
     report: Report | None = None,
 ) -> Trial:
     """Down, to bytes, up, to bytes: what a user gets through files, without the files.
@@ -127,7 +127,7 @@ def try_out(
         report: is told how far that is.
     Raises: InputError for sides that the protocol's cut borders would use up; UsageError for another scale.
     """
-    geometry = Geometry.of(scale if scale is not None else rescaler.scale or MOST)
+    geometry = Geometry.of(scale if scale is not None else rescaler.scale or MAX_SCALE)
     picture = cropped(picture, geometry)
     if min(picture.size) <= 2 * _border(geometry):
         raise InputError(
@@ -165,7 +165,7 @@ def score(
     """Compare what went in with what came out.
 
     Args:
-        trial: of `try_out`.
+        trial: of `round_trip`.
         set_name: for the row.
         name: for the row.
         round_luma: round Y to 8 bits, as in the older rows of the papers.

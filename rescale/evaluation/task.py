@@ -8,10 +8,10 @@ from typing import Self
 
 from rescale.device import usable_device
 from rescale.evaluation.crops import details
-from rescale.evaluation.protocol import Distance, score, try_out
-from rescale.executors.base import Facts, failure
+from rescale.evaluation.protocol import Distance, round_trip, score
+from rescale.executors.base import Result, failed
 from rescale.geometry import Geometry
-from rescale.inference.refine import Effort
+from rescale.inference.refine import RefineBudget
 from rescale.inference.rescaler import Rescaler, load
 from rescale.io import images
 from rescale.metrics import lpips
@@ -19,7 +19,7 @@ from rescale.metrics.lpips import Trunk
 
 
 @dataclass(frozen=True)
-class Question:
+class EvaluationJob:
     """One picture for one model at one scale."""
 
     number: int
@@ -40,19 +40,19 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Exam:
-    """How models are asked, a `Duty`: choices as of `try_out` and `score`."""
+class EvaluationTask:
+    """How models are asked, a `Task`: choices as of `round_trip` and `score`."""
 
     round_luma: bool = False
     trunks: tuple[Trunk, ...] = ()
     """Of LPIPS."""
-    efforts: tuple[Effort | None, ...] = (None,)
+    efforts: tuple[RefineBudget | None, ...] = (None,)
     """A row for each."""
     device: str | None = None
 
-    def begun(
+    def start(
         self, rescalers: Mapping[str, Rescaler] | None = None, distances: Mapping[str, Distance] | None = None
-    ) -> Callable[[Question], Facts]:
+    ) -> Callable[[EvaluationJob], Result]:
         """Answer one question after the other: its rows of `Scores` and their details, and what failed.
 
         Args:
@@ -70,25 +70,25 @@ class Exam:
         def measures() -> Mapping[str, Distance]:
             return distances or {trunk: lpips.lpips(trunk, device=usable_device(self.device)) for trunk in self.trunks}
 
-        def answered(question: Question) -> Facts:
+        def answered(question: EvaluationJob) -> Result:
             source, name = question.source, question.source.stem
-            facts: Facts = {"number": question.number, "source": str(source), "rows": [], "details": []}
+            facts: Result = {"number": question.number, "source": str(source), "rows": [], "details": []}
             try:
                 picture, rescaler = images.read(source), asked(question.model, question.name)
                 for effort in self.efforts:
-                    trial = try_out(rescaler, picture, name, question.scale, refine=effort)
+                    trial = round_trip(rescaler, picture, name, question.scale, refine=effort)
                     if question.is_shown:
                         facts["details"].append(details(name, picture, trial))
                     facts["rows"].append(score(trial, question.set, name, round_luma=self.round_luma, lpips=measures()))
             except Exception as error:
-                facts |= failure(source, error)
+                facts |= failed(source, error)
             return facts
 
         return answered
 
-    def check(self, question: Question) -> None:
+    def check(self, question: EvaluationJob) -> None:
         """Nothing is in the way of reading."""
 
-    def repeatable(self) -> Self:
+    def idempotent(self) -> Self:
         """Itself: a question may be answered twice."""
         return self

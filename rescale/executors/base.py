@@ -5,14 +5,14 @@ from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from rescale.errors import DiskFullError, RescaleError, understood
+from rescale.errors import DiskFullError, RescaleError, as_rescale_error
 from rescale.io.object_store import Place
 
-Facts = dict[str, Any]
+Result = dict[str, Any]
 """What became of a file, as JSON has it: source and target, or source, error and exit_code."""
 
 
-class Errand(Protocol):
+class Job(Protocol):
     """What an engine gives away: something to read, and what is to be written, if anything is."""
 
     @property
@@ -22,27 +22,27 @@ class Errand(Protocol):
     def target(self) -> Place | None: ...
 
 
-class Duty(Protocol):
+class Task(Protocol):
     """What an engine does with every errand: picklable, and with the same result whoever does it."""
 
     @property
     def device(self) -> str | None: ...
 
     @property
-    def begun(self) -> Callable[..., Callable[[Any], Facts]]:
+    def start(self) -> Callable[..., Callable[[Any], Result]]:
         """Load what is needed, and do one errand after the other: facts, where other programs would raise."""
 
     def check(self, job: Any) -> None:
         """Raises: what speaks against an errand, before it is given away."""
 
-    def repeatable(self) -> "Duty":
+    def idempotent(self) -> "Task":
         """The same for one who may do an errand again that was done already."""
 
 
-def failure(source: Place, error: Exception) -> Facts:
+def failed(source: Place, error: Exception) -> Result:
     """What became of a file that could not be done."""
     try:
-        fault = understood(error)
+        fault = as_rescale_error(error)
     except Exception:
         where = traceback.extract_tb(error.__traceback__)[-1]
         said = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
@@ -51,8 +51,8 @@ def failure(source: Place, error: Exception) -> Facts:
     return {"source": str(source), "error": str(fault), "exit_code": fault.exit_code, **stops}
 
 
-Rows = Generator[Facts, None, None]
+Rows = Generator[Result, None, None]
 
 
-Engine = Callable[[Iterable[Errand], Duty], Rows]
-"""Does jobs, here or elsewhere, in whatever order; each is to give one row, the one that its `Duty` makes of it."""
+Executor = Callable[[Iterable[Job], Task], Rows]
+"""Does jobs, here or elsewhere, in whatever order; each is to give one row, the one that its `Task` makes of it."""

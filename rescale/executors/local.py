@@ -3,19 +3,19 @@
 from collections.abc import Iterable
 from typing import Any
 
-from rescale.executors.base import Duty, Errand, Rows, failure
+from rescale.executors.base import Job, Rows, Task, failed
 
 
-def here(jobs: Iterable[Errand], task: Duty, **at_hand: Any) -> Rows:
-    """One file after the other, in this process. Args: at_hand: for `begun`, what this process alone can give it."""
-    yield from map(task.begun(**at_hand), jobs)
+def work(jobs: Iterable[Job], task: Task, **at_hand: Any) -> Rows:
+    """One file after the other, in this process. Args: at_hand: for `start`, what this process alone can give it."""
+    yield from map(task.start(**at_hand), jobs)
 
 
-def dry(jobs: Iterable[Errand], task: Duty) -> Rows:
+def dry_run(jobs: Iterable[Job], task: Task) -> Rows:
     """Only what can be known before any work."""
     for job in jobs:
         try:
             task.check(job)
             yield {"source": str(job.source), "target": str(job.target)}
         except Exception as error:
-            yield failure(job.source, error)
+            yield failed(job.source, error)

@@ -2,7 +2,7 @@
 
 ```
 run ── Job ──▶ hand (a process of its own, one job at a time)
-    ◀─ Facts ──
+    ◀─ Result ──
 ```
 """
 
@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rescale.executors.base import Duty, Errand, Facts
+    from rescale.executors.base import Job, Result, Task
 
 _PATIENCE_S = 5
 """What a process gets to end by itself: it may be in the middle of a tile."""
@@ -28,7 +28,7 @@ _TRIES = 2
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
-def work(jobs: "Iterable[Errand]", task: "Duty", count: int, threads: int) -> "Generator[Facts, None, None]":
+def work(jobs: "Iterable[Job]", task: "Task", count: int, threads: int) -> "Generator[Result, None, None]":
     """What became of each job, in the order in which they end; none more is begun when nobody asks for the next.
 
     Args:
@@ -38,54 +38,54 @@ def work(jobs: "Iterable[Errand]", task: "Duty", count: int, threads: int) -> "G
         threads: that torch may use in each.
     """
     waiting = deque((job, 1) for job in jobs)
-    hands: list[_Hand] = []
+    hands: list[_Worker] = []
     try:
         while waiting or any(hand.job for hand in hands):
             while waiting and sum(1 for hand in hands if hand.job) < count:
-                _idle(hands, task, threads).begin(*waiting.popleft())
+                _idle_worker(hands, task, threads).begin(*waiting.popleft())
             busy = {hand.connection: hand for hand in hands if hand.job}
             for connection in wait(list(busy)):
-                facts = _heard(busy[connection], hands, waiting)  # type: ignore[index]
+                facts = _receive(busy[connection], hands, waiting)  # type: ignore[index]
                 if facts:
                     yield facts
     finally:
-        _dismiss(hands)
+        _shut_down(hands)
 
 
-class _Hand:
+class _Worker:
     """A process, this end of the pipe to it, and what it is at."""
 
-    def __init__(self, task: "Duty", threads: int) -> None:
+    def __init__(self, task: "Task", threads: int) -> None:
         self.connection, there = multiprocessing.Pipe()
-        self.job: Errand | None = None
+        self.job: Job | None = None
         self.tries = 0
         context = multiprocessing.get_context("spawn")
         self.process = context.Process(target=_serve, args=(there, threads), daemon=True)
-        with _undisturbed():
+        with _signals_held():
             self.process.start()
         there.close()
         with suppress(OSError):  # it is dead already, which is noticed when it is to answer
             self.connection.send(task)
 
-    def begin(self, job: "Errand", tries: int) -> None:
+    def begin(self, job: "Job", tries: int) -> None:
         self.job, self.tries = job, tries
         with suppress(OSError):
             self.connection.send(job)
 
 
-def _idle(hands: list[_Hand], task: "Duty", threads: int) -> _Hand:
+def _idle_worker(hands: list[_Worker], task: "Task", threads: int) -> _Worker:
     """One that has nothing to do, or a new one."""
     for hand in hands:
         if not hand.job:
             return hand
-    hands.append(_Hand(task, threads))
+    hands.append(_Worker(task, threads))
     return hands[-1]
 
 
-def _heard(hand: _Hand, hands: list[_Hand], waiting: "deque[tuple[Errand, int]]") -> "Facts | None":
+def _receive(hand: _Worker, hands: list[_Worker], waiting: "deque[tuple[Job, int]]") -> "Result | None":
     """An answer; or None from one that has died, whose job is then tried once more."""
-    from rescale.errors import EnvironmentFault
-    from rescale.executors.base import failure
+    from rescale.errors import MachineError
+    from rescale.executors.base import failed
 
     job, hand.job = hand.job, None
     assert job, "only those at work are listened to"
@@ -93,16 +93,16 @@ def _heard(hand: _Hand, hands: list[_Hand], waiting: "deque[tuple[Errand, int]]"
         return hand.connection.recv()
     except (EOFError, OSError):
         hands.remove(hand)
-        _dismiss([hand])
+        _shut_down([hand])
         if hand.tries < _TRIES:
             waiting.appendleft((job, hand.tries + 1))
             return None
         code = hand.process.exitcode or 0
         how = f"killed by signal {-code}" if code < 0 else f"ended with {code}"
-        return failure(job.source, EnvironmentFault(f"the process that worked on it was {how}, {_TRIES} times"))
+        return failed(job.source, MachineError(f"the process that worked on it was {how}, {_TRIES} times"))
 
 
-def _dismiss(hands: list[_Hand]) -> None:
+def _shut_down(hands: list[_Worker]) -> None:
     """Those at work are stopped; none is left."""
     for hand in hands:
         if hand.job:
@@ -117,7 +117,7 @@ def _dismiss(hands: list[_Hand]) -> None:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _signals_held() -> Iterator[None]:
     """Signals wait until a process is started and known; it begins with them blocked, so that Ctrl-C is not for it."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -147,15 +147,15 @@ def _serve(connection: "Connection[Any, Any]", threads: int) -> None:
     _mask("SIG_UNBLOCK", {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, OSError, SystemExit):
-        task: Duty = connection.recv()
+        task: Task = connection.recv()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that no temporary file is left
-        done = prepared(task, threads)
+        done = prepare_worker(task, threads)
         while True:
             connection.send(done(connection.recv()))
     os._exit(0)  # there is nothing to put in order, and taking an interpreter down with torch in it takes long
 
 
-def prepared(task: "Duty", threads: int) -> "Callable[[Any], Facts]":
+def prepare_worker(task: "Task", threads: int) -> "Callable[[Any], Result]":
     """What does one job after the other in this process, with so many threads."""
     import torch
 
@@ -163,7 +163,7 @@ def prepared(task: "Duty", threads: int) -> "Callable[[Any], Facts]":
 
     keep_memory()
     torch.set_num_threads(threads)
-    return task.begun()
+    return task.start()
 
 
 def _end_with_parent() -> None:

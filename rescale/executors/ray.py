@@ -2,7 +2,7 @@
 
 ```
 run ── Job ──▶ hand (a Ray actor, which loads the models once; one job at a time)
-    ◀─ Facts ──
+    ◀─ Result ──
 ```
 
 A job may be done twice, as Ray does it again when a process or machine is lost. That is harmless: results are put in
@@ -21,9 +21,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rescale.errors import EnvironmentFault
-from rescale.executors.base import Duty, Errand, Facts, failure
-from rescale.executors.processes import prepared
+from rescale.errors import MachineError
+from rescale.executors.base import Job, Result, Task, failed
+from rescale.executors.processes import prepare_worker
 from rescale.io import storage
 
 _TRIES = 4
@@ -40,8 +40,8 @@ _ALONE = {
 
 
 def work(
-    jobs: Iterable[Errand], task: Duty, count: int, threads: int, address: str | None = None
-) -> Generator[Facts, None, None]:
+    jobs: Iterable[Job], task: Task, count: int, threads: int, address: str | None = None
+) -> Generator[Result, None, None]:
     """What became of each job, in the order in which they end; none more is begun when nobody asks for the next.
 
     Args:
@@ -50,21 +50,21 @@ def work(
         count: of processes, each with a GPU of its own where the cluster has any.
         threads: that torch may use in each.
         address: of a cluster, see `ray.init`; on this machine, for this run alone, if None.
-    Raises: EnvironmentFault where Ray is not installed, cannot be started or reached, or the work cannot be begun.
+    Raises: MachineError where Ray is not installed, cannot be started or reached, or the work cannot be begun.
     """
     jobs = list(jobs)
-    with _swept(jobs), _joined(address, count * threads) as ray:
-        hands = _hands(ray, task, count, threads)
-        at: dict[Any, tuple[Any, Errand | None]] = {hand.ready.remote(): (hand, None) for hand in hands}
+    with _swept_after(jobs), _connected(address, count * threads) as ray:
+        hands = _workers(ray, task, count, threads)
+        at: dict[Any, tuple[Any, Job | None]] = {hand.ready.remote(): (hand, None) for hand in hands}
         try:
-            yield from _rows(ray, deque(jobs), task, at)
+            yield from _results(ray, deque(jobs), task, at)
         finally:
             for hand in hands:
                 ray.kill(hand)
 
 
 @contextmanager
-def _swept(jobs: list[Errand]) -> Iterator[None]:
+def _swept_after(jobs: list[Job]) -> Iterator[None]:
     """What processes that were killed have left is removed when all are gone."""
     try:
         yield
@@ -74,12 +74,12 @@ def _swept(jobs: list[Errand]) -> Iterator[None]:
                 storage.sweep(folder)
 
 
-def _rows(ray: Any, waiting: deque[Errand], task: Duty, at: dict[Any, tuple[Any, Errand | None]]) -> Iterator[Facts]:
+def _results(ray: Any, waiting: deque[Job], task: Task, at: dict[Any, tuple[Any, Job | None]]) -> Iterator[Result]:
     """Args: at: what each hand is at, by the answer that it will give."""
     while waiting or any(job for _, job in at.values()):
         for answer in ray.wait(list(at), timeout=_GLANCE_S)[0]:
             hand, job = at[answer]
-            facts = _heard(ray, answer, job)
+            facts = _receive(ray, answer, job)
             del at[answer]
             refused = []
             while waiting:
@@ -87,55 +87,55 @@ def _rows(ray: Any, waiting: deque[Errand], task: Duty, at: dict[Any, tuple[Any,
                 try:  # here, where what is there is not yet what a lost process has made
                     task.check(job)
                 except Exception as error:
-                    refused.append(failure(job.source, error))
+                    refused.append(failed(job.source, error))
                 else:
                     at[hand.do.remote(job)] = hand, job
                     break
             yield from [facts] * bool(facts) + refused
 
 
-def _heard(ray: Any, answer: Any, job: Errand | None) -> Facts:
-    """An answer; nothing from a hand that is ready. Raises: EnvironmentFault where it will never be."""
+def _receive(ray: Any, answer: Any, job: Job | None) -> Result:
+    """An answer; nothing from a hand that is ready. Raises: MachineError where it will never be."""
     try:
         return ray.get(answer) or {}
     except ray.exceptions.RayError as error:
         said = f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
         if job is None:
-            raise EnvironmentFault(f"no process could be made ready for the work: {said}") from error
-        return failure(job.source, EnvironmentFault(f"the process that worked on it died {_TRIES} times ({said})"))
+            raise MachineError(f"no process could be made ready for the work: {said}") from error
+        return failed(job.source, MachineError(f"the process that worked on it died {_TRIES} times ({said})"))
 
 
-class _Hand:
+class _Worker:
     """A process that Ray keeps alive."""
 
-    def __init__(self, task: Duty, threads: int, folder: str) -> None:
+    def __init__(self, task: Task, threads: int, folder: str) -> None:
         with suppress(OSError):  # another machine may not have it, and then not its files either
             os.chdir(folder)
-        self.done = prepared(task, threads)
+        self.done = prepare_worker(task, threads)
 
     def ready(self) -> None:
         """Answered once the models are loaded."""
 
-    def do(self, job: Errand) -> Facts:
+    def do(self, job: Job) -> Result:
         return self.done(job)
 
 
-def _hands(ray: Any, task: Duty, count: int, threads: int) -> list[Any]:
+def _workers(ray: Any, task: Task, count: int, threads: int) -> list[Any]:
     """Not more than there are cores and GPUs for; those that find no place yet do not keep a job waiting."""
     there = ray.cluster_resources()
     needs: dict[str, float] = {"num_cpus": min(threads, max(int(there.get("CPU", 1)), 1))}
     if there.get("GPU") and (task.device or "cuda").startswith("cuda"):
         needs["num_gpus"], count = 1, min(count, int(there["GPU"]))
-    make = ray.remote(max_restarts=-1, max_task_retries=_TRIES - 1, **needs)(_Hand)
+    make = ray.remote(max_restarts=-1, max_task_retries=_TRIES - 1, **needs)(_Worker)
     # What is there was refused by `_rows`, or has been made by a process that was lost before it could say so.
-    return [make.remote(task.repeatable(), threads, str(Path.cwd())) for _ in range(count)]
+    return [make.remote(task.idempotent(), threads, str(Path.cwd())) for _ in range(count)]
 
 
 @contextmanager
-def _joined(address: str | None, cores: int) -> Iterator[Any]:
+def _connected(address: str | None, cores: int) -> Iterator[Any]:
     """Ray, started on loopback for as long as this lasts, or joined; signals stay ours.
 
-    Raises: EnvironmentFault.
+    Raises: MachineError.
     """
     here: dict[str, Any] = {"address": address}
     if address is None:
@@ -146,29 +146,29 @@ def _joined(address: str | None, cores: int) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise EnvironmentFault("this needs Ray: pip install 'rescale[scale]'") from error
+        raise MachineError("this needs Ray: pip install 'rescale[scale]'") from error
     try:
         with _own_signals():
-            _knock(address)
-            _hush(ray)
+            _check_address(address)
+            _silence(ray)
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)
     except Exception as error:  # of many kinds
         said = str(error).strip().partition("\n")[0]
-        raise EnvironmentFault(f"cannot {'reach Ray at ' + address if address else 'start Ray'}: {said}") from error
+        raise MachineError(f"cannot {'reach Ray at ' + address if address else 'start Ray'}: {said}") from error
     try:
         yield ray
     finally:
         ray.shutdown()
 
 
-def _hush(ray: Any) -> None:
+def _silence(ray: Any) -> None:
     """What Ray does again it would tell on stdout, among the results; for that alone it has no switch."""
     with suppress(AttributeError):
         assert callable(ray._private.worker.print_to_stdstream)
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
-def _knock(address: str | None) -> None:
+def _check_address(address: str | None) -> None:
     """Ray would try for minutes to reach a HOST:PORT where nobody answers. Raises: OSError."""
     if address and (found := re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)):
         socket.create_connection((found[1], int(found[2])), timeout=_PATIENCE_S).close()

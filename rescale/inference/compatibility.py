@@ -8,10 +8,10 @@ from rescale.errors import RecordError
 from rescale.inference.rescaler import Rescaler
 from rescale.io import record
 from rescale.io.images import Picture
-from rescale.models.zoo import comes_with_us
+from rescale.models.zoo import is_known
 
 
-def _find_record(
+def find_record(
     small: Picture, model: str | None, scale: float | None, force: bool
 ) -> tuple[record.Record | None, list[str]]:
     """What to restore by, None for a picture to be taken as an ordinary one; and what the user should know."""
@@ -32,14 +32,14 @@ def _find_record(
             "this picture carries no record of how it was made small; pass --scale to enlarge it as an ordinary "
             "picture, or --model to restore it with the model that made it (and --scale, if that serves many)"
         )
-    if found is not None and model is None and not comes_with_us(found.model):
+    if found is not None and model is None and not is_known(found.model):
         raise RecordError(
             f"made small by {found.model!r}, which this rescale does not have; pass --model with its weight file"
         )
     return found, []
 
 
-def _check(found: record.Record, small: Picture, rescaler: Rescaler, force: bool) -> list[str]:
+def check_record(found: record.Record, small: Picture, rescaler: Rescaler, force: bool) -> list[str]:
     """What speaks against restoring by this record: an error, or with `force` a list of notes."""
     against = rescaler.objections(found, small)
     if against and not force:
@@ -47,7 +47,7 @@ def _check(found: record.Record, small: Picture, rescaler: Rescaler, force: bool
     return [f"forced: {reason}" for reason in against]
 
 
-class Maker(NamedTuple):
+class Producer(NamedTuple):
     """What decides about the frames that are made, beside the source; a `Rescaler` is one."""
 
     name: str

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from rescale.errors import RecordError, RefusedError, UsageError
 from rescale.geometry import Scale
-from rescale.inference.compatibility import _check, _find_record
-from rescale.inference.refine import Effort, Report
+from rescale.inference.compatibility import check_record, find_record
+from rescale.inference.refine import RefineBudget, Report
 from rescale.inference.rescaler import Rescaler, load
 from rescale.io import formats, images, record, storage
 from rescale.io.formats import carrier
@@ -19,11 +19,11 @@ from rescale.io.images import Picture
 from rescale.io.object_store import Place, Url, place
 from rescale.io.targets import check_target
 from rescale.models import zoo
-from rescale.models.zoo import _enlarger
+from rescale.models.zoo import super_resolution_model
 
 
 @dataclass(frozen=True)
-class Done:
+class FileResult:
     """What became of one file."""
 
     source: Place
@@ -40,7 +40,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Made:
+class EncodedResult:
     """The bytes of a result, and what `Done` says of it."""
 
     data: bytes
@@ -49,11 +49,11 @@ class Made:
     notes: tuple[str, ...]
     weights: str
 
-    def publish(self, source: Place, target: Place, data: bytes, *, overwrite: bool, resume: bool) -> Done:
+    def publish(self, source: Place, target: Place, data: bytes, *, overwrite: bool, resume: bool) -> FileResult:
         """Put it at its place; `data` is what it was made of."""
         _publish(target, self.data, overwrite=overwrite, resume=resume)
         digests = _sha256(data), _sha256(self.data)
-        return Done(source, target, self.model, self.size, self.notes, self.weights, *digests)
+        return FileResult(source, target, self.model, self.size, self.notes, self.weights, *digests)
 
 
 def downscale_file(
@@ -62,13 +62,13 @@ def downscale_file(
     target: Place | str,
     *,
     scale: Scale | None = None,
-    refine: Effort | None = None,
+    refine: RefineBudget | None = None,
     report: Report | None = None,
     overwrite: bool = False,
     resume: bool = False,
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
-) -> Done:
+) -> FileResult:
     """Make a small picture that restores itself.
 
     Args:
@@ -82,29 +82,29 @@ def downscale_file(
         resume: take an existing target as done if it holds the very bytes that would be written.
         quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
         max_pixels: refuse larger sources.
-    Raises: InputError, UnsupportedError, RefusedError, UsageError, EnvironmentFault: see `images`.
+    Raises: InputError, UnsupportedError, RefusedError, UsageError, MachineError: see `images`.
     """
     source, target = place(source), place(target)
     format = carrier(target)
     check_target(source, target, overwrite=overwrite or resume)
     data = images.fetch(source, max_pixels=max_pixels)
     how: dict[str, Any] = {"scale": scale, "refine": refine, "report": report, "quality": quality}
-    made = shrunk(rescaler, data, source.name, format, max_pixels=max_pixels, **how)
+    made = downscale_bytes(rescaler, data, source.name, format, max_pixels=max_pixels, **how)
     return made.publish(source, target, data, overwrite=overwrite, resume=resume)
 
 
-def shrunk(
+def downscale_bytes(
     rescaler: Rescaler,
     data: bytes,
     name: str,
     format: str,
     *,
     scale: Scale | None = None,
-    refine: Effort | None = None,
+    refine: RefineBudget | None = None,
     report: Report | None = None,
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
-) -> Made:
+) -> EncodedResult:
     """The bytes of a picture file to those of a small one; `name` is for the errors, see `downscale_file`."""
     original = images.decode(data, name, max_pixels=max_pixels)
     size = rescaler.sizes.small(original.size, scale)
@@ -113,7 +113,7 @@ def shrunk(
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
     carrying = record.embed(small, _describe(rescaler, stored, original, refine), format)
     made, lost = images.encode(format, carrying, quality=quality)
-    return Made(made, rescaler.name, small.size, (*carrying.notes, *notes, *lost), rescaler.digest)
+    return EncodedResult(made, rescaler.name, small.size, (*carrying.notes, *notes, *lost), rescaler.digest)
 
 
 def upscale_file(
@@ -128,7 +128,7 @@ def upscale_file(
     resume: bool = False,
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
-) -> Done:
+) -> FileResult:
     """Restore a small picture by its own record, or enlarge an ordinary one.
 
     Args:
@@ -150,11 +150,11 @@ def upscale_file(
     check_target(source, target, overwrite=overwrite or resume)
     data = images.fetch(source, max_pixels=max_pixels)
     how: dict[str, Any] = {"model": model, "scale": scale, "device": device, "force": force, "quality": quality}
-    made = restored(data, source.name, format, max_pixels=max_pixels, **how)
+    made = upscale_bytes(data, source.name, format, max_pixels=max_pixels, **how)
     return made.publish(source, target, data, overwrite=overwrite, resume=resume)
 
 
-def restored(
+def upscale_bytes(
     data: bytes,
     name: str,
     format: str,
@@ -165,14 +165,14 @@ def restored(
     force: bool = False,
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
-) -> Made:
+) -> EncodedResult:
     """The opposite of `shrunk`: the bytes of a small picture file to those of a large one, see `upscale_file`."""
     small = images.decode(data, name, max_pixels=max_pixels)
-    found, notes = _find_record(small, model, scale, force)
-    rescaler = loaded(model or (found.model if found else _enlarger(scale)), device)
+    found, notes = find_record(small, model, scale, force)
+    rescaler = load_cached(model or (found.model if found else super_resolution_model(scale)), device)
     bare, size = record.strip(small), None
     if found is not None:
-        notes += _check(found, small, rescaler, force)
+        notes += check_record(found, small, rescaler, force)
         if found.pixels == record.digest(small):
             bare = _like(bare, is_grey=found.grey and not rescaler.model.hides_detail, has_alpha=found.alpha)
         size = found.size if rescaler.sizes.fit(found.size, small.size) else None
@@ -182,16 +182,16 @@ def restored(
     _check_result(size, max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
     made, lost = images.encode(format, large, quality=quality)
-    return Made(made, rescaler.name, large.size, (*small.notes, *notes, *lost), rescaler.digest)
+    return EncodedResult(made, rescaler.name, large.size, (*small.notes, *notes, *lost), rescaler.digest)
 
 
-def loaded(model: str, device: str | None = None) -> Rescaler:
+def load_cached(model: str, device: str | None = None) -> Rescaler:
     """Shipped models are kept for the next picture; a file may have changed since."""
-    return _shipped(model, device) if model in zoo.manifest() else load(model, device=device)
+    return _load_shipped(model, device) if model in zoo.manifest() else load(model, device=device)
 
 
 @lru_cache(maxsize=4)
-def _shipped(model: str, device: str | None) -> Rescaler:
+def _load_shipped(model: str, device: str | None) -> Rescaler:
     return load(model, device=device)
 
 
@@ -221,7 +221,7 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _describe(rescaler: Rescaler, stored: Picture, original: Picture, refined: Effort | None) -> record.Record:
+def _describe(rescaler: Rescaler, stored: Picture, original: Picture, refined: RefineBudget | None) -> record.Record:
     try:
         return rescaler.describe(stored, original, refined)
     except ValidationError as error:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
-from rescale.models import ESPCN, Rescaling
+from rescale.models import ESPCN, RescalingModel
 from rescale.models.layers import Coupling, Dense, framed
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
@@ -27,7 +27,7 @@ _CACHED = 100_000
 _CL = torch.channels_last
 
 
-def fastest(model: Rescaling, precision: Precision = "auto") -> Rescaling:
+def optimize_for_inference(model: RescalingModel, precision: Precision = "auto") -> RescalingModel:
     """A copy of a network that does the same faster, its weights fixed.
 
     Args:
@@ -38,7 +38,7 @@ def fastest(model: Rescaling, precision: Precision = "auto") -> Rescaling:
             Where gradients are wanted, sums round more often, and may cost more.
     Raises: UsageError for another precision.
     """
-    dtype = convolution_dtype(precision, next(model.parameters(), torch.empty(0)).device)
+    dtype = compute_dtype(precision, next(model.parameters(), torch.empty(0)).device)
     model = copy.deepcopy(model)
     for parent in list(model.modules()):
         for name, child in parent.named_children():
@@ -49,7 +49,7 @@ def fastest(model: Rescaling, precision: Precision = "auto") -> Rescaling:
     return model.eval().requires_grad_(False).to(memory_format=_CL)  # type: ignore[call-overload]
 
 
-def convolution_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """What convolutions compute in. Raises: UsageError for another precision."""
     if precision == "auto" and device.type == "cuda":
         return torch.float16

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from rescale.errors import UsageError
 from rescale.geometry import Size, by
-from rescale.inference.optimize import fastest
-from rescale.models import Rescaling
+from rescale.inference.optimize import optimize_for_inference
+from rescale.models import RescalingModel
 from rescale.ops import crop, luma, pad, quantize, size_of
 from rescale.ops.resample import resample
-from rescale.ops.tiling import Piece, Tile, Window, plan
+from rescale.ops.tiling import Tile, TileCall, Window, plan
 
 RATE, REACH = 1 / 255, 8 / 255
 """First step of a sample, and how far it may go in all."""
@@ -47,7 +47,7 @@ _WORDS = re.compile(
 
 
 @dataclass(frozen=True)
-class Effort:
+class RefineBudget:
     """How to refine, and for how long; the first limit that is met ends it."""
 
     steps: int = 200
@@ -60,9 +60,9 @@ class Effort:
     """Weight of the small picture's distance from bicubic."""
 
     @classmethod
-    def of(cls, asked: "int | str | Effort") -> "Effort":
+    def of(cls, asked: "int | str | RefineBudget") -> "RefineBudget":
         """From 20 or "20" (steps), "30s" or "+1.0dB"; also "hr lr 20, fidelity 0.1". Raises: UsageError else."""
-        if isinstance(asked, Effort):
+        if isinstance(asked, RefineBudget):
             return asked
         match = _WORDS.fullmatch(str(asked).strip())
         found = {key: value for key, value in match.groupdict().items() if value} if match else {}
@@ -73,7 +73,7 @@ class Effort:
         stages = cast(Stages, found.get("stages", cls.stages))
         return cls(steps, **limits, stages=stages, fidelity=float(found.get("fidelity", cls.fidelity)))
 
-    def half(self) -> "Effort":
+    def half(self) -> "RefineBudget":
         """For each of two stages."""
         return replace(self, steps=-(-self.steps // 2), seconds=self.seconds / 2, gain_db=self.gain_db / 2)
 
@@ -87,7 +87,13 @@ class Effort:
 
 
 def refine_downscaled(
-    model: Rescaling, hr: Tensor, lr: Tensor, effort: Effort, *, levels: int = 256, report: Report | None = None
+    model: RescalingModel,
+    hr: Tensor,
+    lr: Tensor,
+    effort: RefineBudget,
+    *,
+    levels: int = 256,
+    report: Report | None = None,
 ) -> Tensor:
     """A small picture that restores better, and never worse.
 
@@ -109,7 +115,13 @@ def refine_downscaled(
 
 
 def refine_hr(
-    model: Rescaling, hr: Tensor, lr: Tensor, effort: Effort, *, levels: int = 256, report: Report | None = None
+    model: RescalingModel,
+    hr: Tensor,
+    lr: Tensor,
+    effort: RefineBudget,
+    *,
+    levels: int = 256,
+    report: Report | None = None,
 ) -> Tensor:
     """The LR of a slightly changed original that restores best to the true one; arguments as of `refine_downscaled`.
 
@@ -117,7 +129,7 @@ def refine_hr(
 
     Raises: UsageError for a picture of more than `WHOLE` pixels.
     """
-    size, full, model = size_of(lr), size_of(hr), fastest(model)
+    size, full, model = size_of(lr), size_of(hr), optimize_for_inference(model)
     if full[0] * full[1] > WHOLE:
         raise UsageError(f"expected at most {WHOLE:,} pixels for the hr stage, got {by(full)}; the lr stage takes any")
 
@@ -135,21 +147,27 @@ def refine_hr(
 
 
 def refine_lr(
-    model: Rescaling, hr: Tensor, lr: Tensor, effort: Effort, *, levels: int = 256, report: Report | None = None
+    model: RescalingModel,
+    hr: Tensor,
+    lr: Tensor,
+    effort: RefineBudget,
+    *,
+    levels: int = 256,
+    report: Report | None = None,
 ) -> Tensor:
     """Descend on the LR picture, tile by tile, so that memory stays bounded; arguments as of `refine_downscaled`.
 
     A tile changes its own LR pixels only and minds all HR pixels that they reach, amid what its neighbours are by
     then; so the error of the whole picture falls from tile to tile, and no seam can show.
     """
-    size, full, halo, model = size_of(lr), size_of(hr), min(model.halo, _HALO), fastest(model)
+    size, full, halo, model = size_of(lr), size_of(hr), min(model.halo, _HALO), optimize_for_inference(model)
     tiles = list(plan(size, SIDE, 2 * halo, model.cell))
     bicubic = resample(hr, size)
     end = time.monotonic() + effort.seconds
     lr = lr.clone()
     for done, tile in enumerate(tiles):
         share = replace(effort, seconds=max(end - time.monotonic(), 0.0) / (len(tiles) - done))
-        piece = model.part(tile.seen, size, full)
+        piece = model.tile_call(tile.seen, size, full)
         minded = _reached(tile, size, full, halo)
         inner = _within(minded, piece.target)
         see = partial(_see_lr, piece, lr[..., *tile.seen], tile.inner, inner, is_grey=hr.shape[1] == 1)
@@ -167,7 +185,7 @@ def errors(restored: Tensor, hr: Tensor) -> Tensor:
 
 
 def _see_lr(
-    piece: Piece, around: Tensor, own: Window, minded: Window, changed: Tensor, *, is_grey: bool
+    piece: TileCall, around: Tensor, own: Window, minded: Window, changed: Tensor, *, is_grey: bool
 ) -> tuple[Tensor, Tensor]:
     """A tile's own pixels, and what the receiver makes of them amid what is around them."""
     lr = around.clone()
@@ -223,7 +241,7 @@ def _descend(
     start: Tensor,
     see: Callable[[Tensor], tuple[Tensor, Tensor]],
     goal: _Goal,
-    effort: Effort,
+    effort: RefineBudget,
     report: Report | None,
     *,
     keep_levels: bool = True,

@@ -15,12 +15,12 @@ from rescale.device import usable_device
 from rescale.errors import RecordError
 from rescale.geometry import Scale, Size, Sizes, by
 from rescale.inference.optimize import Precision
-from rescale.inference.refine import Effort, Report, errors, refine_downscaled
-from rescale.inference.tiled import Runner, Way
+from rescale.inference.refine import RefineBudget, Report, errors, refine_downscaled
+from rescale.inference.tiled import Direction, TiledRunner
 from rescale.io import conversion, record
 from rescale.io.conversion import Kind
 from rescale.io.images import Picture
-from rescale.models import Rescaling, weights
+from rescale.models import RescalingModel, weights
 from rescale.ops import alpha
 
 
@@ -58,9 +58,9 @@ class Rescaler:
         self.name = source.name
         self.digest = source.sha256[:16]
         self.device = torch.device(device)
-        self.model: Rescaling = source.model.to(self.device).eval().requires_grad_(False)
+        self.model: RescalingModel = source.model.to(self.device).eval().requires_grad_(False)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.runner = Runner(self.model, self.device, precision)
+        self.runner = TiledRunner(self.model, self.device, precision)
 
     @property
     def scale(self) -> int | None:
@@ -78,7 +78,7 @@ class Rescaler:
         *,
         scale: Scale | None = None,
         size: Size | None = None,
-        refine: int | str | Effort | None = None,
+        refine: int | str | RefineBudget | None = None,
     ) -> Kind:
         """The small picture, its values already those that an 8-bit file can hold (16-bit, for 16-bit input).
 
@@ -93,7 +93,7 @@ class Rescaler:
                 seconds ("30s") or a gain ("+1.0dB"); restoring costs no more.
         Raises: UsageError for a scale or size that this model does not make, or another kind of picture.
         """
-        effort = None if refine is None else Effort.of(refine)
+        effort = None if refine is None else RefineBudget.of(refine)
         if not conversion.is_levels(image):
             x = conversion.to_batch(image)
             full = ops.size_of(x)
@@ -135,7 +135,7 @@ class Rescaler:
         picture: Picture,
         size: Size | None = None,
         *,
-        refine: Effort | None = None,
+        refine: RefineBudget | None = None,
         report: Report | None = None,
     ) -> Picture:
         """The small picture, of the given (height, width) if the model serves many; alpha is a plane of its own."""
@@ -165,7 +165,7 @@ class Rescaler:
             whole, self.runner.up(picture.size, self.sizes.full(picture.size, size=size)), is_grey=is_grey
         )
 
-    def describe(self, small: Picture, original: Picture, refined: Effort | None = None) -> record.Record:
+    def describe(self, small: Picture, original: Picture, refined: RefineBudget | None = None) -> record.Record:
         """What the small picture is to say about itself."""
         return record.Record(
             version=1,
@@ -193,7 +193,9 @@ class Rescaler:
             against.append("edited, re-compressed or converted after it was made small, so it would restore badly")
         return against
 
-    def _refined(self, hr: Tensor, lr: Tensor, effort: Effort, levels: int, report: Report | None = None) -> Tensor:
+    def _refined(
+        self, hr: Tensor, lr: Tensor, effort: RefineBudget, levels: int, report: Report | None = None
+    ) -> Tensor:
         """(N, 1 or 3, h, w): each small picture refined, if in the end that restores the whole better."""
         hr, lr = hr.to(self.device), lr.to(self.device)
         better = refine_downscaled(self.model, hr, lr, effort, levels=levels, report=report)
@@ -205,7 +207,7 @@ class Rescaler:
         is_better = (after <= before).all(dim=1)[:, None, None, None]
         return torch.where(is_better, better, lr).cpu()
 
-    def _planes(self, picture: Picture, way: Way, *, is_grey: bool) -> Picture:
+    def _planes(self, picture: Picture, way: Direction, *, is_grey: bool) -> Picture:
         top = 2**picture.depth - 1
         colours = _levels(picture.pixels)
         if picture.alpha is None:
@@ -218,7 +220,7 @@ class Rescaler:
             made = np.ascontiguousarray(self._plane(plane, top, way, is_grey=True)[..., 0])
         return replace(picture, pixels=self._plane(colours, top, way, is_grey), alpha=made)
 
-    def _plane(self, levels: Tensor, top: int, way: Way, is_grey: bool) -> NDArray[Any]:
+    def _plane(self, levels: Tensor, top: int, way: Direction, is_grey: bool) -> NDArray[Any]:
         """(1, 1 or 3, H, W) levels 0 .. top -> (H', W', 1 or 3), the same as uint8 or uint16."""
         return _pixels(self.runner.run(levels, way, top=top, is_grey=is_grey), top)
 

@@ -40,7 +40,7 @@ class Trial:
         return round(self.small_db, 3), round(self.restored_db, 3)
 
 
-def picture(size: Size = SIZE) -> Picture:
+def test_image(size: Size = SIZE) -> Picture:
     """Shades, rings, tiles and grain in colour; of whole numbers only, so that no machine makes it otherwise."""
     y, x = np.mgrid[: size[0], : size[1]]
     rings = np.abs(((x - 230) ** 2 + (y - 140) ** 2) // 60 % 256 - 128) // 2
@@ -58,7 +58,7 @@ def trial(rescaler: Rescaler, *, warm_up: bool = False) -> Trial:
         rescaler: the model.
         warm_up: go once before the clock runs.
     """
-    original = picture()
+    original = test_image()
     size = rescaler.sizes.small(original.size, None if rescaler.scale else _SCALE)
     if warm_up:
         rescaler.upscale_picture(rescaler.downscale_picture(original, size), size=original.size)
@@ -77,7 +77,7 @@ def trial(rescaler: Rescaler, *, warm_up: bool = False) -> Trial:
     )
 
 
-def against(found: Trial, kept: tuple[float, float] | None) -> str | None:
+def deviation(found: Trial, kept: tuple[float, float] | None) -> str | None:
     """What speaks against a trial, or None."""
     if kept is None or all(abs(a - b) <= TOLERANCE_DB for a, b in zip(found.figures, kept, strict=True)):
         return None

@@ -11,18 +11,18 @@ from torch import Tensor
 
 from rescale import ops
 from rescale.device import is_out_of_memory, release_memory, tile_sides
-from rescale.errors import EnvironmentFault, RescaleError
+from rescale.errors import MachineError, RescaleError
 from rescale.geometry import Size
 from rescale.inference import optimize
 from rescale.inference.optimize import Precision
-from rescale.models import Rescaling
-from rescale.ops.tiling import Function, Piece, tiled, whole
+from rescale.models import RescalingModel
+from rescale.ops.tiling import TensorFunction, TileCall, tiled, whole
 
 NOT_FINITE = "the network made numbers that are not finite; nothing was written"
 
 
 @dataclass(frozen=True)
-class Way:
+class Direction:
     """Down or up: the sizes that go with it, and what to call."""
 
     source: Size
@@ -34,47 +34,47 @@ class Way:
     multiple: int = 1
     """Of the sides of what goes in."""
 
-    def pieces(self, network: Rescaling, side: int) -> Iterable[Piece]:
+    def pieces(self, network: RescalingModel, side: int) -> Iterable[TileCall]:
         """The calls, in tiles of about `side` HR pixels."""
         if self.source == self.inner:  # at scale 1 the small picture is the picture
             return [whole(lambda x: x, self.source, self.inner)]
-        cut = network.shrinking if self.source > self.inner else network.growing
+        cut = network.downscale_tiles if self.source > self.inner else network.upscale_tiles
         return cut(self.source, self.inner, side)
 
 
-class Runner:
+class TiledRunner:
     """Runs a model; remembers nothing between calls.
 
     Args:
         model: on the device already, its weights fixed.
         device: where.
-        precision: of the convolutions, see `engine.fastest`.
+        precision: of the convolutions, see `optimize_for_inference`.
     """
 
-    def __init__(self, model: Rescaling, device: torch.device, precision: Precision) -> None:
+    def __init__(self, model: RescalingModel, device: torch.device, precision: Precision) -> None:
         self.model, self.device = model, device
-        self.dtype = optimize.convolution_dtype(precision, device)
-        self.fast = optimize.fastest(model, precision)
+        self.dtype = optimize.compute_dtype(precision, device)
+        self.fast = optimize.optimize_for_inference(model, precision)
 
     @cached_property
-    def exact(self) -> Rescaling:
+    def exact(self) -> RescalingModel:
         """The same in float32."""
-        return self.fast if self.dtype == torch.float32 else optimize.fastest(self.model, "float32")
+        return self.fast if self.dtype == torch.float32 else optimize.optimize_for_inference(self.model, "float32")
 
-    def down(self, full: Size, small: Size) -> Way:
+    def down(self, full: Size, small: Size) -> Direction:
         """From a picture of one size to a smaller one."""
         scale = self.model.scale
         by = 1 if scale is None and full == small else self.model.multiple
         padded = -(-full[0] // by) * by, -(-full[1] // by) * by
         inner = (padded[0] // scale, padded[1] // scale) if scale else small
-        return Way(padded, inner, small, by)
+        return Direction(padded, inner, small, by)
 
-    def up(self, small: Size, full: Size) -> Way:
+    def up(self, small: Size, full: Size) -> Direction:
         """The opposite of `down`."""
         scale = self.model.scale
-        return Way(small, (small[0] * scale, small[1] * scale) if scale else full, full)
+        return Direction(small, (small[0] * scale, small[1] * scale) if scale else full, full)
 
-    def run(self, source: Tensor, way: Way, *, top: int | None = None, is_grey: bool = False) -> Tensor:
+    def run(self, source: Tensor, way: Direction, *, top: int | None = None, is_grey: bool = False) -> Tensor:
         """Pad, tile, call, crop.
 
         Args:
@@ -82,7 +82,7 @@ class Runner:
             way: from `down` or `up`.
             top: the highest level, for levels in and out; else floats in [0, 1].
             is_grey: whether to make one channel, the mean of RGB.
-        Raises: RescaleError where numbers come out that are not finite; EnvironmentFault where memory is short.
+        Raises: RescaleError where numbers come out that are not finite; MachineError where memory is short.
         """
 
         def load(device: torch.device, x: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class Runner:
         return ops.crop(torch.cat(results), way.size)
 
     def _tiled(
-        self, source: Tensor, way: Way, load: Callable[[torch.device, Tensor], Tensor], store: Function
+        self, source: Tensor, way: Direction, load: Callable[[torch.device, Tensor], Tensor], store: TensorFunction
     ) -> Tensor:
         """In tiles as large as memory allows; what comes out does not depend on their size."""
         problem = "nothing was tried"
@@ -117,9 +117,9 @@ class Runner:
                         raise
                     problem = f"not enough memory, even in tiles of {side} pixels a side"
                 release_memory()
-        raise EnvironmentFault(problem) if problem else _NotFiniteError(NOT_FINITE)
+        raise MachineError(problem) if problem else _NotFiniteError(NOT_FINITE)
 
-    def _networks(self, way: Way) -> Iterator[tuple[torch.device, Rescaling]]:
+    def _networks(self, way: Direction) -> Iterator[tuple[torch.device, RescalingModel]]:
         """What to try, one after the other: the fastest that is exact enough, exact, exact on the CPU."""
         least = min(max(a / b, b / a) for a, b in zip(way.source, way.inner, strict=True))
         is_exact_enough = self.dtype != torch.bfloat16 or least >= self.model.bfloat16_from
@@ -128,7 +128,7 @@ class Runner:
             yield self.device, self.exact
         if self.device.type != "cpu":
             warnings.warn(f"{self.device} has not enough memory; this picture is made on the CPU", stacklevel=5)
-            yield torch.device("cpu"), optimize.fastest(copy.deepcopy(self.model).cpu(), "float32")
+            yield torch.device("cpu"), optimize.optimize_for_inference(copy.deepcopy(self.model).cpu(), "float32")
 
 
 class _NotFiniteError(RescaleError):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from rescale.errors import EnvironmentFault, InputError, RefusedError, RescaleError, UnsupportedError
+from rescale.errors import InputError, MachineError, RefusedError, RescaleError, UnsupportedError
 from rescale.io import png_chunks, sixteen_bit
 from rescale.io.picture import Picture, Pixels
 
@@ -59,7 +59,7 @@ def _decoding(name: str) -> Iterator[None]:
         except UnidentifiedImageError as error:
             raise InputError(f"{name}: {_unidentified(heard)}") from error
         except MemoryError as error:
-            raise EnvironmentFault(f"{name}: not enough memory to decode it") from error
+            raise MachineError(f"{name}: not enough memory to decode it") from error
         except Exception as error:  # decoders leak anything: OSError, SyntaxError, struct.error, KeyError ...
             reason = str(error).strip() or type(error).__name__
             raise InputError(f"{name}: damaged or truncated: {reason.splitlines()[0]}") from error

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from rescale.errors import EnvironmentFault, UnsupportedError, UsageError
+from rescale.errors import MachineError, UnsupportedError, UsageError
 from rescale.io import png_chunks
 from rescale.io.picture import Picture, Pixels, to_pil
 
@@ -53,7 +53,7 @@ def _encoding(format: str) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise EnvironmentFault(f"not enough memory to encode {format}") from error
+        raise MachineError(f"not enough memory to encode {format}") from error
     except (OSError, ValueError, RuntimeError, struct.error) as error:
         raise UnsupportedError(f"cannot write this picture as {format}: {error}") from error
 
@@ -81,7 +81,7 @@ def _lost(format: str, picture: Picture) -> Iterator[str]:
 def _by_pillow(format: str, picture: Picture, quality: int | None) -> bytes:
     Image.init()
     if format not in Image.SAVE:
-        raise EnvironmentFault(f"this Pillow was built without {format}; install one from its wheels")
+        raise MachineError(f"this Pillow was built without {format}; install one from its wheels")
     high = quality or 95
     options: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": high, "subsampling": "4:4:4" if high >= 90 else "4:2:0"},

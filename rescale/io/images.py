@@ -53,7 +53,7 @@ def write(path: Place, picture: Picture, *, overwrite: bool = False, quality: in
         quality: of lossy formats, 1 to 100; if not given, WebP is written without loss, JPEG and AVIF at 95.
     Returns: what the format could not hold, one sentence each.
     Raises: UsageError for an unknown suffix; UnsupportedError for alpha, depth or sides that the format has not;
-        RefusedError where the file exists; EnvironmentFault where the disk says no.
+        RefusedError where the file exists; MachineError where the disk says no.
     """
     data, notes = encode(format_of(path), picture, quality=quality)
     publish(path, data, overwrite=overwrite)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rescale.errors import EnvironmentFault, InputError, RefusedError, RescaleError, UsageError
+from rescale.errors import InputError, MachineError, RefusedError, RescaleError, UsageError
 
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs"}
 """The stores that are let through, and the library that speaks to each: no http, and no chain of several (`a::b`)."""
@@ -76,7 +76,7 @@ class Url:
     def is_dir(self) -> bool:
         """Whether it stands for all objects below; the folders of a store need not be made, but its buckets must.
 
-        Raises: EnvironmentFault where there is no such bucket.
+        Raises: MachineError where there is no such bucket.
         """
         return (self.text.endswith("/") or "/" not in self.path) and _stands(self.scheme, self.bucket)
 
@@ -110,7 +110,7 @@ def find(url: Url, suffixes: Collection[str]) -> list[Url]:
 
     A name that ends in one of the suffixes is an object, for which nothing is listed.
 
-    Raises: InputError where there is no such bucket; EnvironmentFault where the store says no.
+    Raises: InputError where there is no such bucket; MachineError where the store says no.
     """
     if url.suffix.lower() in suffixes and not re.search(r"[*?\[]", url.text):
         return [url]
@@ -128,7 +128,7 @@ def find(url: Url, suffixes: Collection[str]) -> list[Url]:
 def read_bytes(url: Url, *, max_bytes: int) -> bytes:
     """All of an object, in one request, so that it is of one version.
 
-    Raises: InputError where there is none; RefusedError where it is too large; EnvironmentFault where the store says
+    Raises: InputError where there is none; RefusedError where it is too large; MachineError where the store says
         no or cannot be reached.
     """
     store = _store(url.scheme)
@@ -154,7 +154,7 @@ def publish(url: Url, data: bytes, *, overwrite: bool = False) -> None:
     already holds these very bytes: the answer to an earlier attempt may have been lost. A store that takes S3's
     requests but leaves out that header replaces what somebody else put there since `exists` was asked.
 
-    Raises: RefusedError where the object exists; EnvironmentFault where the store says no or cannot be reached.
+    Raises: RefusedError where the object exists; MachineError where the store says no or cannot be reached.
     """
     how: dict[str, Any] = {"mode": "overwrite" if overwrite else "create", "chunksize": len(data) + 1}
     if url.scheme == "s3":
@@ -188,7 +188,7 @@ def _stands(scheme: str, bucket: str) -> bool:
     try:
         _store(scheme).info(bucket)
     except FileNotFoundError as error:
-        raise EnvironmentFault(f"{scheme}://{bucket}: there is no such bucket; make it first") from error
+        raise MachineError(f"{scheme}://{bucket}: there is no such bucket; make it first") from error
     except PermissionError:  # of the bucket; its objects may be allowed
         return True
     except Exception as error:
@@ -202,16 +202,16 @@ def _store(scheme: str) -> Any:
 
         return fsspec.filesystem(scheme, use_listings_cache=False)
     except ImportError as error:
-        raise EnvironmentFault(f"{scheme}:// needs {SCHEMES[scheme]}: pip install 'rescale[scale]'") from error
+        raise MachineError(f"{scheme}:// needs {SCHEMES[scheme]}: pip install 'rescale[scale]'") from error
 
 
 def _fault(error: Exception, verb: str, url: Url) -> RescaleError:
     """A store's error as one sentence. Raises: the error itself, where it is a mistake of ours."""
     if isinstance(error, FileNotFoundError) and verb == "write":
-        return EnvironmentFault(f"cannot write {url}: there is no such bucket")
+        return MachineError(f"cannot write {url}: there is no such bucket")
     if isinstance(error, FileNotFoundError):
         return InputError(f"cannot {verb} {url}: there is no such object or bucket")
     if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _BACKENDS:
         raise error
     said = str(getattr(error, "strerror", None) or error).strip().partition("\n")[0] or type(error).__name__
-    return EnvironmentFault(f"cannot {verb} {url}: {said.rstrip('.')}")
+    return MachineError(f"cannot {verb} {url}: {said.rstrip('.')}")

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from rescale.errors import EnvironmentFault, InputError, RefusedError, RescaleError, fault
+from rescale.errors import InputError, MachineError, RefusedError, RescaleError, machine_error
 from rescale.io import object_store
 from rescale.io.object_store import Place, Url
 
@@ -38,7 +38,7 @@ def publish(path: Place, data: bytes, *, overwrite: bool = False) -> None:
 def published(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     """A file to write that appears at its path when all is done: under another name, flushed, moved in one step.
 
-    Raises: RefusedError where the path exists; DiskFullError, EnvironmentFault where the disk says no.
+    Raises: RefusedError where the path exists; DiskFullError, MachineError where the disk says no.
     """
     try:
         if path.exists() and not overwrite:
@@ -55,7 +55,7 @@ def published(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     except FileExistsError as error:
         raise RefusedError(f"{path} exists; pass --overwrite to replace it") from error
     except (OSError, ValueError) as error:
-        raise fault(f"cannot write {path}", error) from error
+        raise machine_error(f"cannot write {path}", error) from error
 
 
 @contextmanager
@@ -94,12 +94,12 @@ def _locked(file: BinaryIO, *, wait: bool) -> bool:
 
 
 def check_folder(folder: Path) -> None:
-    """Before any work: files can be made there. Raises: EnvironmentFault."""
+    """Before any work: files can be made there. Raises: MachineError."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise EnvironmentFault(f"cannot write into {folder}: {error.strerror}") from error
+        raise MachineError(f"cannot write into {folder}: {error.strerror}") from error
 
 
 def _move_to_free_name(temporary: Path, path: Path) -> None:
@@ -124,7 +124,7 @@ def read_bytes(path: Place, *, max_bytes: int) -> bytes:
             raise RefusedError(f"{path}: {facts.st_size:,} bytes, more than the {max_bytes:,} that are read here")
         return path.read_bytes()
     except PermissionError as error:
-        raise EnvironmentFault(f"cannot read {path}: {error.strerror}") from error
+        raise MachineError(f"cannot read {path}: {error.strerror}") from error
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {str(path)!r}: {_reason(error)}") from error
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rescale.errors import EnvironmentFault
+from rescale.errors import MachineError
 
 _LEAST = 32
 Trunk = Literal["alex", "vgg"]
@@ -31,7 +31,7 @@ def lpips(trunk: Trunk, *, device: str | torch.device = "cpu") -> Callable[[Tens
     Args:
         trunk: "alex", which the authors advise for comparing, or "vgg".
         device: where to run.
-    Raises: EnvironmentFault where the package is missing, or the trunk and the network to fetch it.
+    Raises: MachineError where the package is missing, or the trunk and the network to fetch it.
     Source: Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric", 2018.
     """
     network = _load(trunk).to(device)
@@ -50,7 +50,7 @@ def vgg19_features(device: str | torch.device = "cpu") -> Callable[[Tensor], Ten
 
     The weights, learned on ImageNet, are torchvision's and are fetched as those of `lpips` are.
 
-    Raises: EnvironmentFault where torchvision is missing, or the weights and the network to fetch them.
+    Raises: MachineError where torchvision is missing, or the weights and the network to fetch them.
     """
     with _patience(), _fetching("VGG-19"):
         import torchvision
@@ -81,12 +81,12 @@ def _fetching(what: str) -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):  # where torch says that it downloads
             yield
     except ImportError as error:
-        raise EnvironmentFault(f"{what} needs two more packages: pip install 'rescale[lpips]'") from error
+        raise MachineError(f"{what} needs two more packages: pip install 'rescale[lpips]'") from error
     except OSError as error:  # urllib's are among them
-        raise EnvironmentFault(f"{what} could not fetch its trunk into {_folder()}: {error}") from error
+        raise MachineError(f"{what} could not fetch its trunk into {_folder()}: {error}") from error
     except Exception as error:  # whatever reading a damaged file of weights leads to
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise EnvironmentFault(f"{what} has a damaged trunk in {_folder()}: {reason}") from error
+        raise MachineError(f"{what} has a damaged trunk in {_folder()}: {reason}") from error
 
 
 def _folder() -> str:

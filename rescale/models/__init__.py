@@ -7,15 +7,15 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from rescale.errors import UsageError
-from rescale.models.base import Rescaling
+from rescale.models.base import RescalingModel
 from rescale.models.bicubic import Bicubic, BicubicConfig
 from rescale.models.espcn import ESPCN, ESPCNConfig
 from rescale.models.iarn import IARN, IARNConfig
 from rescale.models.irn import IRN, IRNConfig
-from rescale.models.luma_sr import Luma
+from rescale.models.luma_sr import LumaSR
 from rescale.models.wdsr import WDSR, WDSRConfig
 
-MODELS: dict[str, type[Rescaling]] = {"bicubic": Bicubic, "espcn": ESPCN, "iarn": IARN, "irn": IRN, "wdsr": WDSR}
+MODELS: dict[str, type[RescalingModel]] = {"bicubic": Bicubic, "espcn": ESPCN, "iarn": IARN, "irn": IRN, "wdsr": WDSR}
 
 __all__ = [
     "ESPCN",
@@ -28,8 +28,8 @@ __all__ = [
     "ESPCNConfig",
     "IARNConfig",
     "IRNConfig",
-    "Luma",
-    "Rescaling",
+    "LumaSR",
+    "RescalingModel",
     "WDSRConfig",
     "build",
 ]
@@ -40,7 +40,7 @@ _MOST = {
 """So that no weight file names a network that takes for ever to lay out; the published ones are far below."""
 
 
-def build(name: str, config: Mapping[str, object]) -> Rescaling:
+def build(name: str, config: Mapping[str, object]) -> RescalingModel:
     """An untrained network from what a recipe or a weight file says. Raises: UsageError that names the key."""
     if name not in MODELS:
         raise UsageError(f"model: expected one of {', '.join(sorted(MODELS))}, got {name!r}")

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from rescale.errors import UsageError
 from rescale.geometry import Size
-from rescale.ops.tiling import Piece, Window, growing, shrinking
+from rescale.ops.tiling import TileCall, Window, downscale_tiles, upscale_tiles
 
 
-class Rescaling(nn.Module):
+class RescalingModel(nn.Module):
     """A network that makes a picture small and large again.
 
     Subclasses MUST set `config` (a frozen dataclass, of which a weight file keeps every field), `scale`
-    and `multiple`, and define `downscale`, `upscale` and `terms`. They MUST be deterministic: the same
+    and `multiple`, and define `downscale`, `upscale` and `loss_terms`. They MUST be deterministic: the same
     input gives the same output, and no call remembers another.
     """
 
@@ -47,7 +47,7 @@ class Rescaling(nn.Module):
         """(N, 3, h, w) RGB in [0, 1], as read from a file -> (N, 3, H, W), not clamped; `size` (H, W) as above."""
         raise NotImplementedError
 
-    def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss_terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The restored pictures and the terms of the training loss: means over all elements, weighed by a recipe.
 
         Args:
@@ -56,17 +56,19 @@ class Rescaling(nn.Module):
         """
         raise NotImplementedError
 
-    def shrinking(self, full: Size, size: Size, side: int) -> Iterable[Piece]:
+    def downscale_tiles(self, full: Size, size: Size, side: int) -> Iterable[TileCall]:
         """The calls that `downscale` a large picture of `full` to `size`, tile by tile of about `side` HR pixels."""
         assert self.scale
-        return shrinking(self.downscale, full, self.scale, side=side // self.scale, halo=self.halo, cell=self.cell)
+        return downscale_tiles(
+            self.downscale, full, self.scale, side=side // self.scale, halo=self.halo, cell=self.cell
+        )
 
-    def growing(self, size: Size, full: Size, side: int) -> Iterable[Piece]:
+    def upscale_tiles(self, size: Size, full: Size, side: int) -> Iterable[TileCall]:
         """The calls that `upscale` a large picture of `size` to `full`, tile by tile."""
         assert self.scale
-        return growing(self.upscale, size, self.scale, side=side // self.scale, halo=self.halo, cell=self.cell)
+        return upscale_tiles(self.upscale, size, self.scale, side=side // self.scale, halo=self.halo, cell=self.cell)
 
-    def part(self, seen: Window, size: Size, full: Size) -> Piece:
+    def tile_call(self, seen: Window, size: Size, full: Size) -> TileCall:
         """The call that makes of a window of a small picture of `size` its part of the large one of `full`.
 
         But for the halo: what lies beyond the window may matter to pixels next to the border of that part.
@@ -78,14 +80,14 @@ class Rescaling(nn.Module):
             slice(part.start * by, min(part.stop * by, length)) for part, length in zip(seen, full, strict=True)
         )
         inner = slice(0, rows.stop - rows.start), slice(0, columns.stop - columns.start)
-        return Piece(seen, inner, (rows, columns), self.upscale)
+        return TileCall(seen, inner, (rows, columns), self.upscale)
 
     @property
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-def given(size: Size | None) -> Size:
+def require_size(size: Size | None) -> Size:
     """The size. Raises: UsageError without one, as a network needs that serves every scale."""
     if size is None:
         raise UsageError("expected the size of the result, as this model serves every scale")

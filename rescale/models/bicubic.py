@@ -7,9 +7,9 @@ from functools import partial
 from torch import Tensor
 
 from rescale.geometry import Size
-from rescale.models.base import Rescaling, given
+from rescale.models.base import RescalingModel, require_size
 from rescale.ops.resample import resample
-from rescale.ops.tiling import Piece, whole
+from rescale.ops.tiling import TileCall, whole
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class BicubicConfig:
     scale: int | None = 4
 
 
-class Bicubic(Rescaling):
+class Bicubic(RescalingModel):
     """MATLAB's bicubic, antialiased on the way down; it has no parameters."""
 
     Config = BicubicConfig
@@ -34,19 +34,19 @@ class Bicubic(Rescaling):
 
     def downscale(self, hr: Tensor, size: Size | None = None) -> Tensor:
         by = self.scale
-        return resample(hr, (hr.shape[-2] // by, hr.shape[-1] // by) if by else given(size))
+        return resample(hr, (hr.shape[-2] // by, hr.shape[-1] // by) if by else require_size(size))
 
     def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
         by = self.scale
-        return resample(lr, (lr.shape[-2] * by, lr.shape[-1] * by) if by else given(size))
+        return resample(lr, (lr.shape[-2] * by, lr.shape[-1] * by) if by else require_size(size))
 
-    def shrinking(self, full: Size, size: Size, side: int) -> Iterable[Piece]:
+    def downscale_tiles(self, full: Size, size: Size, side: int) -> Iterable[TileCall]:
         """With any scale, all at once: it takes no more memory than the pictures."""
         if self.scale:
-            return super().shrinking(full, size, side)
+            return super().downscale_tiles(full, size, side)
         return [whole(partial(self.downscale, size=size), full, size)]
 
-    def growing(self, size: Size, full: Size, side: int) -> Iterable[Piece]:
+    def upscale_tiles(self, size: Size, full: Size, side: int) -> Iterable[TileCall]:
         if self.scale:
-            return super().growing(size, full, side)
+            return super().upscale_tiles(size, full, side)
         return [whole(partial(self.upscale, size=full), size, full)]

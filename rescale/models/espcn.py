@@ -6,7 +6,7 @@ from typing import Literal, cast
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
-from rescale.models.luma_sr import Luma
+from rescale.models.luma_sr import LumaSR
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
@@ -32,7 +32,7 @@ class ESPCNConfig:
             raise UsageError(f"expected odd kernels, got {self}")
 
 
-class ESPCN(Luma):
+class ESPCN(LumaSR):
     """Efficient sub-pixel convolutional network: super-resolution of an ordinary small picture.
 
     ```

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from rescale.errors import EnvironmentFault, RescaleError, UsageError
+from rescale.errors import MachineError, RescaleError, UsageError
 from rescale.io.storage import publish
-from rescale.models import ESPCN, IRN, Rescaling
+from rescale.models import ESPCN, IRN, RescalingModel
 
 TOLERANCE = 1e-3
 """Of a sample in [0, 1]: what another program may differ by, on noise; a quarter of a level."""
@@ -22,7 +22,7 @@ _EXAMPLE, _CHECKED = (2, 3, 24, 32), (1, 3, 37, 53)
 _KINDS = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": ()}
 
 
-def export(model: Rescaling, target: Path, *, overwrite: bool = False) -> float:
+def export(model: RescalingModel, target: Path, *, overwrite: bool = False) -> float:
     """Write what enlarges: lr (N, 3, h, w) in [0, 1] -> hr (N, 3, scale·h, scale·w) in [0, 1].
 
     Sides from 3 up; where a model works on cells of pixels (espcn-x2-rt), multiples of a cell.
@@ -32,7 +32,7 @@ def export(model: Rescaling, target: Path, *, overwrite: bool = False) -> float:
         target: .onnx, or .pt2 for torch.export.
         overwrite: replace an existing file.
     Returns: by how much a sample of what was written differs at most from the model, on noise of another size.
-    Raises: UsageError for another model or suffix; EnvironmentFault where a package is missing; RescaleError if what
+    Raises: UsageError for another model or suffix; MachineError where a package is missing; RescaleError if what
         was written differs by more than `TOLERANCE`, and nothing is left then.
     """
     if not isinstance(model, ESPCN | IRN):
@@ -41,7 +41,7 @@ def export(model: Rescaling, target: Path, *, overwrite: bool = False) -> float:
         raise UsageError(f"expected a target that ends in .onnx or .pt2, got {target}")
     missing = [name for name in _KINDS[target.suffix] if not importlib.util.find_spec(name)]
     if missing:
-        raise EnvironmentFault(f"{target.suffix[1:]} needs {', '.join(missing)}: pip install 'rescale[export]'")
+        raise MachineError(f"{target.suffix[1:]} needs {', '.join(missing)}: pip install 'rescale[export]'")
     up = _Up(model).eval()
     data = _quietly(_to_onnx if target.suffix == ".onnx" else _to_pt2, up)
     batch, channels, *sides = _CHECKED
@@ -58,7 +58,7 @@ def export(model: Rescaling, target: Path, *, overwrite: bool = False) -> float:
 class _Up(nn.Module):
     """Enlarging, as a program that knows no pictures wants it."""
 
-    def __init__(self, model: Rescaling) -> None:
+    def __init__(self, model: RescalingModel) -> None:
         super().__init__()
         self.model = model
 

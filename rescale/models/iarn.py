@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
-from rescale.geometry import MOST, Size
-from rescale.models.base import Rescaling, given
-from rescale.models.irn import terms
-from rescale.models.layers import Cosines, Coupling
+from rescale.geometry import MAX_SCALE, Size
+from rescale.models.base import RescalingModel, require_size
+from rescale.models.irn import invertible_loss_terms
+from rescale.models.layers import DCT, Coupling
 from rescale.ops import quantize, size_of
-from rescale.ops.oversample import Grids, Window
-from rescale.ops.tiling import Piece, plan
+from rescale.ops.oversample import OversampledGrid, Window
+from rescale.ops.tiling import TileCall, plan
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class IARNConfig:
             raise UsageError(f"expected blocks and growth of at least 1 and a depth of at least 2, got {self}")
 
 
-class IARN(Rescaling):
+class IARN(RescalingModel):
     """Invertible arbitrary rescaling network.
 
     ```
-    hr ─ spread ─▶ 4·h x 4·w ─ Cosines ─▶ h x w, 48 bands ─ couplings ─▶ ┌ lr (3)
-    hr ◀ gather ── 4·h x 4·w ◀ Cosines ── h x w, 48 bands ◀ couplings ── └ up (45): what upscaling must invent
+    hr ─ interpolate ─▶ 4·h x 4·w ─ DCT ─▶ h x w, 48 bands ─ couplings ─▶ ┌ lr (3)
+    hr ◀ reconstruct ─ 4·h x 4·w ◀ DCT ── h x w, 48 bands ◀ couplings ── └ up (45): what upscaling must invent
     ```
 
     The picture is first interpolated to four samples for each LR pixel along each axis, and `gather` is the inverse of
@@ -63,10 +63,10 @@ class IARN(Rescaling):
     def __init__(self, config: IARNConfig) -> None:
         super().__init__()
         self.config = config
-        self.cells = Cosines(3, MOST)
+        self.cells = DCT(3, MAX_SCALE)
         self.couplings = nn.ModuleList(
             Coupling(
-                (3, 3 * MOST**2 - 3),
+                (3, 3 * MAX_SCALE**2 - 3),
                 growth=config.growth,
                 depth=config.depth,
                 gain=config.gain,
@@ -77,7 +77,7 @@ class IARN(Rescaling):
         )
         self.halo = 2 * config.depth * config.blocks + 1
 
-    def forward(self, hr: Tensor, grids: Grids, window: Window | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, hr: Tensor, grids: OversampledGrid, window: Window | None = None) -> tuple[Tensor, Tensor]:
         """A picture -> lr, up: nothing is lost.
 
         Args:
@@ -85,13 +85,19 @@ class IARN(Rescaling):
             grids: the sizes (H, W) and (h, w).
             window: the part of the small picture that is wanted; all without.
         """
-        x, code = self.cells(grids.spread(hr, window or grids.all_small)), _code(grids, hr)
+        x, code = self.cells(grids.interpolate(hr, window or grids.all_small)), _code(grids, hr)
         for coupling in self.couplings:
             x = coupling(x, code)
         return x[:, :3], x[:, 3:]
 
     def inverse(
-        self, lr: Tensor, grids: Grids, up: Tensor | None = None, *, window: Window | None = None, at: Size = (0, 0)
+        self,
+        lr: Tensor,
+        grids: OversampledGrid,
+        up: Tensor | None = None,
+        *,
+        window: Window | None = None,
+        at: Size = (0, 0),
     ) -> Tensor:
         """The opposite of `forward`.
 
@@ -103,51 +109,51 @@ class IARN(Rescaling):
             at: row and column of the first pixel of `lr`.
         """
         if up is None:
-            up = lr.new_zeros(lr.shape[0], 3 * MOST**2 - 3, *lr.shape[-2:])
+            up = lr.new_zeros(lr.shape[0], 3 * MAX_SCALE**2 - 3, *lr.shape[-2:])
         y, code = torch.cat([lr, up], dim=1), _code(grids, lr)
         for coupling in reversed(self.couplings):
             y = coupling.inverse(y, code)  # type: ignore[operator]
-        return grids.gather(self.cells.inverse(y), window or grids.all_full, at)
+        return grids.reconstruct(self.cells.inverse(y), window or grids.all_full, at)
 
     def downscale(self, hr: Tensor, size: Size | None = None) -> Tensor:
-        grids = Grids(size_of(hr), given(size))
+        grids = OversampledGrid(size_of(hr), require_size(size))
         return self(hr, grids)[0]
 
     def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
-        grids = Grids(given(size), size_of(lr))
+        grids = OversampledGrid(require_size(size), size_of(lr))
         return self.inverse(lr, grids)
 
-    def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """As of `IRN.terms`."""
-        grids = Grids(size_of(hr), size_of(bicubic))
+    def loss_terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """As of `IRN.loss_terms`."""
+        grids = OversampledGrid(size_of(hr), size_of(bicubic))
         lr, up = self(hr, grids)
         restored = self.inverse(quantize(lr), grids)
-        return restored, terms(restored, hr, lr, bicubic) | {"latent": (up**2).mean()}
+        return restored, invertible_loss_terms(restored, hr, lr, bicubic) | {"latent": (up**2).mean()}
 
-    def shrinking(self, full: Size, size: Size, side: int) -> Iterator[Piece]:
-        grids = Grids(full, size)
-        for tile in plan(size, side // MOST, self.halo):
-            yield Piece(grids.read_by(tile.seen), tile.inner, tile.own, partial(self._down, grids, tile.seen))
+    def downscale_tiles(self, full: Size, size: Size, side: int) -> Iterator[TileCall]:
+        grids = OversampledGrid(full, size)
+        for tile in plan(size, side // MAX_SCALE, self.halo):
+            yield TileCall(grids.read_by(tile.seen), tile.inner, tile.own, partial(self._down, grids, tile.seen))
 
-    def growing(self, size: Size, full: Size, side: int) -> Iterator[Piece]:
-        grids, halo = Grids(full, size), self.halo
+    def upscale_tiles(self, size: Size, full: Size, side: int) -> Iterator[TileCall]:
+        grids, halo = OversampledGrid(full, size), self.halo
         for tile in plan(full, side, 0):
             near = grids.needed_for(tile.own)
             seen = _wider(near[0], halo, size[0]), _wider(near[1], halo, size[1])
             function = partial(self.inverse, grids=grids, window=tile.own, at=(seen[0].start, seen[1].start))
-            yield Piece(seen, (slice(None), slice(None)), tile.own, function)
+            yield TileCall(seen, (slice(None), slice(None)), tile.own, function)
 
-    def part(self, seen: Window, size: Size, full: Size) -> Piece:
-        grids = Grids(full, size)
+    def tile_call(self, seen: Window, size: Size, full: Size) -> TileCall:
+        grids = OversampledGrid(full, size)
         target = grids.made_from(seen)
         function = partial(self.inverse, grids=grids, window=target, at=(seen[0].start, seen[1].start))
-        return Piece(seen, (slice(None), slice(None)), target, function)
+        return TileCall(seen, (slice(None), slice(None)), target, function)
 
-    def _down(self, grids: Grids, window: Window, hr: Tensor) -> Tensor:
+    def _down(self, grids: OversampledGrid, window: Window, hr: Tensor) -> Tensor:
         return self(hr, grids, window)[0]
 
 
-def _code(grids: Grids, like: Tensor) -> Tensor:
+def _code(grids: OversampledGrid, like: Tensor) -> Tensor:
     """What the sub-networks are told: LR over HR along each axis, less a half, and the product of both."""
     a, b = (small / large - 0.5 for large, small in zip(grids.full, grids.size, strict=True))
     return like.new_tensor([a, b, a * b])

@@ -18,7 +18,7 @@ _MOST_BYTES = 2**30
 _NETS = {"to_low": "F", "to_detail.0": "H", "to_detail.1": "G"}
 
 
-def take_over(path: Path, target: Path, *, overwrite: bool = False) -> IRN:
+def import_checkpoint(path: Path, target: Path, *, overwrite: bool = False) -> IRN:
     """Write the network of a `.pth` file as weights of ours, whose header names the file and its digest.
 
     Args:
@@ -47,13 +47,13 @@ def network(data: bytes, name: str) -> IRN:
     """
     tensors = {key.removeprefix("module."): tensor.float() for key, tensor in unpickle.parse(data, name).items()}
     try:
-        return translated(tensors)
+        return translate(tensors)
     except (LookupError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[-1].strip().strip("\"'")
         raise InputError(f"{name}: expected an IRN of Haar levels and couplings; at odds: {reason}") from error
 
 
-def translated(theirs: dict[str, Tensor]) -> IRN:
+def translate(theirs: dict[str, Tensor]) -> IRN:
     """A state dictionary with the official names -> our network; every tensor must find its place."""
     config = _config(theirs)
     with torch.device("meta"):  # shapes first: only what fits is given memory

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rescale.errors import UsageError
 from rescale.geometry import Size
-from rescale.models.base import Rescaling
+from rescale.models.base import RescalingModel
 from rescale.models.layers import Chain, Coupling, Haar, InnerLevel, Padding
 from rescale.ops import chroma, luma, quantize
 
@@ -55,7 +55,7 @@ class Level(NamedTuple):
     after: int = 0
 
 
-class IRN(Rescaling):
+class IRN(RescalingModel):
     """Invertible rescaling network, with or without dual latents.
 
     ```
@@ -113,7 +113,7 @@ class IRN(Rescaling):
     def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
         return self.inverse(lr)[0]
 
-    def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss_terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """restore: Charbonnier of the restored picture. guide: squared error of the LR. latent: its mean square.
 
         Ours: luma, Charbonnier of the restored picture's Y, where eyes and papers look first; range, mean square of
@@ -124,7 +124,7 @@ class IRN(Rescaling):
         lr, up = self(hr, down)
         sample = torch.randn_like(up) * self.config.up_std if self.config.up_std else None
         restored, _ = self.inverse(quantize(lr), sample)
-        return restored, terms(restored, hr, lr, bicubic) | {"latent": (up**2).mean()}
+        return restored, invertible_loss_terms(restored, hr, lr, bicubic) | {"latent": (up**2).mean()}
 
 
 def _couplings(config: IRNConfig, level: Level, sizes: tuple[int, int]) -> Iterator[nn.Module]:
@@ -142,8 +142,8 @@ def _reach(config: IRNConfig) -> int:
     return int(sum(2 * config.depth * count / 2**k for k, count in enumerate(reversed(blocks)))) + 1
 
 
-def terms(restored: Tensor, hr: Tensor, lr: Tensor, bicubic: Tensor) -> dict[str, Tensor]:
-    """What every invertible network minds; see `IRN.terms`."""
+def invertible_loss_terms(restored: Tensor, hr: Tensor, lr: Tensor, bicubic: Tensor) -> dict[str, Tensor]:
+    """What every invertible network minds; see `IRN.loss_terms`."""
     return {
         "restore": _charbonnier(restored - hr),
         "luma": _charbonnier(luma(restored) - luma(hr)),

@@ -48,7 +48,7 @@ class SubPixelConv(nn.Module):
         return F.pixel_shuffle(self.conv(x), self.scale)
 
 
-class Interpolation(nn.Module):
+class BicubicUpsample(nn.Module):
     """Bicubic enlargement by a whole factor s, as `resample` does it, written as a sub-pixel convolution.
 
     (N, C, H, W) -> (N, C, s·H, s·W): the s² pixels that one becomes are fixed sums of the 5 x 5 around it, of which
@@ -70,7 +70,7 @@ class Interpolation(nn.Module):
         return large.reshape(*x.shape[:2], self.scale * height, self.scale * width)
 
 
-class Cosines(nn.Module):
+class DCT(nn.Module):
     """Turn each cell of n x n pixels into cosines of half a period and more: means of all channels first.
 
     `(N, C, n·H, n·W) <-> (N, n²·C, H, W)`; the cosine of i half periods down and j across is band i·n + j. All bands
@@ -100,7 +100,7 @@ class Cosines(nn.Module):
             return self.merge(y)
 
 
-class Haar(Cosines):
+class Haar(DCT):
     """Halve the sides into four bands: averages of all channels first, then horizontal, vertical, diagonal.
 
     `(N, C, H, W) <-> (N, 4C, H/2, W/2)`: the cosines of cells of two, whose kernel holds only -1 and 1. Divided by 4,

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.geometry import Size
-from rescale.models.base import Rescaling
-from rescale.models.layers import Interpolation, SubPixelConv
+from rescale.models.base import RescalingModel
+from rescale.models.layers import BicubicUpsample, SubPixelConv
 from rescale.ops import luma, quantize
 from rescale.ops.resample import resample
 
@@ -15,7 +15,7 @@ _LUMA_TO_RGB = 255 / 219
 """What each of R, G and B gains for what Y gains, while Cb and Cr stay."""
 
 
-class Luma(Rescaling):
+class LumaSR(RescalingModel):
     """A body at low resolution, and a sub-pixel convolution that makes of its result what bicubic misses.
 
     ```
@@ -46,7 +46,7 @@ class Luma(Rescaling):
         self.halo = max(reach, bicubic) if self.is_residual else reach
         self.body = body
         self.up = SubPixelConv(width, 1, config.scale * config.cell, kernel_size=kernel)
-        self.interpolate = Interpolation(config.scale)
+        self.interpolate = BicubicUpsample(config.scale)
 
     def forward(self, y: Tensor) -> Tensor:
         """Luma (N, 1, h, w) -> (N, 1, h·scale, w·scale)."""
@@ -67,7 +67,7 @@ class Luma(Rescaling):
         detail = self._made(y) if self.is_residual else self._made(y) - self.interpolate(y)
         return self.interpolate(lr) + detail * _LUMA_TO_RGB  # all of it is linear but the network
 
-    def terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss_terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """restore: mean squared error of the luma."""
         restored = self(luma(quantize(bicubic)))
         return restored, {"restore": ((restored - luma(hr)) ** 2).mean()}

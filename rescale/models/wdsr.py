@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
-from rescale.models.luma_sr import Luma
+from rescale.models.luma_sr import LumaSR
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class WDSRConfig:
             raise UsageError(f"expected a scale of at least 2 and nothing else below 1, got {self}")
 
 
-class WDSR(Luma):
+class WDSR(LumaSR):
     """Wide activation for super-resolution, of luma.
 
     ```
@@ -41,12 +41,12 @@ class WDSR(Luma):
 
     def __init__(self, config: WDSRConfig) -> None:
         head = nn.Conv2d(config.cell**2, config.channels, 3, padding=1)
-        blocks = [Wide(config.channels, config.widen, config.blocks) for _ in range(config.blocks)]
+        blocks = [WideResidualBlock(config.channels, config.widen, config.blocks) for _ in range(config.blocks)]
         reach = (2 + 2 * config.blocks) * config.cell
         super().__init__(config, nn.Sequential(head, *blocks), config.channels, kernel=3, reach=reach)
 
 
-class Wide(nn.Module):
+class WideResidualBlock(nn.Module):
     """One block: (N, C, H, W) -> the same, by way of C·widen channels.
 
     Args:

@@ -23,7 +23,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from rescale.errors import RescaleError, UsageError, WeightsError
 from rescale.io.storage import publish, read_bytes
-from rescale.models import MODELS, Bicubic, BicubicConfig, Rescaling, build, zoo
+from rescale.models import MODELS, Bicubic, BicubicConfig, RescalingModel, build, zoo
 
 _KEY = "rescale"
 _MOST_BYTES = 2**30
@@ -37,7 +37,7 @@ class Weights:
 
     name: str
     sha256: str
-    model: Rescaling
+    model: RescalingModel
     header: dict[str, Any]
     """model, config, and from training: recipe, steps, data (digest), scores."""
 
@@ -50,7 +50,7 @@ def load(name: str | Path) -> Weights:
     if _BICUBIC.fullmatch(str(name)):
         return _bicubic(str(name))
     entry = zoo.manifest().get(str(name))
-    path = zoo.folder() / entry.file if entry else Path(name)
+    path = zoo.weights_folder() / entry.file if entry else Path(name)
     if not entry and path.suffix != ".safetensors":
         known = ", ".join(zoo.manifest())
         raise UsageError(f"expected a model id ({known}) or a .safetensors file, got {str(name)!r}")
@@ -73,7 +73,7 @@ def digest(name: str | Path) -> str | None:
         return None
 
 
-def save(path: Path, model: Rescaling, **facts: object) -> None:
+def save(path: Path, model: RescalingModel, **facts: object) -> None:
     """Write a network and what is known of it; the opposite of `load`. Never leaves half a file."""
     name = next(key for key, cls in MODELS.items() if type(model) is cls)
     header = {"format": 1, "model": name, "config": dataclasses.asdict(model.config), **facts}
@@ -81,7 +81,7 @@ def save(path: Path, model: Rescaling, **facts: object) -> None:
     publish(path, safetensors.torch.save(tensors, {_KEY: json.dumps(header)}), overwrite=True)
 
 
-def described(data: bytes, key: str) -> str:
+def header_text(data: bytes, key: str) -> str:
     """What the header of a safetensors file says under a key.
 
     Raises: ValueError, KeyError, TypeError or RecursionError where it says nothing, or is longer than headers are:
@@ -102,10 +102,10 @@ def _bicubic(name: str) -> Weights:
     return Weights(name, hashlib.sha256(name.encode()).hexdigest(), Bicubic(BicubicConfig(scale)), {})
 
 
-def _parse(data: bytes, name: str) -> tuple[dict[str, Any], Rescaling]:
+def _parse(data: bytes, name: str) -> tuple[dict[str, Any], RescalingModel]:
     """The header and the network that it describes, holding the file's tensors; strict in every respect."""
     try:
-        header = json.loads(described(data, _KEY))
+        header = json.loads(header_text(data, _KEY))
         tensors = safetensors.torch.load(data)
     except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
         raise WeightsError(f"{name}: expected a safetensors file written by rescale, got something else") from error
@@ -145,7 +145,7 @@ def _no_larger_than(tensors: dict[str, torch.Tensor]) -> Iterator[None]:
         counting.remove()
 
 
-def _check_fit(model: Rescaling, tensors: dict[str, torch.Tensor]) -> None:
+def _check_fit(model: RescalingModel, tensors: dict[str, torch.Tensor]) -> None:
     """Raises: ValueError for a tensor too many, too few, or of another shape or type."""
     wanted = model.state_dict()
     for key in wanted.keys() ^ tensors.keys():

@@ -14,7 +14,7 @@ from rescale.geometry import Geometry
 
 
 @dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """A row of the manifest."""
 
     file: str
@@ -32,7 +32,7 @@ class Entry:
     """What `golden.trial` found: PSNR in dB of its small picture and of its restored one."""
 
 
-def folder() -> Path:
+def weights_folder() -> Path:
     """Where the shipped weights lie: inside the installed package, or beside it in a checkout."""
     package = Path(str(resources.files("rescale")))
     packed = package / "weights"
@@ -40,19 +40,19 @@ def folder() -> Path:
 
 
 @lru_cache(maxsize=1)
-def manifest() -> dict[str, Entry]:
+def manifest() -> dict[str, ManifestEntry]:
     """The shipped weights by model id."""
-    rows = tomllib.loads((folder() / "manifest.toml").read_text(encoding="utf-8"))
-    return TypeAdapter(dict[str, Entry]).validate_python(rows)
+    rows = tomllib.loads((weights_folder() / "manifest.toml").read_text(encoding="utf-8"))
+    return TypeAdapter(dict[str, ManifestEntry]).validate_python(rows)
 
 
-def downscaler(scale: Geometry) -> str:
+def downscaling_model(scale: Geometry) -> str:
     """The model for pictures made small by a scale: one that has just this as its own, else one that serves all."""
     made = {(entry.scale, entry.scale): name for name, entry in manifest().items() if entry.model == "irn"}
     return made.get(scale.scales, "iarn-small")  # type: ignore[arg-type]
 
 
-def _enlarger(scale: float | None) -> str:
+def super_resolution_model(scale: float | None) -> str:
     """The model for super-resolution by a factor."""
     shipped = manifest().items()
     made = {e.scale or 0: name for name, e in shipped if name == f"espcn-x{e.scale}"}
@@ -62,18 +62,18 @@ def _enlarger(scale: float | None) -> str:
     return made[int(scale)]
 
 
-def comes_with_us(model: str) -> bool:
+def is_known(model: str) -> bool:
     """Whether a record may name it: never a file, wherever that lies."""
     return model in manifest() or re.fullmatch(r"bicubic(-x[2-9])?", model) is not None
 
 
-def beginning_of(scale: int) -> str:
+def overfitting_model(scale: int) -> str:
     """What the networks of a video begin as: the larger of those that enlarge in real time."""
     larger = f"espcn-x{scale}-mid"
-    return larger if larger in manifest() else enlarger_of(scale)
+    return larger if larger in manifest() else video_model(scale)
 
 
-def enlarger_of(scale: float | None) -> str:
+def video_model(scale: float | None) -> str:
     """The model that enlarges video by a factor in real time."""
     made = {e.scale: name for name, e in manifest().items() if e.model == "espcn" and name.endswith("-rt")}
     if scale not in made:

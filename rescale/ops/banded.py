@@ -12,7 +12,7 @@ CHUNK = 128
 
 
 @dataclass(frozen=True)
-class Bands:
+class BandedMatrix:
     """A matrix of `CHUNK` rows to a chunk, each chunk with the first column that it reads."""
 
     chunks: tuple[tuple[int, Tensor], ...]

@@ -11,9 +11,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from rescale.geometry import MOST, Size, check_scales
+from rescale.geometry import MAX_SCALE, Size, check_scales
 from rescale.ops import full_precision
-from rescale.ops.banded import CHUNK, Bands
+from rescale.ops.banded import CHUNK, BandedMatrix
 from rescale.ops.resample import chunk
 
 Window = tuple[slice, slice]
@@ -25,7 +25,7 @@ _LEAST = 1e-7  # smaller weights of the solution are left out
 
 
 @dataclass(frozen=True)
-class Grids:
+class OversampledGrid:
     """The pixels of a picture and those of its small one, by their height and width.
 
     Raises: UsageError for a scale beyond 1 .. 4.
@@ -47,24 +47,24 @@ class Grids:
         """All of the large picture."""
         return slice(0, self.full[0]), slice(0, self.full[1])
 
-    def spread(self, hr: Tensor, window: Window) -> Tensor:
+    def interpolate(self, hr: Tensor, window: Window) -> Tensor:
         """What `read_by` says of a picture -> the samples (N, C, 4·h, 4·w) of a window of h x w LR pixels."""
         (down, across), (rows, columns), (top, left) = self._spread, window, self.read_by(window)
         with full_precision(hr):
-            x = down.down(hr, MOST * rows.start, MOST * rows.stop, top.start)
-            return across.across(x, MOST * columns.start, MOST * columns.stop, left.start)
+            x = down.down(hr, MAX_SCALE * rows.start, MAX_SCALE * rows.stop, top.start)
+            return across.across(x, MAX_SCALE * columns.start, MAX_SCALE * columns.stop, left.start)
 
-    def gather(self, x: Tensor, window: Window, at: Size = (0, 0)) -> Tensor:
+    def reconstruct(self, x: Tensor, window: Window, at: Size = (0, 0)) -> Tensor:
         """The opposite: samples from the LR pixel `at` on -> the pixels in a window of the large picture."""
         (down, across), (rows, columns) = self._gather, window
         with full_precision(x):
-            y = down.down(x, rows.start, rows.stop, MOST * at[0])
-            return across.across(y, columns.start, columns.stop, MOST * at[1])
+            y = down.down(x, rows.start, rows.stop, MAX_SCALE * at[0])
+            return across.across(y, columns.start, columns.stop, MAX_SCALE * at[1])
 
     def read_by(self, window: Window) -> Window:
         """The part of the large picture that the samples in a window of the small one are made of."""
         rows, columns = (
-            slice(*bands.reads(MOST * part.start, MOST * part.stop))
+            slice(*bands.reads(MAX_SCALE * part.start, MAX_SCALE * part.stop))
             for bands, part in zip(self._spread, window, strict=True)
         )
         return rows, columns
@@ -72,7 +72,7 @@ class Grids:
     def needed_for(self, window: Window) -> Window:
         """The part of the small picture whose samples a window of the large one is made of."""
         reads = (bands.reads(part.start, part.stop) for bands, part in zip(self._gather, window, strict=True))
-        rows, columns = (slice(first // MOST, -(-last // MOST)) for first, last in reads)
+        rows, columns = (slice(first // MAX_SCALE, -(-last // MAX_SCALE)) for first, last in reads)
         return rows, columns
 
     def made_from(self, window: Window) -> Window:
@@ -80,38 +80,40 @@ class Grids:
         parts = []
         for bands, part, length, size in zip(self._gather, window, self.full, self.size, strict=True):
             start, stop = part.start * length // size, -(-part.stop * length // size)
-            while start < stop and bands.reads(start, start + 1)[0] < MOST * part.start:
+            while start < stop and bands.reads(start, start + 1)[0] < MAX_SCALE * part.start:
                 start += 1
-            while stop > start and bands.reads(stop - 1, stop)[1] > MOST * part.stop:
+            while stop > start and bands.reads(stop - 1, stop)[1] > MAX_SCALE * part.stop:
                 stop -= 1
             parts.append(slice(start, stop))
         return parts[0], parts[1]
 
     @property
-    def _spread(self) -> tuple[Bands, Bands]:
-        return spread(self.full[0], self.size[0]), spread(self.full[1], self.size[1])
+    def _spread(self) -> tuple[BandedMatrix, BandedMatrix]:
+        return interpolation_matrix(self.full[0], self.size[0]), interpolation_matrix(self.full[1], self.size[1])
 
     @property
-    def _gather(self) -> tuple[Bands, Bands]:
-        return gather(self.full[0], self.size[0]), gather(self.full[1], self.size[1])
+    def _gather(self) -> tuple[BandedMatrix, BandedMatrix]:
+        return reconstruction_matrix(self.full[0], self.size[0]), reconstruction_matrix(self.full[1], self.size[1])
 
 
 @lru_cache(maxsize=32)
-def spread(length: int, size: int) -> Bands:
+def interpolation_matrix(length: int, size: int) -> BandedMatrix:
     """The (4·size, length) matrix that interpolates an axis."""
-    total = MOST * size
-    return Bands.of(_rows(length, total, start, min(start + CHUNK, total)) for start in range(0, total, CHUNK))
+    total = MAX_SCALE * size
+    return BandedMatrix.of(_rows(length, total, start, min(start + CHUNK, total)) for start in range(0, total, CHUNK))
 
 
 @lru_cache(maxsize=32)
-def gather(length: int, size: int) -> Bands:
+def reconstruction_matrix(length: int, size: int) -> BandedMatrix:
     """The (length, 4·size) matrix that is the left inverse of `spread`, of least squares.
 
     Between x3.78 and x4 it is not exact for detail as fine as two pixels: where samples outnumber the pixels by a
     hair, they fall between them for long somewhere, and such detail is nearly lost there.
     """
     starts = range(0, length, CHUNK)
-    return Bands.of((_inverse(length, MOST * size, at, min(at + CHUNK, length)) for at in starts), least=_LEAST)
+    return BandedMatrix.of(
+        (_inverse(length, MAX_SCALE * size, at, min(at + CHUNK, length)) for at in starts), least=_LEAST
+    )
 
 
 def _inverse(length: int, total: int, start: int, stop: int) -> tuple[int, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rescale.errors import UsageError
 from rescale.ops import full_precision
-from rescale.ops.banded import CHUNK, Bands
+from rescale.ops.banded import CHUNK, BandedMatrix
 
 Kernel = Literal["cubic", "lanczos3", "linear", "box"]
 Edges = Literal["symmetric", "replicate", "cut"]
@@ -131,8 +131,8 @@ def _evaluate(kernel: Kernel, x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _bands(length: int, size: int, kernel: Kernel, edges: Edges, antialias: bool, shift: float = 0.0) -> Bands:
-    return Bands.of(
+def _bands(length: int, size: int, kernel: Kernel, edges: Edges, antialias: bool, shift: float = 0.0) -> BandedMatrix:
+    return BandedMatrix.of(
         chunk(length, size, at, min(at + CHUNK, size), kernel=kernel, edges=edges, antialias=antialias, shift=shift)
         for at in range(0, size, CHUNK)
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 from rescale.geometry import Size
 
 Window = tuple[slice, slice]
-Function = Callable[[Tensor], Tensor]
+TensorFunction = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TileCall:
     """One call of a network."""
 
     source: Window
@@ -52,7 +52,7 @@ class Piece:
     """What of its result is kept."""
     target: Window
     """Where that belongs."""
-    function: Function
+    function: TensorFunction
 
 
 def plan(size: Size, side: int, halo: int, cell: int = 1) -> Iterator[Tile]:
@@ -68,7 +68,9 @@ def plan(size: Size, side: int, halo: int, cell: int = 1) -> Iterator[Tile]:
             yield Tile(top, left, bottom, right, around)
 
 
-def shrinking(function: Function, size: Size, by: int, *, side: int, halo: int, cell: int = 1) -> Iterator[Piece]:
+def downscale_tiles(
+    function: TensorFunction, size: Size, by: int, *, side: int, halo: int, cell: int = 1
+) -> Iterator[TileCall]:
     """Pieces of a function that makes a picture of `size`, a multiple of `by`, smaller by that factor.
 
     Args:
@@ -80,23 +82,25 @@ def shrinking(function: Function, size: Size, by: int, *, side: int, halo: int, 
         cell: as of `plan`, in pixels of the result.
     """
     for tile in plan((size[0] // by, size[1] // by), side, halo, cell):
-        yield Piece(_times(tile.seen, by), tile.inner, tile.own, function)
+        yield TileCall(_times(tile.seen, by), tile.inner, tile.own, function)
 
 
-def growing(function: Function, size: Size, by: int, *, side: int, halo: int, cell: int = 1) -> Iterator[Piece]:
+def upscale_tiles(
+    function: TensorFunction, size: Size, by: int, *, side: int, halo: int, cell: int = 1
+) -> Iterator[TileCall]:
     """The opposite of `shrinking`; tiles and halo are in pixels of the source."""
     for tile in plan(size, side, halo, cell):
-        yield Piece(tile.seen, _times(tile.inner, by), _times(tile.own, by), function)
+        yield TileCall(tile.seen, _times(tile.inner, by), _times(tile.own, by), function)
 
 
-def whole(function: Function, source: Size, size: Size) -> Piece:
+def whole(function: TensorFunction, source: Size, size: Size) -> TileCall:
     """All in one piece, from a picture of one size to one of another."""
     result = slice(0, size[0]), slice(0, size[1])
-    return Piece((slice(0, source[0]), slice(0, source[1])), result, result, function)
+    return TileCall((slice(0, source[0]), slice(0, source[1])), result, result, function)
 
 
 def tiled(
-    pieces: Iterable[Piece], source: Tensor, size: Size, *, load: Callable[[Tensor], Tensor], store: Function
+    pieces: Iterable[TileCall], source: Tensor, size: Size, *, load: Callable[[Tensor], Tensor], store: TensorFunction
 ) -> Tensor:
     """Call piece by piece.
 

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rescale.errors import EnvironmentFault, RescaleError
+from rescale.errors import MachineError, RescaleError
 from rescale.geometry import Size
 from rescale.video.io.colour import Levels
 from rescale.video.io.container import opened
-from rescale.video.io.frames import Frame, Source
+from rescale.video.io.frames import Frame, VideoReader
 from rescale.video.transforms import time_ms
 
 MOST_BYTES = 4 * 2**30
@@ -23,7 +23,7 @@ MOST_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
-class Pairs:
+class FramePairs:
     """Frames to learn from and to be measured on.
 
     Args:
@@ -53,7 +53,7 @@ class Pairs:
 
 
 @contextmanager
-def pairs_of(source: Path, small: Path, folder: Path, scale: int, *, tolerant: bool = False) -> Iterator[Pairs]:
+def open_pairs(source: Path, small: Path, folder: Path, scale: int, *, tolerant: bool = False) -> Iterator[FramePairs]:
     """Both videos' luma, in files that go when all is done.
 
     Args:
@@ -62,20 +62,20 @@ def pairs_of(source: Path, small: Path, folder: Path, scale: int, *, tolerant: b
         folder: for the files.
         scale: of the sides.
         tolerant: take what there is of a damaged source.
-    Raises: InputError, EnvironmentFault.
+    Raises: InputError, MachineError.
     """
     paths = [folder / "hr.luma", folder / "lr.luma"]
     try:
         with opened(source) as first, opened(small) as second:
-            yield _read(Source(first, source, tolerant=tolerant), Source(second, small), paths, scale)
+            yield _read(VideoReader(first, source, tolerant=tolerant), VideoReader(second, small), paths, scale)
     except OSError as error:
-        raise EnvironmentFault(f"cannot write {folder}: {error.strerror or error}") from error
+        raise MachineError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
         for path in paths:
             path.unlink(missing_ok=True)
 
 
-def _read(large: Source, small: Source, paths: list[Path], scale: int) -> Pairs:
+def _read(large: VideoReader, small: VideoReader, paths: list[Path], scale: int) -> FramePairs:
     levels = large.facts.colours.levels
     kind = np.dtype(np.uint8 if levels.depth == 8 else np.uint16)
     count = large.stream.frames or round(float((large.container.duration or 0) / 1e6 * large.facts.rate))
@@ -91,7 +91,7 @@ def _read(large: Source, small: Source, paths: list[Path], scale: int) -> Pairs:
                 _append(lr, b, kind)
                 times.append(time_ms(b, small.facts, small.first.pts))
     shapes = [_mapped(path, kind, len(times), s.facts.size) for path, s in zip(paths, (large, small), strict=True)]
-    return Pairs(shapes[0], shapes[1], times, levels, scale)
+    return FramePairs(shapes[0], shapes[1], times, levels, scale)
 
 
 def _append(file: Any, frame: Frame, kind: np.dtype[Any]) -> None:

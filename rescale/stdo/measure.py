@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rescale.models import Luma
+from rescale.models import LumaSR
 from rescale.ops.resample import resample
-from rescale.stdo.dataset import Pairs
-from rescale.video.embedded.bundle import Parcel
+from rescale.stdo.dataset import FramePairs
+from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.partition import whole
-from rescale.video.embedded.patchwise import Patchwork
+from rescale.video.embedded.patchwise import PatchwiseUpscaler
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,15 @@ class Closeness:
     frames: int
 
 
-def measured(pairs: Pairs, generic: Luma, parcel: Parcel) -> Closeness:
+def measured(pairs: FramePairs, generic: LumaSR, parcel: NetworkBundle) -> Closeness:
     """Bicubic, the generic network and those of a parcel against the original, on all frames of the pairs."""
     device = next(generic.parameters()).device
     networks = [network.to(device) for network in parcel.networks]
     one = whole(parcel.partition.side)
-    works = [Patchwork([generic], one, pairs.levels), Patchwork(networks, parcel.partition, pairs.levels)]
+    works = [
+        PatchwiseUpscaler([generic], one, pairs.levels),
+        PatchwiseUpscaler(networks, parcel.partition, pairs.levels),
+    ]
     totals = torch.zeros(2, 3, dtype=torch.double)
     kept = _kept(pairs, parcel.partition.side)
     for k in range(len(pairs)):
@@ -48,7 +51,7 @@ def measured(pairs: Pairs, generic: Luma, parcel: Parcel) -> Closeness:
     return Closeness(whole_frames[0], whole_frames[1], whole_frames[2], (shaved[0], shaved[1], shaved[2]), len(pairs))
 
 
-def _kept(pairs: Pairs, side: int) -> Tensor:
+def _kept(pairs: FramePairs, side: int) -> Tensor:
     """(H, W): which pixels are further from the edges of their patch than scale + 4."""
     by, shave = side * pairs.scale, pairs.scale + 4
     inner = [
@@ -57,7 +60,7 @@ def _kept(pairs: Pairs, side: int) -> Tensor:
     return inner[0][:, None] & inner[1][None]
 
 
-def _bicubic(small: Tensor, pairs: Pairs) -> Tensor:
+def _bicubic(small: Tensor, pairs: FramePairs) -> Tensor:
     height, width = small.shape
     large = resample(small[None].float(), (height * pairs.scale, width * pairs.scale))[0]
     return large.round().clamp(0, pairs.levels.top)

@@ -13,23 +13,23 @@ from torch import Tensor
 from rescale.errors import UsageError
 from rescale.inference.rescaler import Rescaler, load
 from rescale.io import storage, targets
-from rescale.models import Luma
-from rescale.models.zoo import beginning_of
-from rescale.stdo.dataset import Pairs, pairs_of
+from rescale.models import LumaSR
+from rescale.models.zoo import overfitting_model
+from rescale.stdo.dataset import FramePairs, open_pairs
 from rescale.stdo.measure import Closeness, measured
-from rescale.stdo.refine import polisher
-from rescale.stdo.training import EMPHASIS, By, Lesson, Progress, prepared, steps_in
+from rescale.stdo.refine import refined_downscale
+from rescale.stdo.training import EMPHASIS, By, OverfitTrainer, Progress, prepared, steps_in
 from rescale.video import transforms
-from rescale.video.embedded.bundle import Parcel
+from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.partition import whole
 from rescale.video.io.container import format_of, opened
 from rescale.video.io.encoders import Encoding, encoding
-from rescale.video.io.frames import Facts, Source
+from rescale.video.io.frames import StreamInfo, VideoReader
 from rescale.video.io.mux import assemble
 from rescale.video.io.segments import Segments
 from rescale.video.pipeline import Clock
-from rescale.video.record import Label
-from rescale.video.transcode import How, about, check_times, fill, taken
+from rescale.video.record import VideoRecord
+from rescale.video.transcode import EncodeOptions, check_times, fingerprint, open_reader, transcode
 
 MINUTES, CRF, PRESET = 10.0, 18, "medium"
 PARAMETERS = 40_000
@@ -40,7 +40,7 @@ _SECOND = 1 / 3
 
 
 @dataclass(frozen=True)
-class Effort:
+class OverfitBudget:
     """How a video is to be learned."""
 
     parts: int | None = None
@@ -64,7 +64,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Overfitted:
+class OverfitResult:
     """What became of one video."""
 
     source: Path
@@ -88,11 +88,11 @@ def overfit(
     *,
     model: str | None = None,
     scale: int = 2,
-    effort: Effort | None = None,
+    effort: OverfitBudget | None = None,
     device: str | None = None,
-    how: How | None = None,
+    how: EncodeOptions | None = None,
     tell: Callable[[Progress], None] = lambda _: None,
-) -> Overfitted:
+) -> OverfitResult:
     """Make a video small, and let small networks learn it by heart that travel with it.
 
     The networks learn from the frames that a receiver decodes, begin as a generic network, and are never worse on
@@ -107,28 +107,28 @@ def overfit(
         device: where to learn.
         how: choices for the small video; H.264 or H.265, CRF 18, medium.
         tell: is told after each step how far all is.
-    Raises: InputError, UnsupportedError, UsageError, RefusedError, EnvironmentFault.
+    Raises: InputError, UnsupportedError, UsageError, RefusedError, MachineError.
     Source: STDO (2303.08331).
     """
-    how, effort = how or How(), effort or Effort()
+    how, effort = how or EncodeOptions(), effort or OverfitBudget()
     if format_of(target) != "matroska":
         raise UsageError(f"expected a target that ends in .mkv, which holds networks, got {target.name}")
     targets.check_target(source, target, overwrite=how.overwrite)
-    generic = _generic(model or beginning_of(scale), scale, device)
+    generic = _generic(model or overfitting_model(scale), scale, device)
     count = max(round(PARAMETERS / generic.model.parameter_count), 1)
     effort = replace(effort, parts=effort.parts or count)
     with opened(source) as container:
-        given = taken(container, source, how)
-    work, small = transforms.reducer(given.facts, scale)
+        given = open_reader(container, source, how)
+    work, small = transforms.bicubic_downscale(given.facts, scale)
     plan, notes = _plan(small, how)
-    subject = about(source, generic, plan, f"{effort} {torch.get_num_threads()}")
+    subject = fingerprint(source, generic, plan, f"{effort} {torch.get_num_threads()}")
     with closing(Segments(target, subject)) as segments:
-        lesson = _Lesson(source, generic, plan, segments, effort, how)
+        lesson = OverfitRun(source, generic, plan, segments, effort, how)
         parcel = lesson.learned(work, None, tell)
         if effort.refine:
-            work = polisher(work, given.facts, given.first.pts, parcel, effort.refine, generic.device)
+            work = refined_downscale(work, given.facts, given.first.pts, parcel, effort.refine, generic.device)
             with closing(Segments(segments.folder / "refined", subject)) as again:
-                lesson = _Lesson(source, generic, plan, again, effort, how)
+                lesson = OverfitRun(source, generic, plan, again, effort, how)
                 made = lesson.written(target, lesson.learned(work, parcel, tell))
         else:
             made = lesson.written(target, parcel)
@@ -136,7 +136,7 @@ def overfit(
     return replace(made, notes=(*given.facts.notes, *notes, *made.notes))
 
 
-def _plan(small: Facts, how: How) -> tuple[Encoding, list[str]]:
+def _plan(small: StreamInfo, how: EncodeOptions) -> tuple[Encoding, list[str]]:
     if how.codec not in (None, "h264", "h265"):
         raise UsageError(f"expected h264 or h265, which all players show, got {how.codec}")
     quality, preset = CRF if how.quality is None else how.quality, how.preset or PRESET
@@ -145,23 +145,25 @@ def _plan(small: Facts, how: How) -> tuple[Encoding, list[str]]:
 
 def _generic(model: str, scale: int, device: str | None) -> Rescaler:
     found = load(model, device=device)
-    if not isinstance(found.model, Luma) or not found.model.is_residual or found.scale != scale:
+    if not isinstance(found.model, LumaSR) or not found.model.is_residual or found.scale != scale:
         raise UsageError(f"expected a network that enlarges video by {scale}, such as espcn-x{scale}-rt, got {model}")
     return found
 
 
 @dataclass
-class _Lesson:
+class OverfitRun:
     """From the small video's packets to what has learned them, and to the target."""
 
     source: Path
     generic: Rescaler
     plan: Encoding
     segments: Segments
-    effort: Effort
-    how: How
+    effort: OverfitBudget
+    how: EncodeOptions
 
-    def learned(self, work: transforms.Work, begun: Parcel | None, tell: Callable[[Progress], None]) -> Parcel:
+    def learned(
+        self, work: transforms.FrameTransform, begun: NetworkBundle | None, tell: Callable[[Progress], None]
+    ) -> NetworkBundle:
         """Encode what the work makes of the frames, and learn to restore that.
 
         Args:
@@ -170,40 +172,40 @@ class _Lesson:
             tell: see `overfit`.
         """
         with opened(self.source) as container:
-            given = taken(container, self.source, self.how)
+            given = open_reader(container, self.source, self.how)
             self.index, self.facts = given.stream.index, given.facts
-            fill(self.segments, given, work, self.plan, Clock(total=given.stream.frames or None), self.how)
+            transcode(self.segments, given, work, self.plan, Clock(total=given.stream.frames or None), self.how)
         check_times(self.segments, self.plan.facts.time_base, Path("small.mkv"))
-        folder, network = self.segments.folder, cast(Luma, self.generic.model)
+        folder, network = self.segments.folder, cast(LumaSR, self.generic.model)
         self.small = folder / "small.mkv"
         self._assemble(self.small, None, None, overwrite=True)
         tolerant = self.how.allow_truncated
-        with pairs_of(self.source, self.small, folder, network.config.scale, tolerant=tolerant) as pairs:
+        with open_pairs(self.source, self.small, folder, network.config.scale, tolerant=tolerant) as pairs:
             self.lesson = self._begin(pairs, network, begun, folder / "state.safetensors")
             parcel = self.lesson.learn(folder / "state.safetensors", tell)
             self.closeness = measured(pairs, network, parcel)
             if self.closeness.overfitted < self.closeness.generic:  # the frames that were not measured until now
-                parcel = Parcel([network], whole(parcel.partition.side))
+                parcel = NetworkBundle([network], whole(parcel.partition.side))
                 self.closeness = measured(pairs, network, parcel)
         return parcel
 
-    def written(self, target: Path, parcel: Parcel) -> Overfitted:
+    def written(self, target: Path, parcel: NetworkBundle) -> OverfitResult:
         """The small video with its networks."""
         data = parcel.pack()
         digest, generic = hashlib.sha256(data).hexdigest(), self.generic
-        label = Label.of(generic.name, generic.digest, self.facts, _first(self.small), digest)
+        label = VideoRecord.of(generic.name, generic.digest, self.facts, _first(self.small), digest)
         notes = self._assemble(target, label.model_dump_json(exclude_none=True), data, overwrite=self.how.overwrite)
         count = sum(frames for _, frames in self.segments.whole)
         stream = sum(len(packet.data) for packet in self.segments.packets())
-        return Overfitted(
+        return OverfitResult(
             self.source, target, generic.name, count, self.lesson.steps, self.lesson.elapsed_s, self.closeness, stream,
             len(data), parcel.map_bytes, tuple(notes),
         )  # fmt: skip
 
-    def _begin(self, pairs: Pairs, network: Luma, begun: Parcel | None, state: Path) -> Lesson:
+    def _begin(self, pairs: FramePairs, network: LumaSR, begun: NetworkBundle | None, state: Path) -> OverfitTrainer:
         effort, share = self.effort, 1.0 if not self.effort.refine else _SECOND if begun else 1 - _SECOND
         partition, error = prepared(pairs, network, effort.parts or 1, effort.by)
-        lesson = Lesson(
+        lesson = OverfitTrainer(
             pairs, network, begun.partition if begun else partition, error, max(round(share * (effort.steps or 1)), 1),
             effort.emphasis, effort.by == "network", self.generic.device, begun.networks if begun else None,
         )  # fmt: skip
@@ -224,4 +226,4 @@ class _Lesson:
 
 def _first(small: Path) -> list[Tensor]:
     with opened(small) as container:
-        return Source(container, small).first.planes
+        return VideoReader(container, small).first.planes

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from rescale.models import Luma
-from rescale.video.embedded.bundle import Parcel
+from rescale.models import LumaSR
+from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.patchwise import windows_of
 from rescale.video.io.colour import Levels
-from rescale.video.io.frames import Facts, Frame
-from rescale.video.transforms import Work, repeated, time_ms
+from rescale.video.io.frames import Frame, StreamInfo
+from rescale.video.transforms import FrameTransform, repeated, time_ms
 
 _STEP = 0.5
 """Levels of 8 bits that a sample moves in one step."""
@@ -16,7 +16,9 @@ _FIDELITY = 0.3
 """What a squared level away from bicubic costs, against one of the restored frame: or the encoder would not follow."""
 
 
-def polisher(reduce: Work, facts: Facts, origin: int, parcel: Parcel, steps: int, device: torch.device) -> Work:
+def refined_downscale(
+    reduce: FrameTransform, facts: StreamInfo, origin: int, parcel: NetworkBundle, steps: int, device: torch.device
+) -> FrameTransform:
     """`reduce`, and then gradient descent on the luma that it makes.
 
     Args:
@@ -44,7 +46,7 @@ def polisher(reduce: Work, facts: Facts, origin: int, parcel: Parcel, steps: int
 
 
 def _descend(
-    begin: Tensor, targets: Tensor, choice: Tensor, networks: list[Luma], side: int, levels: Levels, steps: int
+    begin: Tensor, targets: Tensor, choice: Tensor, networks: list[LumaSR], side: int, levels: Levels, steps: int
 ) -> Tensor:
     with torch.inference_mode(mode=False), torch.enable_grad():
         start, targets = begin.clone(), targets.clone()
@@ -58,7 +60,9 @@ def _descend(
         return small.detach()
 
 
-def _missed(small: Tensor, targets: Tensor, choice: Tensor, networks: list[Luma], side: int, levels: Levels) -> Tensor:
+def _missed(
+    small: Tensor, targets: Tensor, choice: Tensor, networks: list[LumaSR], side: int, levels: Levels
+) -> Tensor:
     """Mean squared error of the restored frame, in levels."""
     halo, scale = networks[0].halo, networks[0].config.scale
     windows = windows_of(small, side, halo).flatten(0, 1)

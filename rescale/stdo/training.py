@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from rescale.errors import InputError, RescaleError
 from rescale.io.storage import publish
-from rescale.models import Luma
-from rescale.stdo.dataset import Pairs
+from rescale.models import LumaSR
+from rescale.stdo.dataset import FramePairs
 from rescale.training.checkpoint import moments_of, under
 from rescale.training.muon import Muon
-from rescale.video.embedded.bundle import Parcel, halved
+from rescale.video.embedded.bundle import NetworkBundle, as_half_precision
 from rescale.video.embedded.partition import SIDE, Partition, by_difficulty, by_network, by_patch, by_time
-from rescale.video.luma_upscaler import LumaEnlarger, mirrored
+from rescale.video.luma_upscaler import LumaUpscaler, mirrored_indices
 
 By = Literal["difficulty", "time", "network"]
 LR = 2e-3
@@ -51,7 +51,7 @@ class Progress:
 
 
 @dataclass
-class Lesson:
+class OverfitTrainer:
     """Networks between two steps; each learns in its turn.
 
     Args:
@@ -65,8 +65,8 @@ class Lesson:
         often. The schedule and the sampling of the latter are not published: ours.
     """
 
-    pairs: Pairs
-    generic: Luma
+    pairs: FramePairs
+    generic: LumaSR
     partition: Partition
     error: Tensor
     steps: int
@@ -74,7 +74,7 @@ class Lesson:
     is_learned: bool = False
     """Whether patches go, now and then, to the network that by then misses least of them."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    begun: list[Luma] | None = None
+    begun: list[LumaSR] | None = None
     """What they begin as instead, one for each part."""
     step: int = 0
     elapsed_s: float = 0.0
@@ -105,16 +105,16 @@ class Lesson:
         choices = torch.stack([self.partition.at(t) for t in self._times])
         return torch.stack([(error * (choices == k)).sum() for k, error in enumerate(missed)])
 
-    def _fresh(self, like: Luma) -> Luma:
+    def _fresh(self, like: LumaSR) -> LumaSR:
         network = copy.deepcopy(like).train().requires_grad_(True)
-        return cast(Luma, network.to(self.device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+        return cast(LumaSR, network.to(self.device, memory_format=torch.channels_last))  # type: ignore[call-overload]
 
     @property
     def gain_db(self) -> float:
         """Of the best over the generic network."""
         return 10 * math.log10(max(float(self._generic_missed.sum()), 1e-9) / max(float(self.missed.sum()), 1e-9))
 
-    def learn(self, state: Path, tell: Callable[[Progress], None]) -> Parcel:
+    def learn(self, state: Path, tell: Callable[[Progress], None]) -> NetworkBundle:
         """All steps that are left; the state is saved as it goes.
 
         Returns: the best network for each part, as it travels, and the parts.
@@ -132,7 +132,7 @@ class Lesson:
             tell(Progress(self.step, self.steps, self.gain_db, self.elapsed_s))
         used = self.partition.choice.unique()
         choice = torch.searchsorted(used, self.partition.choice).to(torch.uint8)
-        return Parcel([self.best[k].cpu() for k in used.tolist()], replace(self.partition, choice=choice))
+        return NetworkBundle([self.best[k].cpu() for k in used.tolist()], replace(self.partition, choice=choice))
 
     def descend(self) -> None:
         """One step of one network."""
@@ -178,7 +178,7 @@ class Lesson:
 
     def measure(self, *, may_divide: bool = False) -> None:
         """Keep, part by part, the better of the networks now and the best until now."""
-        now = [halved(network) for network in self.networks]
+        now = [as_half_precision(network) for network in self.networks]
         each = [errors(network, self.pairs, self._seen) for network in now]
         if may_divide and self.count > 1:
             self._divide(by_network(torch.stack(each), self._times, self.partition.side))
@@ -228,20 +228,20 @@ class Lesson:
         return {**own, **{f"best{k}": network for k, network in enumerate(self.best)}}
 
 
-def prepared(pairs: Pairs, generic: Luma, parts: int, by: By) -> tuple[Partition, Tensor]:
+def prepared(pairs: FramePairs, generic: LumaSR, parts: int, by: By) -> tuple[Partition, Tensor]:
     """A partition to begin with, and how hard each patch is for a generic network."""
     error = errors(generic, pairs, range(len(pairs)))
     divide = by_difficulty if by == "difficulty" else by_time
     return divide(error, pairs.times_ms, parts), error
 
 
-def errors(network: Luma, pairs: Pairs, frames: Iterable[int], side: int = SIDE) -> Tensor:
+def errors(network: LumaSR, pairs: FramePairs, frames: Iterable[int], side: int = SIDE) -> Tensor:
     """(frames, rows, columns): squared error of luma in levels, summed over each patch."""
-    enlarge = LumaEnlarger(network, pairs.levels)
+    enlarge = LumaUpscaler(network, pairs.levels)
     return torch.stack([by_patch(_missed(enlarge, pairs, k), side * pairs.scale) for k in frames])
 
 
-def steps_in(lesson: Lesson, minutes: float) -> int:
+def steps_in(lesson: OverfitTrainer, minutes: float) -> int:
     """How many steps fit, by a few steps of a copy."""
     trial = copy.copy(lesson)
     trial.networks = [copy.deepcopy(network) for network in lesson.networks]
@@ -259,7 +259,7 @@ def steps_in(lesson: Lesson, minutes: float) -> int:
     return max(round(left / each), _MEASURES)
 
 
-def _missed(enlarge: LumaEnlarger, pairs: Pairs, k: int) -> Tensor:
+def _missed(enlarge: LumaUpscaler, pairs: FramePairs, k: int) -> Tensor:
     """(H, W) squared error of a frame's luma, in levels."""
     large = pairs.large(k)
     device = next(enlarge.buffers()).device
@@ -270,7 +270,7 @@ def _missed(enlarge: LumaEnlarger, pairs: Pairs, k: int) -> Tensor:
 def _window(plane: Any, top: int, left: int, side: int, halo: int) -> Tensor:
     """Part of a plane with its surroundings; beyond the edges, mirror images."""
     rows, columns = (
-        mirrored(length, halo, max(at + side - length, 0) + halo, torch.device("cpu"))[
+        mirrored_indices(length, halo, max(at + side - length, 0) + halo, torch.device("cpu"))[
             at : at + side + 2 * halo
         ].numpy()
         for at, length in ((top, plane.shape[0]), (left, plane.shape[1]))

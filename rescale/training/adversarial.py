@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rescale.metrics.lpips import vgg19_features
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     """(N, 3, side, side) -> (N, 1): how much a crop looks like an original; 144 pixels a side as published.
 
     Ten convolutions, five of which halve the sides, then two linear layers; batch normalisation, LeakyReLU(0.2).
@@ -37,7 +37,7 @@ class Critic(nn.Module):
         return self.head(self.body(x))
 
 
-class Adversary:
+class AdversarialLoss:
     """A critic with its optimiser, beside the features that both pictures should share.
 
     Args:
@@ -45,15 +45,15 @@ class Adversary:
         lr: of the critic's Adam.
         device: where to learn.
         features: (N, 3, H, W) in [0, 1] -> what to compare; VGG-19's fifth block where none is given.
-    Raises: EnvironmentFault where VGG's weights cannot be had.
+    Raises: MachineError where VGG's weights cannot be had.
     """
 
     def __init__(self, side: int, lr: float, device: str, features: Callable[[Tensor], Tensor] | None = None) -> None:
-        self.critic = Critic(side).to(device)
+        self.critic = Discriminator(side).to(device)
         self.features = features or vgg19_features(device)
         self.optimiser = torch.optim.Adam(self.critic.parameters(), lr=lr, betas=(0.9, 0.99))
 
-    def terms(self, restored: Tensor, hr: Tensor) -> dict[str, Tensor]:
+    def loss_terms(self, restored: Tensor, hr: Tensor) -> dict[str, Tensor]:
         """features: Charbonnier, summed over a crop. adversary: how far the critic is from being fooled."""
         self.critic.requires_grad_(False)
         verdict = self.critic(restored)

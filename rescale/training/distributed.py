@@ -14,7 +14,7 @@ from rescale.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """One process among `size`, each of which keeps the same weights and learns from its share of every batch."""
 
     rank: int = 0
@@ -56,17 +56,17 @@ class Team:
 
 
 @contextmanager
-def team(device: str) -> Iterator[Team]:
+def process_group(device: str) -> Iterator[ProcessGroup]:
     """The place of this process; over NCCL where `device` is CUDA, else over gloo. torchrun says who is who."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Team()
+        yield ProcessGroup()
         return
     is_cuda = device.startswith("cuda")
     if is_cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if is_cuda else "gloo")
     try:
-        yield Team(dist.get_rank(), dist.get_world_size())
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size())
         dist.barrier()  # the lead may still be writing
     finally:
         dist.destroy_process_group()

@@ -11,8 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rescale.errors import UsageError
-from rescale.geometry import MOST
-from rescale.models import Rescaling, build
+from rescale.geometry import MAX_SCALE
+from rescale.models import RescalingModel, build
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -37,8 +37,8 @@ class ScalesRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    least: float = Field(1.1, gt=1, le=MOST)
-    most: float = Field(4.0, gt=1, le=MOST)
+    least: float = Field(1.1, gt=1, le=MAX_SCALE)
+    most: float = Field(4.0, gt=1, le=MAX_SCALE)
     step: float = Field(0.1, ge=0.001)
     power: float = Field(2.0, ge=0, le=16)
     """How much more often large scales come: by this power of the scale."""
@@ -159,18 +159,18 @@ class Recipe(BaseModel):
         passed = sum(done * self.steps >= milestone for milestone in self.milestones)
         return self.lr * warm * 0.5**passed
 
-    def build(self) -> Rescaling:
+    def build(self) -> RescalingModel:
         """The untrained network. Raises: UsageError for a model or a config that cannot be."""
         model = build(self.model, self.config)
         if (model.scale is None) != (self.scales is not None):
             raise UsageError("scales: expected them for a model of any scale, and only for one")
-        multiple = model.multiple if model.scale else MOST
+        multiple = model.multiple if model.scale else MAX_SCALE
         if self.crop % multiple:
             raise UsageError(f"crop: expected a multiple of {multiple}, got {self.crop}")
         if not model.parameter_count:
             raise UsageError(f"model: {self.model} has nothing to learn")
-        side, small = 2 * multiple, 2 * multiple // (model.scale or MOST)
-        _, terms = model.terms(torch.zeros(1, 3, side, side), torch.zeros(1, 3, small, small))
+        side, small = 2 * multiple, 2 * multiple // (model.scale or MAX_SCALE)
+        _, terms = model.loss_terms(torch.zeros(1, 3, side, side), torch.zeros(1, 3, small, small))
         if not self.loss or not self.loss.keys() <= terms.keys():
             raise UsageError(f"loss: expected some of {', '.join(terms)}, got {', '.join(self.loss) or 'none'}")
         return model

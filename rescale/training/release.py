@@ -12,11 +12,11 @@ from rescale.inference import selftest
 from rescale.inference.rescaler import Rescaler, load
 from rescale.io.storage import publish
 from rescale.models import weights, zoo
-from rescale.models.zoo import Entry
+from rescale.models.zoo import ManifestEntry
 from rescale.training.train import VALIDATED
 
 
-def release(name: str, file: Path, sets: Sequence[Path], summary: str) -> Entry:
+def release(name: str, file: Path, sets: Sequence[Path], summary: str) -> ManifestEntry:
     """Take a network into the manifest, or replace the one of that name.
 
     Args:
@@ -27,11 +27,11 @@ def release(name: str, file: Path, sets: Sequence[Path], summary: str) -> Entry:
     """
     trained = weights.load(file)
     scores = _scores(Rescaler(trained, precision="float32"), sets)
-    target = zoo.folder() / f"{name}.safetensors"
+    target = zoo.weights_folder() / f"{name}.safetensors"
     facts = {key: trained.header[key] for key in ("recipe", "steps", "data", "origin") if key in trained.header}
     weights.save(target, trained.model, **facts, scores=trained.header["scores"] | scores)
     data = target.read_bytes()
-    entry = Entry(
+    entry = ManifestEntry(
         file=target.name,
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
@@ -48,7 +48,7 @@ def release(name: str, file: Path, sets: Sequence[Path], summary: str) -> Entry:
 
 def take_golden_figures_anew() -> None:
     """Of every shipped model; where the picture or what makes it small has changed on purpose."""
-    found = {name: _golden(zoo.folder() / entry.file) for name, entry in zoo.manifest().items()}
+    found = {name: _golden(zoo.weights_folder() / entry.file) for name, entry in zoo.manifest().items()}
     _write({name: dataclasses.replace(entry, golden=found[name]) for name, entry in zoo.manifest().items()})
 
 
@@ -75,13 +75,13 @@ def _golden(file: Path) -> tuple[float, float]:
     return selftest.trial(load(file, device="cpu", precision="float32")).figures
 
 
-def _write(rows: dict[str, Entry]) -> None:
+def _write(rows: dict[str, ManifestEntry]) -> None:
     text = "\n".join(_section(key, rows[key]) for key in sorted(rows))
-    publish(zoo.folder() / "manifest.toml", text.encode(), overwrite=True)
+    publish(zoo.weights_folder() / "manifest.toml", text.encode(), overwrite=True)
     zoo.manifest.cache_clear()
 
 
-def _section(name: str, entry: Entry) -> str:
+def _section(name: str, entry: ManifestEntry) -> str:
     """One row as TOML; JSON's strings and integers are TOML's."""
     row = dataclasses.asdict(entry)
     scores = row.pop("scores")

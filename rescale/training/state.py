@@ -16,8 +16,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from rescale.errors import InputError, RescaleError, UsageError
 from rescale.io.storage import publish
-from rescale.models import Rescaling, weights
-from rescale.training.adversarial import Adversary
+from rescale.models import RescalingModel, weights
+from rescale.training.adversarial import AdversarialLoss
 from rescale.training.checkpoint import moments_of, under
 from rescale.training.muon import Muon
 from rescale.training.recipe import Recipe
@@ -30,10 +30,10 @@ class State:
     """A run between two steps."""
 
     recipe: Recipe
-    model: Rescaling
+    model: RescalingModel
     averaged: AveragedModel
     optimiser: torch.optim.Optimizer
-    adversary: Adversary | None
+    adversary: AdversarialLoss | None
     step: int = 0
     elapsed_s: float = 0.0
     best_db: float = field(default=-math.inf)
@@ -64,13 +64,13 @@ class State:
         origin = _begin_from(model, start) if start else None
         model = model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
         averaged = AveragedModel(model, multi_avg_fn=partial(_average, recipe.ema))
-        rival = Adversary(recipe.crop, recipe.adversary.lr, device) if recipe.adversary else None
+        rival = AdversarialLoss(recipe.crop, recipe.adversary.lr, device) if recipe.adversary else None
         return cls(recipe, model, averaged, _optimiser(recipe, model), rival, origin=origin)
 
     @property
-    def network(self) -> Rescaling:
+    def network(self) -> RescalingModel:
         """The averaged network, which is what a run is for."""
-        return cast(Rescaling, self.averaged.module)
+        return cast(RescalingModel, self.averaged.module)
 
     def descend(self, loss: Tensor) -> None:
         """One step down the gradient of the loss. Raises: RescaleError where that is not finite, with nothing moved."""
@@ -141,7 +141,7 @@ class State:
         return own | {"critic_moments": self.adversary.optimiser} if self.adversary else own
 
 
-def _begin_from(model: Rescaling, start: str) -> dict[str, Any]:
+def _begin_from(model: RescalingModel, start: str) -> dict[str, Any]:
     given = weights.load(start)
     if type(given.model) is not type(model):
         raise UsageError(f"expected weights of {type(model).__name__} to begin from, got {type(given.model).__name__}")
@@ -152,7 +152,7 @@ def _begin_from(model: Rescaling, start: str) -> dict[str, Any]:
     return {"name": given.name, "sha256": given.sha256, "steps": given.header.get("steps", 0)}
 
 
-def _optimiser(recipe: Recipe, model: Rescaling) -> torch.optim.Optimizer:
+def _optimiser(recipe: Recipe, model: RescalingModel) -> torch.optim.Optimizer:
     if recipe.optimiser == "muon":
         return Muon(model.parameters(), recipe.lr)
     decay = recipe.weight_decay

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from rescale.device import usable_device
 from rescale.errors import RescaleError, UsageError
 from rescale.evaluation import plots
-from rescale.geometry import MOST
+from rescale.geometry import MAX_SCALE
 from rescale.io.storage import publish
 from rescale.metrics import psnr
-from rescale.models import Rescaling, weights
+from rescale.models import RescalingModel, weights
 from rescale.ops import from_bytes, luma, quantize, size_of
 from rescale.ops.resample import resample
 from rescale.training.dataset import Pictures, load
-from rescale.training.distributed import Team, team
+from rescale.training.distributed import ProcessGroup, process_group
 from rescale.training.recipe import Recipe
 from rescale.training.state import KEPT, State
 
@@ -87,7 +87,7 @@ def train(
     for folder in folders:
         if run.resolve().is_relative_to(folder.resolve()):
             raise UsageError(f"{run}: the folder of the run lies in {folder}, whose pictures are learned from")
-    with team(device) as us:
+    with process_group(device) as us:
         state = State.begin(recipe, device, start)
         if recipe.adversary and us.size > 1:
             raise UsageError("adversary: expected one process, as the critic is not shared among several")
@@ -112,7 +112,9 @@ def train(
 class Loss(nn.Module):
     """A network with what its recipe minds: hr, bicubic -> the restored pictures, the loss in units of means."""
 
-    def __init__(self, model: Rescaling, recipe: Recipe, *, layout: torch.memory_format = torch.channels_last) -> None:
+    def __init__(
+        self, model: RescalingModel, recipe: Recipe, *, layout: torch.memory_format = torch.channels_last
+    ) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
@@ -123,7 +125,7 @@ class Loss(nn.Module):
         shrink = math.sqrt(hr[0].numel() / bicubic[0].numel())
         enabled = self.recipe.bfloat16 and shrink >= self.recipe.bfloat16_above
         with torch.autocast(hr.device.type, torch.bfloat16, enabled=enabled):
-            restored, terms = self.model.terms(hr, bicubic)
+            restored, terms = self.model.loss_terms(hr, bicubic)
             parts = [weight * terms[name] for name, weight in self.recipe.loss.items()]
         return restored, torch.stack(parts).sum()
 
@@ -139,10 +141,10 @@ def _batch(state: State, pictures: Pictures, share: slice) -> tuple[Tensor, Tens
         hr, bicubic = pictures.batch(recipe.batch, recipe.crop, generator, share)
         return _trimmed(hr, bicubic, state.model, generator) if state.model.cell > 1 else (hr, bicubic)
     scales = recipe.scales.draw(generator)
-    return pictures.batch_of(recipe.batch, recipe.crop // MOST, scales, generator, share)
+    return pictures.batch_of(recipe.batch, recipe.crop // MAX_SCALE, scales, generator, share)
 
 
-def _trimmed(hr: Tensor, bicubic: Tensor, model: Rescaling, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _trimmed(hr: Tensor, bicubic: Tensor, model: RescalingModel, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """One LR row or column less, or both, in half of the batches each: a network of cells learns what is left over."""
     scale, less = model.scale or 1, (torch.rand(2, generator=generator) < 0.5).tolist()
     height, width = (length - by for length, by in zip(size_of(bicubic), less, strict=True))
@@ -150,7 +152,11 @@ def _trimmed(hr: Tensor, bicubic: Tensor, model: Rescaling, generator: torch.Gen
 
 
 def _step(
-    state: State, learner: Callable[..., tuple[Tensor, Tensor]], batch: tuple[Tensor, Tensor], done: float, us: Team
+    state: State,
+    learner: Callable[..., tuple[Tensor, Tensor]],
+    batch: tuple[Tensor, Tensor],
+    done: float,
+    us: ProcessGroup,
 ) -> float:
     """One step of descent."""
     recipe = state.recipe
@@ -165,7 +171,7 @@ def _step(
     total = loss * hr[0].numel() if recipe.reduction == "sum" else loss
     state.step += 1
     if state.adversary and recipe.adversary:
-        terms = state.adversary.terms(restored, hr)
+        terms = state.adversary.loss_terms(restored, hr)
         total = total + recipe.adversary.features * terms["features"] + recipe.adversary.weight * terms["adversary"]
     if not recipe.adversary or state.step > recipe.adversary.alone:
         state.descend(total)
@@ -194,7 +200,7 @@ def _check(state: State, held: Pictures, run: Path, data: str, loss: float) -> P
     return report
 
 
-def validate(model: Rescaling, held: Pictures, side: int = 256) -> Validation:
+def validate(model: RescalingModel, held: Pictures, side: int = 256) -> Validation:
     """Measure the middles of held-out pictures; what is exact counts as 99 dB.
 
     A model of any scale is validated at six, and the mean counts.

@@ -7,23 +7,23 @@ from pathlib import Path
 
 from rescale.errors import RefusedError
 from rescale.geometry import Scale, Size
-from rescale.inference.compatibility import Maker
+from rescale.inference.compatibility import Producer
 from rescale.inference.rescaler import Rescaler, load
 from rescale.io import storage, targets
 from rescale.video import transforms
 from rescale.video.io.container import check_small, format_of, opened
 from rescale.video.io.encoders import encoding
-from rescale.video.io.frames import Facts, Frame, Source
+from rescale.video.io.frames import Frame, StreamInfo, VideoReader
 from rescale.video.io.mux import assemble
 from rescale.video.io.segments import Segments
 from rescale.video.pipeline import Clock, worked
-from rescale.video.record import Label
-from rescale.video.transcode import How, about, check_times, fill, taken
-from rescale.video.upscaler import way_up
+from rescale.video.record import VideoRecord
+from rescale.video.transcode import EncodeOptions, check_times, fingerprint, open_reader, transcode
+from rescale.video.upscaler import upscaler_for
 
 
 @dataclass(frozen=True)
-class Filmed:
+class VideoResult:
     """What became of one video."""
 
     source: Path
@@ -48,8 +48,8 @@ def upscale_video(
     scale: float | None = None,
     device: str | None = None,
     force: bool = False,
-    how: How | None = None,
-) -> Filmed:
+    how: EncodeOptions | None = None,
+) -> VideoResult:
     """Enlarge a video, or restore a small one by its record; sound, timing and all other streams stay.
 
     Args:
@@ -60,12 +60,12 @@ def upscale_video(
         device: where to run.
         force: restore even if the small video was changed since it was made.
         how: choices for the file that is written.
-    Raises: InputError, UnsupportedError, UsageError, RecordError, RefusedError, EnvironmentFault.
+    Raises: InputError, UnsupportedError, UsageError, RecordError, RefusedError, MachineError.
     """
-    how = how or How()
+    how = how or EncodeOptions()
     with opened(source) as container:
-        given = taken(container, source, how)
-        maker, work, made, notes = way_up(given, model, scale, device, force=force)
+        given = open_reader(container, source, how)
+        maker, work, made, notes = upscaler_for(given, model, scale, device, force=force)
         return _filmed(given, target, maker, work, made, how, notes=notes)
 
 
@@ -76,21 +76,21 @@ def downscale_video(
     model: str | None = None,
     scale: Scale | None = None,
     device: str | None = None,
-    how: How | None = None,
-) -> Filmed:
+    how: EncodeOptions | None = None,
+) -> VideoResult:
     """A small video whose frames restore; lossless (FFV1, RGB) in MKV, since a lossy one loses what is hidden in it.
 
     Args: as `upscale_video`; `scale` is how many times smaller, or to which size.
     """
-    how = how or How()
+    how = how or EncodeOptions()
     check_small(target, how.codec)
     with opened(source) as container:
-        given = taken(container, source, how)
+        given = open_reader(container, source, how)
         rescaler = load(model or "irn-x4-small", device=device)
         size = rescaler.sizes.small(given.facts.size, scale)
-        work, made = transforms.shrinker(rescaler, given.facts, size)
-        label = Label.of(rescaler.name, rescaler.digest, given.facts, work(given.first))
-        how = How(**{**vars(how), "codec": how.codec or "ffv1"})
+        work, made = transforms.downscale(rescaler, given.facts, size)
+        label = VideoRecord.of(rescaler.name, rescaler.digest, given.facts, work(given.first))
+        how = EncodeOptions(**{**vars(how), "codec": how.codec or "ffv1"})
         return _filmed(given, target, rescaler, work, made, how, said=label.model_dump_json(exclude_none=True))
 
 
@@ -102,24 +102,24 @@ def frames(
     Args: as `upscale_video`.
     """
     with opened(Path(source)) as container:
-        given = Source(container, Path(source))
-        _, work, _, _ = way_up(given, model, scale, device)
+        given = VideoReader(container, Path(source))
+        _, work, _, _ = upscaler_for(given, model, scale, device)
         with closing(worked(given.frames(), work, Clock(), lambda _: None)) as made:  # type: ignore[type-var]
             yield from made
         given.check_whole()
 
 
 def _filmed(
-    given: Source,
+    given: VideoReader,
     target: Path,
-    maker: Maker | Rescaler,
-    work: transforms.Work,
-    made: Facts,
-    how: How,
+    maker: Producer | Rescaler,
+    work: transforms.FrameTransform,
+    made: StreamInfo,
+    how: EncodeOptions,
     *,
     said: str | None = None,
     notes: Sequence[str] = (),
-) -> Filmed:
+) -> VideoResult:
     targets.check_target(given.path, target, overwrite=how.overwrite)
     if max(made.size[0] * made.size[1], given.facts.size[0] * given.facts.size[1]) > how.max_pixels:
         raise RefusedError(f"frames of {made.size[1]}x{made.size[0]} are more than {how.max_pixels:,} pixels")
@@ -127,8 +127,8 @@ def _filmed(
         made, made.size, format_of(target), codec=how.codec, quality=how.quality, preset=how.preset, threads=how.threads
     )
     clock = Clock(total=given.stream.frames or None)
-    with closing(Segments(target, about(given.path, maker, plan, said))) as segments:
-        fill(segments, given, work, plan, clock, how)
+    with closing(Segments(target, fingerprint(given.path, maker, plan, said))) as segments:
+        transcode(segments, given, work, plan, clock, how)
         check_times(segments, made.time_base, target)
         with storage.published(target, overwrite=how.overwrite) as file:
             found += assemble(given.path, given.stream.index, file, format_of(target), plan, segments, said=said)
@@ -136,4 +136,4 @@ def _filmed(
         segments.discard()
     problem = given.missing()
     told = (*given.facts.notes, *notes, *found, *([f"cut short: {problem}"] if problem else []))
-    return Filmed(given.path, target, maker.name, made.size, count, clock.rate, clock.rates, told, maker.digest)
+    return VideoResult(given.path, target, maker.name, made.size, count, clock.rate, clock.rates, told, maker.digest)

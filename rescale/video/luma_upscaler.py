@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.errors import RescaleError
-from rescale.inference.optimize import FastConv, Precision, conv2d, convolution_dtype
+from rescale.inference.optimize import FastConv, Precision, compute_dtype, conv2d
 from rescale.inference.tiled import NOT_FINITE
-from rescale.models import ESPCN, Luma
+from rescale.models import ESPCN, LumaSR
 from rescale.ops.resample import matrix
 from rescale.video.io.colour import Levels
 
 _CL = torch.channels_last
 
 
-class LumaEnlarger(nn.Module):
+class LumaUpscaler(nn.Module):
     """A network of luma for the luma planes of one video.
 
     Args:
@@ -31,11 +31,11 @@ class LumaEnlarger(nn.Module):
         precision: of the convolutions; more than 8 bits need float32, and get it.
     """
 
-    def __init__(self, model: Luma, levels: Levels, precision: Precision = "auto") -> None:
+    def __init__(self, model: LumaSR, levels: Levels, precision: Precision = "auto") -> None:
         super().__init__()
         self.levels, self.scale, self.cell = levels, model.config.scale, model.cell
         device = next(model.parameters()).device
-        self.dtype = convolution_dtype(precision, device) if levels.depth == 8 else torch.float32
+        self.dtype = compute_dtype(precision, device) if levels.depth == 8 else torch.float32
         self.hidden = _body(model, self.dtype)
         self.last = FastConv(_scaled(model.up.conv, levels.unit), self.dtype)
         reach = math.ceil(2 / self.cell)  # cells that bicubic looks at
@@ -54,7 +54,7 @@ class LumaEnlarger(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """(h, w) levels, uint8 or int32 -> (scale·h, scale·w), the same."""
         height, width = y.shape
-        fine = self.fine(bordered(y, self.halo, self.cell)[None])[0]
+        fine = self.fine(mirror_pad(y, self.halo, self.cell)[None])[0]
         return self.added(y, fine[: height * self.scale, : width * self.scale])
 
     @torch.inference_mode()
@@ -80,13 +80,13 @@ class LumaEnlarger(nn.Module):
         return made.clamp_(0, self.levels.top).to(y.dtype)
 
 
-def bordered(y: Tensor, around: int, cell: int) -> Tensor:
+def mirror_pad(y: Tensor, around: int, cell: int) -> Tensor:
     """A plane with its mirror images around it, the rest of a last cell included."""
-    rows, columns = (mirrored(side, around, around + -side % cell, y.device) for side in y.shape)
+    rows, columns = (mirrored_indices(side, around, around + -side % cell, y.device) for side in y.shape)
     return y[rows][:, columns]
 
 
-def _body(model: Luma, dtype: torch.dtype) -> nn.Sequential:
+def _body(model: LumaSR, dtype: torch.dtype) -> nn.Sequential:
     if isinstance(model, ESPCN):
         convs = [layer for layer in model.body if isinstance(layer, nn.Conv2d)]
         return nn.Sequential(*(FastConv(conv, dtype, model.config.activation) for conv in convs))
@@ -117,7 +117,7 @@ def _scaled(conv: nn.Conv2d, by: float) -> nn.Conv2d:
     return made
 
 
-def mirrored(length: int, before: int, after: int, device: torch.device) -> Tensor:
+def mirrored_indices(length: int, before: int, after: int, device: torch.device) -> Tensor:
     """Indices of a side with its mirror images on both ends, edges repeated."""
     index = torch.arange(-before, length + after, device=device) % (2 * length)
     return torch.where(index < length, index, 2 * length - 1 - index)

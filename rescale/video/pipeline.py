@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from rescale.video.io.frames import Frame
-from rescale.video.transforms import Work
+from rescale.video.transforms import FrameTransform
 
 T = TypeVar("T")
 _AHEAD = 4
@@ -90,7 +90,9 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
         thread.join()
 
 
-def worked(frames: Iterable[Frame], work: Work, clock: Clock, tell: Callable[[Clock], None]) -> Iterator[Frame]:
+def worked(
+    frames: Iterable[Frame], work: FrameTransform, clock: Clock, tell: Callable[[Clock], None]
+) -> Iterator[Frame]:
     """Each frame's planes through a network, decoded ahead and passed on."""
 
     def through(decoded: Iterator[Frame]) -> Iterator[Frame]:

@@ -10,14 +10,14 @@ from torch import Tensor
 from rescale.errors import RecordError
 from rescale.io.record import KEY, parsed
 from rescale.video.io.colour import Colours, Levels
-from rescale.video.io.frames import LAYOUTS, Facts
+from rescale.video.io.frames import LAYOUTS, StreamInfo
 
 _Side = Annotated[int, Field(ge=1, le=65_536)]
 _Tag = Annotated[int, Field(ge=0, le=22)]  # as far as H.273 goes
 _Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2}){1,256}$")]
 
 
-class Label(BaseModel):
+class VideoRecord(BaseModel):
     """All that `up` needs to know to restore a small video; unknown further fields are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
@@ -43,7 +43,9 @@ class Label(BaseModel):
     """Brightness of HDR, as FFmpeg lays it out in memory."""
 
     @classmethod
-    def of(cls, model: str, weights: str, original: Facts, first: list[Tensor], networks: str | None = None) -> "Label":
+    def of(
+        cls, model: str, weights: str, original: StreamInfo, first: list[Tensor], networks: str | None = None
+    ) -> "VideoRecord":
         """What the small video made of an original is to say."""
         colours = original.colours
         return cls(
@@ -54,7 +56,7 @@ class Label(BaseModel):
         )  # fmt: skip
 
     @classmethod
-    def find(cls, metadata: dict[str, Any]) -> "Label | None":
+    def find(cls, metadata: dict[str, Any]) -> "VideoRecord | None":
         """In a container's metadata. Raises: RecordError for one that is damaged or newer."""
         text = next((value for key, value in metadata.items() if key.lower() == KEY), None)
         if text is None:
@@ -68,12 +70,14 @@ class Label(BaseModel):
         is_rgb, known = self.layout.startswith("gbrp"), (1, 4, 5, 6, 7, 9, 10)
         return (self.matrix == 0) == is_rgb and (is_rgb or self.matrix in known) and self.tags[0] <= 2
 
-    def original(self, small: Facts) -> Facts:
+    def original(self, small: StreamInfo) -> StreamInfo:
         """What the restored video is to be."""
         chroma, depth = LAYOUTS[self.layout]
         colours = Colours(Levels(depth, self.full), self.matrix, chroma, self.siting)
         side = {str(key): bytes.fromhex(value) for key, value in self.side.items()}
-        return Facts(self.size, self.layout, colours, small.time_base, small.rate, Fraction(1), self.tags, None, side)
+        return StreamInfo(
+            self.size, self.layout, colours, small.time_base, small.rate, Fraction(1), self.tags, None, side
+        )
 
 
 def digest(planes: list[Tensor]) -> str:

@@ -11,13 +11,13 @@ from typing import Any
 
 from rescale.device import release_memory
 from rescale.errors import UnsupportedError, UsageError
-from rescale.inference.compatibility import Maker
+from rescale.inference.compatibility import Producer
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images
 from rescale.video import transforms
 from rescale.video.io.container import format_of
 from rescale.video.io.encoders import Encoding
-from rescale.video.io.frames import Frame, Source
+from rescale.video.io.frames import Frame, VideoReader
 from rescale.video.io.segments import Segments
 from rescale.video.pipeline import Clock, worked
 
@@ -25,11 +25,11 @@ _SEGMENT_S = 10
 """Seconds of video that a killed run loses at most."""
 
 
-Tell = Callable[[Clock], None]
+ProgressCallback = Callable[[Clock], None]
 
 
 @dataclass(frozen=True)
-class How:
+class EncodeOptions:
     """Choices for the file that is written."""
 
     codec: str | None = None
@@ -41,11 +41,18 @@ class How:
     max_pixels: int = images.MAX_PIXELS
     threads: int = 0
     """Of the decoder, and of the encoder; 0 lets each choose."""
-    tell: Tell = field(default=lambda _: None)
+    tell: ProgressCallback = field(default=lambda _: None)
     """Is told after each frame how far all is."""
 
 
-def fill(segments: Segments, given: Source, work: transforms.Work, plan: Encoding, clock: Clock, how: How) -> None:
+def transcode(
+    segments: Segments,
+    given: VideoReader,
+    work: transforms.FrameTransform,
+    plan: Encoding,
+    clock: Clock,
+    how: EncodeOptions,
+) -> None:
     """What is not yet in the segments."""
     rest = islice(given.frames(), segments.open(), None)
     try:
@@ -59,9 +66,9 @@ def fill(segments: Segments, given: Source, work: transforms.Work, plan: Encodin
         given.check_whole(f"; --allow-truncated takes what there is, and {segments.folder} holds what was made of it")
 
 
-def taken(container: Any, path: Path, how: How) -> Source:
+def open_reader(container: Any, path: Path, how: EncodeOptions) -> VideoReader:
     """The video of an open container, read as the choices say."""
-    return Source(container, path, threads=how.threads, tolerant=how.allow_truncated, max_pixels=how.max_pixels)
+    return VideoReader(container, path, threads=how.threads, tolerant=how.allow_truncated, max_pixels=how.max_pixels)
 
 
 def check_times(segments: Segments, base: Fraction, target: Path) -> None:
@@ -74,7 +81,12 @@ def check_times(segments: Segments, base: Fraction, target: Path) -> None:
 
 
 def _encode(
-    decoded: Iterator[Frame], work: transforms.Work, plan: Encoding, segments: Segments, clock: Clock, tell: Tell
+    decoded: Iterator[Frame],
+    work: transforms.FrameTransform,
+    plan: Encoding,
+    segments: Segments,
+    clock: Clock,
+    tell: ProgressCallback,
 ) -> None:
     """Segment after segment, until the frames end."""
     length = max(round(plan.facts.rate * _SEGMENT_S), 1)
@@ -85,7 +97,7 @@ def _encode(
             release_memory()  # or what encoders leave between the frames would grow from segment to segment
 
 
-def about(source: Path, maker: Maker | Rescaler, plan: Encoding, said: str | None) -> dict[str, Any]:
+def fingerprint(source: Path, maker: Producer | Rescaler, plan: Encoding, said: str | None) -> dict[str, Any]:
     """Everything that decides what the packets are."""
     facts = source.stat()
     return {

@@ -9,27 +9,27 @@ from torch import Tensor
 from rescale.errors import UsageError
 from rescale.geometry import Size
 from rescale.inference.rescaler import Rescaler
-from rescale.models import Luma
+from rescale.models import LumaSR
 from rescale.ops.resample import resample
-from rescale.video.embedded.bundle import Parcel
-from rescale.video.embedded.patchwise import Patchwork
+from rescale.video.embedded.bundle import NetworkBundle
+from rescale.video.embedded.patchwise import PatchwiseUpscaler
 from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, to_rgb
-from rescale.video.io.frames import Facts, Frame
-from rescale.video.luma_upscaler import LumaEnlarger
+from rescale.video.io.frames import Frame, StreamInfo
+from rescale.video.luma_upscaler import LumaUpscaler
 
-Work = Callable[[Frame], list[Tensor]]
+FrameTransform = Callable[[Frame], list[Tensor]]
 
 
-def enlarger(rescaler: Rescaler, facts: Facts) -> tuple[Work, Facts]:
+def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
     """Super-resolution: luma by the network, chroma by bicubic where it sits; RGB plane by plane.
 
     Returns: the work, and what its results are.
     """
     model = rescaler.model
-    if not isinstance(model, Luma) or not model.is_residual:
+    if not isinstance(model, LumaSR) or not model.is_residual:
         raise UsageError(f"expected a model that enlarges ordinary video, such as espcn-x2-rt, got {rescaler.name}")
     scale, colours = model.config.scale, facts.colours
-    network = LumaEnlarger(model, colours.levels)
+    network = LumaUpscaler(model, colours.levels)
     size = facts.size[0] * scale, facts.size[1] * scale
 
     def work(frame: Frame) -> list[Tensor]:
@@ -41,7 +41,7 @@ def enlarger(rescaler: Rescaler, facts: Facts) -> tuple[Work, Facts]:
     return work, replace(facts, size=size)
 
 
-def shrinker(rescaler: Rescaler, facts: Facts, size: Size) -> tuple[Work, Facts]:
+def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameTransform, StreamInfo]:
     """Small frames that restore themselves: RGB, of the same depth."""
     colours = replace(facts.colours, matrix=0, chroma=(1, 1), levels=Levels(facts.colours.levels.depth, is_full=True))
     way = rescaler.runner.down(facts.size, size)
@@ -56,7 +56,7 @@ def shrinker(rescaler: Rescaler, facts: Facts, size: Size) -> tuple[Work, Facts]
     return work, replace(facts, size=size, colours=colours, layout=layout, tags=tags, side_data={})
 
 
-def restorer(rescaler: Rescaler, facts: Facts, original: Facts) -> tuple[Work, Facts]:
+def restore(rescaler: Rescaler, facts: StreamInfo, original: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
     """The opposite of `shrinker`: frames of the original's size, layout and colours."""
     way = rescaler.runner.up(facts.size, original.size)
 
@@ -69,7 +69,7 @@ def restorer(rescaler: Rescaler, facts: Facts, original: Facts) -> tuple[Work, F
     return work, replace(made, aspect=facts.aspect, notes=facts.notes)
 
 
-def reducer(facts: Facts, scale: int) -> tuple[Work, Facts]:
+def bicubic_downscale(facts: StreamInfo, scale: int) -> tuple[FrameTransform, StreamInfo]:
     """Bicubic small frames that any encoder takes: of even sides, for which the frame's last lines are repeated."""
     colours = facts.colours
     if colours.matrix == 0:
@@ -95,7 +95,9 @@ def small_size(size: Size, scale: int) -> Size:
     return height, width
 
 
-def overfitted(parcel: Parcel, facts: Facts, original: Facts, origin: int, device: torch.device) -> tuple[Work, Facts]:
+def patchwise_restore(
+    parcel: NetworkBundle, facts: StreamInfo, original: StreamInfo, origin: int, device: torch.device
+) -> tuple[FrameTransform, StreamInfo]:
     """The opposite of `reducer`, by the networks that travel with the video.
 
     Args:
@@ -106,7 +108,7 @@ def overfitted(parcel: Parcel, facts: Facts, original: Facts, origin: int, devic
         device: where to run.
     """
     scale, colours = parcel.scale, facts.colours
-    networks = Patchwork([n.to(device) for n in parcel.networks], parcel.partition, colours.levels)
+    networks = PatchwiseUpscaler([n.to(device) for n in parcel.networks], parcel.partition, colours.levels)
     size = facts.size[0] * scale, facts.size[1] * scale
 
     sizes = _sizes(original)
@@ -120,12 +122,12 @@ def overfitted(parcel: Parcel, facts: Facts, original: Facts, origin: int, devic
     return work, replace(made, aspect=facts.aspect, notes=facts.notes)
 
 
-def time_ms(frame: Frame, facts: Facts, origin: int) -> int:
+def time_ms(frame: Frame, facts: StreamInfo, origin: int) -> int:
     """Milliseconds since the first frame."""
     return round((frame.pts - origin) * facts.time_base * 1000)
 
 
-def _sizes(facts: Facts) -> list[Size]:
+def _sizes(facts: StreamInfo) -> list[Size]:
     """Of each plane."""
     if facts.layout.startswith("gray"):
         return [facts.size]

@@ -4,53 +4,59 @@ from typing import NamedTuple
 
 from rescale.device import usable_device
 from rescale.errors import RecordError, UsageError
-from rescale.inference.compatibility import Maker
+from rescale.inference.compatibility import Producer
 from rescale.inference.rescaler import Rescaler, load
 from rescale.models import zoo
-from rescale.models.zoo import enlarger_of
+from rescale.models.zoo import video_model
 from rescale.video import transforms
-from rescale.video.embedded.bundle import Parcel
+from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.partition import grid
-from rescale.video.io.frames import Facts, Frame, Source
+from rescale.video.io.frames import Frame, StreamInfo, VideoReader
 from rescale.video.io.mux import ATTACHMENT
-from rescale.video.record import Label, digest
+from rescale.video.record import VideoRecord, digest
 
 
-class Way(NamedTuple):
+class VideoUpscaler(NamedTuple):
     """How the frames of one video are made larger."""
 
-    maker: Maker | Rescaler
-    work: transforms.Work
-    made: Facts
+    maker: Producer | Rescaler
+    work: transforms.FrameTransform
+    made: StreamInfo
     """What the work's results are."""
     notes: tuple[str, ...] = ()
 
 
-def way_up(given: Source, model: str | None, scale: float | None, device: str | None, *, force: bool = False) -> Way:
+def upscaler_for(
+    given: VideoReader, model: str | None, scale: float | None, device: str | None, *, force: bool = False
+) -> VideoUpscaler:
     """The way that the arguments of `upscale_video` ask for.
 
     Raises: UsageError, RecordError, WeightsError.
     """
-    found = Label.find(given.container.metadata)
+    found = VideoRecord.find(given.container.metadata)
     if found and scale is None:
         brings = found.networks is not None
         return (_by_own_networks if brings else _by_record)(given, found, model, device, force)
-    rescaler = load(model or enlarger_of(scale), device=device)
+    rescaler = load(model or video_model(scale), device=device)
     if scale is not None and rescaler.scale != scale:
         raise UsageError(f"expected scale {rescaler.scale} with {rescaler.name}, got {scale:g}")
     note = ("enlarged as an ordinary video; without --scale its record would restore it",) if found else ()
-    return Way(rescaler, *transforms.enlarger(rescaler, given.facts), note)
+    return VideoUpscaler(rescaler, *transforms.super_resolve(rescaler, given.facts), note)
 
 
-def _by_record(given: Source, found: Label, model: str | None, device: str | None, force: bool) -> Way:
-    if model is None and not zoo.comes_with_us(found.model):
+def _by_record(
+    given: VideoReader, found: VideoRecord, model: str | None, device: str | None, force: bool
+) -> VideoUpscaler:
+    if model is None and not zoo.is_known(found.model):
         raise RecordError(f"made small by {found.model!r}, which this rescale does not have; pass --model")
     rescaler = load(model or found.model, device=device)
     _check(found, rescaler, given.first, given.facts, force)
-    return Way(rescaler, *transforms.restorer(rescaler, given.facts, found.original(given.facts)))
+    return VideoUpscaler(rescaler, *transforms.restore(rescaler, given.facts, found.original(given.facts)))
 
 
-def _by_own_networks(given: Source, found: Label, model: str | None, device: str | None, force: bool) -> Way:
+def _by_own_networks(
+    given: VideoReader, found: VideoRecord, model: str | None, device: str | None, force: bool
+) -> VideoUpscaler:
     if model is not None:
         raise UsageError("the video brings its own networks; -m goes with --scale, which enlarges it without them")
     try:
@@ -59,17 +65,19 @@ def _by_own_networks(given: Source, found: Label, model: str | None, device: str
     except RecordError as error:
         scale = -(-found.size[0] // given.facts.size[0])
         raise RecordError(f"{error}; --scale {scale} enlarges it as an ordinary video") from error
-    maker = Maker(f"{found.model}, overfitted", str(found.networks)[:16], usable_device(device))
+    maker = Producer(f"{found.model}, overfitted", str(found.networks)[:16], usable_device(device))
     original = found.original(given.facts)
-    return Way(maker, *transforms.overfitted(parcel, given.facts, original, given.first.pts, maker.device))
+    return VideoUpscaler(
+        maker, *transforms.patchwise_restore(parcel, given.facts, original, given.first.pts, maker.device)
+    )
 
 
-def _attached(given: Source, found: Label) -> Parcel:
+def _attached(given: VideoReader, found: VideoRecord) -> NetworkBundle:
     """The networks that a video brings. Raises: RecordError where they are missing, damaged, or of another video."""
     data = next((s.data for s in given.container.streams.attachments if s.name == ATTACHMENT), None)
     if data is None:
         raise RecordError("the networks that restore it are missing")
-    parcel = Parcel.unpack(data, str(found.networks))
+    parcel = NetworkBundle.unpack(data, str(found.networks))
     small, partition = given.facts.size, parcel.partition
     fits = grid(small, partition.side) == tuple(partition.choice.shape[1:])
     is_grey = found.layout.startswith("gray")  # which decoders show with empty chroma
@@ -79,7 +87,7 @@ def _attached(given: Source, found: Label) -> Parcel:
     return parcel
 
 
-def _check(found: Label, rescaler: Rescaler, first: Frame, small: Facts, force: bool) -> None:
+def _check(found: VideoRecord, rescaler: Rescaler, first: Frame, small: StreamInfo, force: bool) -> None:
     if found.weights != rescaler.digest:
         raise RecordError(f"made small by {found.model} ({found.weights}), not by {rescaler.name} ({rescaler.digest})")
     if not rescaler.sizes.fit(found.size, small.size):
@@ -87,6 +95,6 @@ def _check(found: Label, rescaler: Rescaler, first: Frame, small: Facts, force: 
     _check_first(found, first, force)
 
 
-def _check_first(found: Label, first: Frame, force: bool) -> None:
+def _check_first(found: VideoRecord, first: Frame, force: bool) -> None:
     if found.first != digest(first.planes) and not force:
         raise RecordError("re-encoded or edited after it was made small, so it would restore badly; pass --force")

@@ -9,10 +9,10 @@ import numpy as np
 
 from rescale.errors import UnsupportedError
 from rescale.video.io.container import opened
-from rescale.video.io.frames import Facts, Frame, Source
+from rescale.video.io.frames import Frame, StreamInfo, VideoReader
 from rescale.video.pipeline import Clock, worked
-from rescale.video.record import Label
-from rescale.video.upscaler import way_up
+from rescale.video.record import VideoRecord
+from rescale.video.upscaler import upscaler_for
 
 _SCALE = 2
 _NAMES = {"yuv420p": "420mpeg2", "yuv422p": "422", "yuv444p": "444", "gray": "mono", "yuv420p10le": "420p10",
@@ -32,9 +32,9 @@ def pipe(
     """
     count = 0
     with opened(source) as container:
-        given = Source(container, source)
-        is_plain = Label.find(container.metadata) is None
-        _, work, made, _ = way_up(given, model, scale or (_SCALE if is_plain and model is None else None), device)
+        given = VideoReader(container, source)
+        is_plain = VideoRecord.find(container.metadata) is None
+        _, work, made, _ = upscaler_for(given, model, scale or (_SCALE if is_plain and model is None else None), device)
         if made.layout not in _NAMES:
             raise UnsupportedError(f"{source}: expected one of {', '.join(_NAMES)} to pipe, got {made.layout}")
         with (
@@ -50,13 +50,13 @@ def pipe(
     return count
 
 
-def _header(facts: Facts) -> bytes:
+def _header(facts: StreamInfo) -> bytes:
     (height, width), rate, aspect = facts.size, facts.rate, facts.aspect
     range_ = "FULL" if facts.colours.levels.is_full else "LIMITED"
     said = f"W{width} H{height} F{rate.numerator}:{rate.denominator} Ip A{aspect.numerator}:{aspect.denominator}"
     return f"YUV4MPEG2 {said} C{_NAMES[facts.layout]} XCOLORRANGE={range_}\n".encode()
 
 
-def _samples(frame: Frame, facts: Facts) -> bytes:
+def _samples(frame: Frame, facts: StreamInfo) -> bytes:
     dtype = np.uint8 if facts.colours.levels.depth == 8 else np.dtype("<u2")
     return b"".join(plane.cpu().numpy().astype(dtype).tobytes() for plane in frame.planes)

@@ -15,16 +15,16 @@ from conftest import PHOTO
 from PIL import Image
 
 from rescale.batch import journal
-from rescale.batch.journal import Line, Manifest
-from rescale.batch.task import Task
-from rescale.errors import DiskFullError, EnvironmentFault, InputError, fault
-from rescale.executors.base import failure
+from rescale.batch.journal import Entry, Journal
+from rescale.batch.task import RescaleTask
+from rescale.errors import DiskFullError, InputError, MachineError, machine_error
+from rescale.executors.base import failed
 from rescale.geometry import Geometry
-from rescale.inference.refine import Effort
+from rescale.inference.refine import RefineBudget
 from rescale.io import storage
 from rescale.models import weights, zoo
 
-LINE = Line("in/a.png", "0" * 64, "a.x2.png", "1" * 64, "2" * 64, "bicubic-x2", "3" * 16, [1, 2], ["a note"])
+LINE = Entry("in/a.png", "0" * 64, "a.x2.png", "1" * 64, "2" * 64, "bicubic-x2", "3" * 16, [1, 2], ["a note"])
 
 
 @pytest.fixture(autouse=True)
@@ -152,14 +152,15 @@ def test_another_option_is_noticed(call, words):
 
 
 def test_every_option_that_decides_bytes_is_in_the_fingerprint(monkeypatch):
-    task = Task("down", model="a", scale=Geometry.of("2"))
+    task = RescaleTask("down", model="a", scale=Geometry.of("2"))
     changes = {
-        "verb": "up", "model": "b", "scale": Geometry.of("2x3"), "refine": Effort.of(20), "quality": 90, "force": True,
-        "device": "cpu", "max_pixels": 7, "codec": "h265", "crf": 9, "preset": "8", "allow_truncated": True,
+        "verb": "up", "model": "b", "scale": Geometry.of("2x3"), "refine": RefineBudget.of(20), "quality": 90,
+        "force": True, "device": "cpu", "max_pixels": 7, "codec": "h265", "crf": 9, "preset": "8",
+        "allow_truncated": True,
     }  # fmt: skip
-    prints = {Task(**{**vars(task), key: value}).options for key, value in changes.items()} | {task.options}
+    prints = {RescaleTask(**{**vars(task), key: value}).options for key, value in changes.items()} | {task.options}
     assert len(prints) == len(changes) + 1 == 13
-    assert Task(**{**vars(task), "overwrite": True, "resume": True, "threads": 3}).options == task.options
+    assert RescaleTask(**{**vars(task), "overwrite": True, "resume": True, "threads": 3}).options == task.options
     assert set(vars(task)) == {*changes, "overwrite", "resume", "threads"}  # no option is forgotten here
     monkeypatch.setattr("rescale.batch.task.__version__", "0.0.0")
     assert task.options not in prints
@@ -168,7 +169,7 @@ def test_every_option_that_decides_bytes_is_in_the_fingerprint(monkeypatch):
 def test_other_weights_of_the_same_name_are_noticed(call):
     words = ("down", "in", "-m", "net.safetensors", "-o", "out/{stem}.png", "--resume")
     Path("out").mkdir()
-    Path("net.safetensors").write_bytes((zoo.folder() / "irn-x2-small.safetensors").read_bytes())
+    Path("net.safetensors").write_bytes((zoo.weights_folder() / "irn-x2-small.safetensors").read_bytes())
     assert call(*words)[0] == 0 and "3 of 3" in call(*words)[2]
     weights.save(Path("net.safetensors"), weights.load("irn-x2-small").model, steps=1)
     assert call(*words)[2].count("with other options or weights") == 3
@@ -200,14 +201,14 @@ def test_torn_and_foreign_lines_are_ignored(down):
 
 
 def test_lines_of_two_writers_stand_side_by_side(folder):
-    two = [Manifest([folder]), Manifest([folder])]
+    two = [Journal([folder]), Journal([folder])]
     for turn in range(50):
         for writer in two:
-            writer.add(Line(**{**vars(LINE), "target": f"{turn}"}), folder)
+            writer.add(Entry(**{**vars(LINE), "target": f"{turn}"}), folder)
     read = (folder / journal.NAME).read_text().splitlines()
-    assert len(read) == 100 and None not in map(Line.parse, read)
-    assert Manifest([folder]).line(folder / "49") == Line(**{**vars(LINE), "target": "49"})
-    assert Manifest([folder]).line(folder / "50") is Manifest([folder]).line(folder / "in" / "1") is None
+    assert len(read) == 100 and None not in map(Entry.parse, read)
+    assert Journal([folder]).line(folder / "49") == Entry(**{**vars(LINE), "target": "49"})
+    assert Journal([folder]).line(folder / "50") is Journal([folder]).line(folder / "in" / "1") is None
 
 
 def test_up_goes_on_as_well(call, down):
@@ -255,18 +256,18 @@ def test_a_mistake_of_ours_costs_one_picture_and_says_where():
     try:
         {}["key"]
     except KeyError as error:
-        facts = failure(Path("a.png"), error)
+        facts = failed(Path("a.png"), error)
     assert facts["exit_code"] == 3 and "KeyError: 'key' (test_batch.py, line" in facts["error"]
 
 
 def test_only_a_full_disk_stops_the_rest():
-    full = failure(Path("a.png"), fault("cannot write b", OSError(errno.ENOSPC, "No space left on device")))
+    full = failed(Path("a.png"), machine_error("cannot write b", OSError(errno.ENOSPC, "No space left on device")))
     assert full == {
         "source": "a.png", "error": "cannot write b: No space left on device", "exit_code": 5, "stops": True
     }  # fmt: skip
-    assert isinstance(fault("", OSError(errno.EDQUOT, "Disk quota exceeded")), DiskFullError)
-    for other in (InputError("x"), MemoryError(), EnvironmentFault("x"), OSError(errno.EACCES, "Permission denied")):
-        assert "stops" not in failure(Path("a.png"), other)
+    assert isinstance(machine_error("", OSError(errno.EDQUOT, "Disk quota exceeded")), DiskFullError)
+    for other in (InputError("x"), MemoryError(), MachineError("x"), OSError(errno.EACCES, "Permission denied")):
+        assert "stops" not in failed(Path("a.png"), other)
 
 
 def test_somebody_who_watches_sees_rate_and_time_left():

@@ -24,9 +24,9 @@ from PIL import Image
 from rescale.batch import journal
 from rescale.batch import plan as planning
 from rescale.batch.run import run
-from rescale.batch.task import Job, Task
+from rescale.batch.task import FileJob, RescaleTask
 from rescale.executors import processes
-from rescale.executors.local import here
+from rescale.executors.local import work
 from rescale.geometry import Geometry
 
 IS_THOROUGH = os.environ.get("RESCALE_THOROUGH") == "1"
@@ -61,7 +61,7 @@ def wanted() -> dict[str, bytes]:
 
 def made_here() -> dict[str, bytes]:
     """What becomes of in/, without processes that something could happen to."""
-    rows = run(plan_of("wanted"), Task("down", model="bicubic-x2", scale=Geometry.of(2)), here)
+    rows = run(plan_of("wanted"), RescaleTask("down", model="bicubic-x2", scale=Geometry.of(2)), work)
     assert not [row for row in rows if "error" in row]
     return results("wanted")
 
@@ -241,7 +241,9 @@ def plan_of(folder: str = "out") -> planning.Plan:
 
 
 def rows_of(plan: planning.Plan, count: int) -> list[dict[str, object]]:
-    return list(run(plan, Task("down", model="bicubic-x2"), lambda jobs, task: processes.work(jobs, task, count, 1)))
+    return list(
+        run(plan, RescaleTask("down", model="bicubic-x2"), lambda jobs, task: processes.work(jobs, task, count, 1))
+    )
 
 
 @pytest.mark.parametrize("turn", range(DEATHS))
@@ -346,8 +348,8 @@ def test_memory_does_not_grow_with_the_number_of_pictures():
     """The bar: at most 10 KB a picture."""
     count = 2000 if IS_THOROUGH else 400
     make_pictures(50, side=96)
-    done = Task("down", model="bicubic-x2", device="cpu", overwrite=True).begun()
-    jobs = [Job(source, target) for source, target in plan_of()]
+    done = RescaleTask("down", model="bicubic-x2", device="cpu", overwrite=True).start()
+    jobs = [FileJob(source, target) for source, target in plan_of()]
     sizes = []
     for index in range(count):
         assert "error" not in done(jobs[index % len(jobs)])

@@ -20,7 +20,7 @@ from test_import_irn import checkpoint
 import rescale
 from rescale import load
 from rescale.cli import options
-from rescale.errors import EnvironmentFault, InputError, understood
+from rescale.errors import InputError, MachineError, as_rescale_error
 from rescale.io import images, record
 from rescale.models import weights, zoo
 
@@ -312,7 +312,7 @@ def test_a_bad_picture_does_not_cost_the_table(call):
 def test_weight_files_of_the_same_name_are_told_apart(call):
     for folder, name in (("a", "espcn-x2"), ("b", "espcn-x3")):
         Path(folder).mkdir()
-        (Path(folder) / "best.safetensors").write_bytes((zoo.folder() / f"{name}.safetensors").read_bytes())
+        (Path(folder) / "best.safetensors").write_bytes((zoo.weights_folder() / f"{name}.safetensors").read_bytes())
     _, out, _ = call("evaluate", "photo.png", "-m", "a/best.safetensors", "-m", "b/best.safetensors")
     assert "| a/best.safetensors |" in out and "| b/best.safetensors |" in out
 
@@ -656,12 +656,12 @@ def test_what_the_machine_lacks_is_one_sentence(call, monkeypatch):
     }
     for sentence, errors in said.items():
         for error in errors:
-            assert sentence in str(understood(error))
-            assert understood(error).exit_code == EnvironmentFault.exit_code == 5
+            assert sentence in str(as_rescale_error(error))
+            assert as_rescale_error(error).exit_code == MachineError.exit_code == 5
     with pytest.raises(KeyError):
-        understood(KeyError("ours"))
-    assert understood(InputError("x")).exit_code == 3
-    assert understood(typer.BadParameter("x")).exit_code == 2
+        as_rescale_error(KeyError("ours"))
+    assert as_rescale_error(InputError("x")).exit_code == 3
+    assert as_rescale_error(typer.BadParameter("x")).exit_code == 2
 
 
 def test_the_limit_stands_in_one_place_in_effect():

@@ -26,9 +26,9 @@ from rescale.demo.error_maps import difference, error_map, view
 from rescale.demo.handlers import AUTO, _asked
 from rescale.demo.middleware import MAX_JSON, Guard
 from rescale.demo.server import MAX_BYTES
-from rescale.demo.sessions import StoppedError, Visit, Visits
+from rescale.demo.sessions import Sessions, StoppedError, Visit
 from rescale.demo.tasks import MAX_SECONDS, sentence
-from rescale.errors import EnvironmentFault, RecordError, RefusedError, RescaleError, UsageError
+from rescale.errors import MachineError, RecordError, RefusedError, RescaleError, UsageError
 from rescale.geometry import Geometry
 from rescale.io import images, record
 from rescale.io.images import Picture
@@ -141,7 +141,7 @@ def test_views_of_an_error(noise):
 
 
 def test_visitors_are_kept_apart_and_leave_nothing(tmp_path):
-    visits = Visits(tmp_path)
+    visits = Sessions(tmp_path)
     folders = []
     for name in ("a", "b", "a"):
         with visits.of(name).job() as folder:
@@ -269,12 +269,12 @@ def test_enlarging_a_picture_and_a_clip(visitor, tmp_path):
 def test_a_clip_that_is_too_long_or_too_large_is_refused(tmp_path):
     long = film(tmp_path / "long.mp4", [0, MAX_SECONDS * 25 + 50], size=(48, 64))
     with pytest.raises(RefusedError, match=f"at most {MAX_SECONDS} seconds"):
-        next(tasks.filmed(long, tmp_path, silent, scale=2))
+        next(tasks.upscale_clip(long, tmp_path, silent, scale=2))
     with pytest.raises(UsageError, match="expected a scale"):
-        next(tasks.filmed(long, tmp_path, silent, scale=5))
+        next(tasks.upscale_clip(long, tmp_path, silent, scale=5))
     (tmp_path / "x.mp4").write_bytes(b"no film")
     with pytest.raises(RescaleError):
-        next(tasks.filmed(tmp_path / "x.mp4", tmp_path, silent, scale=2))
+        next(tasks.upscale_clip(tmp_path / "x.mp4", tmp_path, silent, scale=2))
 
 
 def bombs(noise):
@@ -429,4 +429,4 @@ def test_without_gradio_it_is_one_sentence(tmp_path):
     blocker = "import sys; sys.modules['gradio'] = None; from rescale.cli import main; sys.argv[1:] = ['demo']; main()"
     done = subprocess.run([sys.executable, "-c", blocker], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 5 and done.stderr == "error: the demo needs Gradio: pip install 'rescale[demo]'\n"
-    assert issubclass(EnvironmentFault, RescaleError) and Guard.__doc__
+    assert issubclass(MachineError, RescaleError) and Guard.__doc__

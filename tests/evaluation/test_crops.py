@@ -6,7 +6,7 @@ from conftest import PHOTO
 
 import rescale
 from rescale.evaluation.crops import LABEL, SIDE, ZOOM, Grid, busiest, details
-from rescale.evaluation.protocol import try_out
+from rescale.evaluation.protocol import round_trip
 from rescale.io import images
 from rescale.io.picture import Picture
 
@@ -23,7 +23,7 @@ def test_cells_show_what_they_name():
     photo = Picture(images.read(PHOTO).pixels[:203, :241])
     grid = Grid()
     for name in ("bicubic-x2", "bicubic-x7"):
-        grid.add("key", details("photo", photo, try_out(rescale.load(name), photo, "photo")))
+        grid.add("key", details("photo", photo, round_trip(rescale.load(name), photo, "photo")))
     sheet = grid.picture().pixels
     assert sheet.shape == (SIDE * ZOOM + LABEL, 3 * (SIDE * ZOOM + 4), 3)
     top, left = busiest(photo)
@@ -39,5 +39,5 @@ def test_small_pictures_of_the_same_name_fit(noise):
     grid = Grid()
     for index in range(2):
         picture = Picture(noise(30, 40 + index, 3))
-        grid.add(index, details("same name", picture, try_out(rescale.load("bicubic-x2"), picture, "n")))
+        grid.add(index, details("same name", picture, round_trip(rescale.load("bicubic-x2"), picture, "n")))
     assert list(grid.rows) == [0, 1] and grid.picture().size == (2 * (SIDE * ZOOM + LABEL), 2 * (SIDE * ZOOM + 4))

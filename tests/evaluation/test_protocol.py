@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 import rescale
 from rescale.errors import InputError
-from rescale.evaluation.protocol import NUMBERS, Scores, evaluate, means, protocol, score, try_out
+from rescale.evaluation.protocol import NUMBERS, Scores, evaluate, means, protocol, round_trip, score
 from rescale.evaluation.tables import markdown, records, table
 from rescale.io import images
 from rescale.io.images import Picture
@@ -28,7 +28,7 @@ BICUBIC = {
 
 def scored(rescaler: rescale.Rescaler, picture: Picture, set_name: str, name: str, **how: object) -> Scores:
     """Down, up, compare."""
-    return score(try_out(rescaler, picture, name), set_name, name, **how)
+    return score(round_trip(rescaler, picture, name), set_name, name, **how)
 
 
 @pytest.mark.parametrize(("name", "scale"), BICUBIC)

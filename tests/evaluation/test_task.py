@@ -62,7 +62,7 @@ def test_set5_has_the_same_numbers_beside_poison(call):
 def test_many_models_refined_and_drawn_are_the_same(call):
     crops(4)
     Path("weights").mkdir()
-    shutil.copy(zoo.folder() / "espcn-x2.safetensors", "weights/bicubic-x2.safetensors")
+    shutil.copy(zoo.weights_folder() / "espcn-x2.safetensors", "weights/bicubic-x2.safetensors")
     words = ("evaluate", "set", "-m", "bicubic-x2", "-m", "weights/bicubic-x2.safetensors", "--refine", 2, "--each")
     one = call(*words, "--json", "--grid", "one.png")
     two = call(*words, "--json", "--grid", "two.png", "-w", 2)

@@ -176,7 +176,7 @@ def test_the_baseline_restores_by_its_record_too(source, tmp_path):
 
 def test_a_model_of_ones_own_restores_exactly_with_its_file(source, tmp_path):
     own = tmp_path / "My model (2).safetensors"
-    own.write_bytes((zoo.folder() / zoo.manifest()[MODEL].file).read_bytes())
+    own.write_bytes((zoo.weights_folder() / zoo.manifest()[MODEL].file).read_bytes())
     done = files.downscale_file(load(own, device="cpu"), source(), tmp_path / "s.png")
     with pytest.raises(RecordError, match=r"'My model \(2\)', which this rescale does not have; pass --model"):
         files.upscale_file(done.target, tmp_path / "r.png")
@@ -186,7 +186,7 @@ def test_a_model_of_ones_own_restores_exactly_with_its_file(source, tmp_path):
 
 def test_a_weight_file_that_no_record_can_name_is_one_sentence(source, tmp_path):
     own = tmp_path / "a;b.safetensors"
-    own.write_bytes((zoo.folder() / zoo.manifest()[MODEL].file).read_bytes())
+    own.write_bytes((zoo.weights_folder() / zoo.manifest()[MODEL].file).read_bytes())
     with pytest.raises(UsageError, match="got 'a;b'"):
         files.downscale_file(load(own, device="cpu"), source(), tmp_path / "s.png")
     assert not (tmp_path / "s.png").exists()

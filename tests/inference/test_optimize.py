@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import rescale
 from rescale.errors import RescaleError, UsageError
 from rescale.inference import files
-from rescale.inference.optimize import FastConv, FastCoupling, FastDense, fastest
+from rescale.inference.optimize import FastConv, FastCoupling, FastDense, optimize_for_inference
 from rescale.io import images
 from rescale.metrics import psnr
 from rescale.models import zoo
@@ -69,7 +69,7 @@ def test_what_is_wanted_exactly_is_more_exact_than_bfloat16(out):
 def test_the_network_itself_stays_as_it_is():
     model = rescale.load("irn-x2-small", device="cpu").model
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    assert fastest(model) is not model
+    assert optimize_for_inference(model) is not model
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert any(isinstance(module, Coupling) for module in model.modules())
 

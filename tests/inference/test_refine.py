@@ -14,7 +14,7 @@ from PIL import Image
 import rescale
 from rescale.errors import UsageError
 from rescale.inference import files
-from rescale.inference.refine import Effort, refine_downscaled, refine_hr, refine_lr
+from rescale.inference.refine import RefineBudget, refine_downscaled, refine_hr, refine_lr
 from rescale.io import images, record
 from rescale.metrics import psnr
 from rescale.ops import luma, quantize
@@ -49,7 +49,7 @@ def score(model, lr, hr) -> tuple[float, float]:
 def test_it_gains(name, gain):
     model, hr = network(name).model, photo()
     lr = small(model, hr)
-    better = refine_downscaled(model, hr, lr, Effort(15))
+    better = refine_downscaled(model, hr, lr, RefineBudget(15))
     assert score(model, better, hr)[1] > score(model, lr, hr)[1] + gain
     assert torch.equal(better, quantize(better)), "on the levels of a file"
     bicubic = resample(hr, tuple(lr.shape[-2:]))
@@ -74,7 +74,7 @@ def test_never_worse(name, kind, size, seed):
         "edge": (torch.arange(side) > side // 2).float().expand(1, 3, side, side).contiguous(),
     }[kind]
     lr = small(model, hr)
-    before, after = (score(model, x, hr) for x in (lr, refine_downscaled(model, hr, lr, Effort(4))))
+    before, after = (score(model, x, hr) for x in (lr, refine_downscaled(model, hr, lr, RefineBudget(4))))
     assert after[0] >= before[0] and after[1] >= before[1]
 
 
@@ -82,8 +82,8 @@ def test_pictures_of_a_batch_do_not_see_each_other():
     model = network("irn-x2-small").model
     hr = torch.cat([photo(48, 64), photo(48, 64, top=120)])
     lr = small(model, hr)
-    together = refine_lr(model, hr, lr, Effort(6))
-    alone = torch.cat([refine_lr(model, hr[i : i + 1], lr[i : i + 1], Effort(6)) for i in range(2)])
+    together = refine_lr(model, hr, lr, RefineBudget(6))
+    alone = torch.cat([refine_lr(model, hr[i : i + 1], lr[i : i + 1], RefineBudget(6)) for i in range(2)])
     assert (together != alone).float().mean() < 0.01, "but for the rounding of sums"
 
 
@@ -91,7 +91,7 @@ def test_weights_and_the_given_picture_stay_as_they_are():
     model, hr = network("irn-x2-small").model, photo(32, 32)
     state, lr = {k: v.clone() for k, v in model.state_dict().items()}, small(model, hr)
     kept = lr.clone()
-    refine_downscaled(model, hr, lr, Effort(3))
+    refine_downscaled(model, hr, lr, RefineBudget(3))
     assert torch.equal(lr, kept) and all(p.grad is None for p in model.parameters())
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
 
@@ -99,10 +99,12 @@ def test_weights_and_the_given_picture_stay_as_they_are():
 def test_tiles_gain_as_much_as_the_whole_and_stay_apart(monkeypatch):
     model, hr = network("irn-x4-small").model, photo(144, 192, top=0)
     lr = small(model, hr)
-    whole = score(model, refine_downscaled(model, hr, lr, Effort(8)), hr)[1]
+    whole = score(model, refine_downscaled(model, hr, lr, RefineBudget(8)), hr)[1]
     monkeypatch.setattr("rescale.inference.refine.SIDE", 20)
     seen = []
-    tiled = score(model, refine_downscaled(model, hr, lr, Effort(8), report=lambda done, _: seen.append(done)), hr)[1]
+    tiled = score(
+        model, refine_downscaled(model, hr, lr, RefineBudget(8), report=lambda done, _: seen.append(done)), hr
+    )[1]
     plain = score(model, lr, hr)[1]
     assert tiled - plain > 0.7 * (whole - plain) > 0.2
     assert seen == sorted(seen) and seen[-1] == 1
@@ -111,17 +113,17 @@ def test_tiles_gain_as_much_as_the_whole_and_stay_apart(monkeypatch):
 def test_the_hr_stage_gains_too():
     model, hr = network("irn-x4-small").model, photo(64, 64)
     lr = small(model, hr)
-    assert score(model, refine_hr(model, hr, lr, Effort(10)), hr)[1] > score(model, lr, hr)[1] + 0.2
+    assert score(model, refine_hr(model, hr, lr, RefineBudget(10)), hr)[1] > score(model, lr, hr)[1] + 0.2
 
 
 def test_time_and_gain_are_limits():
     model, hr = network("irn-x4-small").model, photo(64, 64)
     lr = small(model, hr)
     gains = []
-    refine_downscaled(model, hr, lr, Effort(gain_db=0.1), report=lambda done, gain: gains.append(gain))
+    refine_downscaled(model, hr, lr, RefineBudget(gain_db=0.1), report=lambda done, gain: gains.append(gain))
     assert gains[-1] >= 0.1 > gains[-2] and len(gains) < 30
     steps = []
-    refine_downscaled(model, hr, lr, Effort(seconds=1e-6), report=lambda *_: steps.append(1))
+    refine_downscaled(model, hr, lr, RefineBudget(seconds=1e-6), report=lambda *_: steps.append(1))
     assert len(steps) == 1, "there is no time for another"
 
 
@@ -134,7 +136,7 @@ def test_time_and_gain_are_limits():
         "+1dB",
         "+0.5dB",
         "1.5 s",
-        Effort(3),
+        RefineBudget(3),
         "hr 20",
         "hr lr 30s",
         "+1dB, fidelity 0",
@@ -142,8 +144,8 @@ def test_time_and_gain_are_limits():
     ],
 )
 def test_efforts_are_understood_and_said_again(asked):
-    effort = Effort.of(asked)
-    assert Effort.of(str(effort)) == effort
+    effort = RefineBudget.of(asked)
+    assert RefineBudget.of(str(effort)) == effort
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_efforts_are_understood_and_said_again(asked):
 )
 def test_other_efforts_are_refused(asked):
     with pytest.raises(UsageError, match="expected refinement as steps"):
-        Effort.of(asked)
+        RefineBudget.of(asked)
 
 
 @pytest.mark.parametrize("name", ["irn-x2-small", "iarn-small"])
@@ -167,7 +169,7 @@ def test_what_it_gains_survives_the_file(name, kind, tmp_path):
     images.write(tmp_path / "p.png", picture)
     model = network(name)
     scale = model.scale or 2.5
-    files.downscale_file(model, tmp_path / "p.png", tmp_path / "s.png", scale=scale, refine=Effort(8))
+    files.downscale_file(model, tmp_path / "p.png", tmp_path / "s.png", scale=scale, refine=RefineBudget(8))
     files.downscale_file(model, tmp_path / "p.png", tmp_path / "plain.png", scale=scale)
     assert record.extract(images.read(tmp_path / "s.png")).refined == "8"
     assert record.extract(images.read(tmp_path / "plain.png")).refined == ""
@@ -179,7 +181,7 @@ def test_what_it_gains_survives_the_file(name, kind, tmp_path):
         errors.append(((back.pixels.astype(float) - picture.pixels) ** 2).mean())
     assert errors[0] < errors[1] * 0.99
     size = model.sizes.small(picture.size, scale)
-    small = model.downscale_picture(picture, size, refine=Effort(8))
+    small = model.downscale_picture(picture, size, refine=RefineBudget(8))
     again = model.upscale_picture(small, size=picture.size, is_grey=picture.is_grey).pixels
     assert (again == images.read(tmp_path / "s.back.png").pixels).all()
 
@@ -190,7 +192,7 @@ def test_kinds_of_images_can_be_refined():
     small = {
         "tensor": model.downscale(hr, refine=6),
         "array": model.downscale(image, refine="6"),
-        "pillow": model.downscale(Image.fromarray(image), refine=Effort(6)),
+        "pillow": model.downscale(Image.fromarray(image), refine=RefineBudget(6)),
     }
     levels = (small["tensor"][0].permute(1, 2, 0).numpy() * 255).round()
     assert (levels == small["array"]).all() and (small["array"] == np.asarray(small["pillow"])).all()
@@ -203,7 +205,7 @@ def test_kinds_of_images_can_be_refined():
 def test_the_whole_picture_has_the_last_word(monkeypatch):
     """Whatever refining brings, a picture that restores worse is not taken."""
     model = network("irn-x2-small")
-    monkeypatch.setattr("rescale.inference.refine.refine", lambda _, hr, lr, *args, **how: 1 - lr)
+    monkeypatch.setattr("rescale.inference.rescaler.refine_downscaled", lambda _, hr, lr, *args, **how: 1 - lr)
     image = (photo(32, 32)[0].permute(1, 2, 0).numpy() * 255).round().astype("uint8")
     assert (model.downscale(image, refine=5) == model.downscale(image)).all()
 
@@ -213,7 +215,7 @@ def test_the_whole_picture_has_the_last_word(monkeypatch):
 def test_the_other_stages_gain_too(name, stages):
     model, hr = network(name).model, photo(64, 64)
     lr, seen = small(model, hr), []
-    better = refine_downscaled(model, hr, lr, Effort(10, stages=stages), report=lambda done, _: seen.append(done))
+    better = refine_downscaled(model, hr, lr, RefineBudget(10, stages=stages), report=lambda done, _: seen.append(done))
     assert score(model, better, hr)[1] > score(model, lr, hr)[1] + 0.05
     assert seen == sorted(seen) and seen[-1] == 1
 
@@ -234,4 +236,4 @@ def test_the_hr_stage_takes_any_size_and_grey(name, grey):
 def test_the_hr_stage_refuses_what_is_too_large(monkeypatch):
     monkeypatch.setattr("rescale.inference.refine.WHOLE", 1000)
     with pytest.raises(UsageError, match="at most 1,000 pixels for the hr stage, got 48x32"):
-        refine_downscaled(network("irn-x2-small").model, photo(32, 48), photo(16, 24), Effort(1, stages="hr"))
+        refine_downscaled(network("irn-x2-small").model, photo(32, 48), photo(16, 24), RefineBudget(1, stages="hr"))

@@ -7,8 +7,8 @@ from conftest import PHOTO, shake, shared
 from PIL import Image
 
 import rescale
-from rescale import device
 from rescale.errors import RecordError, RescaleError, UsageError
+from rescale.inference import tiled
 from rescale.io import images
 from rescale.io.images import Picture
 from rescale.models import IRN, IRNConfig, weights, zoo
@@ -198,10 +198,10 @@ def test_tiled_equals_whole(name, scale, monkeypatch):
     photo = images.read(PHOTO)
     photo = Picture(photo.pixels[:384, :576])
     size = model.sizes.small(photo.size, scale)
-    monkeypatch.setattr(device, "sides", lambda *_: [4096])
+    monkeypatch.setattr(tiled, "tile_sides", lambda *_: [4096])
     small = model.downscale_picture(photo, size)
     large = model.upscale_picture(small, size=photo.size)
-    monkeypatch.setattr(device, "sides", lambda *_: [256])
+    monkeypatch.setattr(tiled, "tile_sides", lambda *_: [256])
     down, up = model.downscale_picture(photo, size), model.upscale_picture(small, size=photo.size)
     assert (down.pixels == small.pixels).all()
     assert (up.pixels == large.pixels).all()

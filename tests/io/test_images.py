@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageCms
 
-from rescale.errors import EnvironmentFault, InputError, RefusedError, UnsupportedError, UsageError
+from rescale.errors import InputError, MachineError, RefusedError, UnsupportedError, UsageError
 from rescale.io import images, storage
 from rescale.io.images import Picture
 
@@ -642,7 +642,7 @@ def nobody():
 
 
 def test_forbidden_files_are_the_machines_fault(tmp_path, nobody):
-    with pytest.raises(EnvironmentFault, match="Permission denied"):
+    with pytest.raises(MachineError, match="Permission denied"):
         images.read(Path("/proc/1/environ") if os.getuid() == 0 else _forbidden(tmp_path))
 
 
@@ -716,9 +716,9 @@ def test_what_cannot_be_written_leaves_nothing_behind(overwrite, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "dangling").symlink_to("nowhere/at/all")
     for name in ("a" * 256, "missing/a.png", "nul\0", "folder" if overwrite else "dangling"):
-        with pytest.raises((EnvironmentFault, RefusedError)):
+        with pytest.raises((MachineError, RefusedError)):
             storage.publish(tmp_path / name, b"x", overwrite=overwrite)
-    with pytest.raises(EnvironmentFault):
+    with pytest.raises(MachineError):
         storage.publish(Path("/proc/a.png"), b"x", overwrite=overwrite)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["dangling", "folder"]
     assert not list((tmp_path / "folder").iterdir())
@@ -728,7 +728,7 @@ def test_a_full_disk_leaves_the_old_file():
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    with pytest.raises((EnvironmentFault, RefusedError)):
+    with pytest.raises((MachineError, RefusedError)):
         storage.publish(full, b"x")
 
 

@@ -22,7 +22,7 @@ from storing import Line, Store
 
 from rescale import load
 from rescale.batch import plan as planning
-from rescale.errors import EnvironmentFault, InputError, RefusedError, UsageError
+from rescale.errors import InputError, MachineError, RefusedError, UsageError
 from rescale.inference import files
 from rescale.io import formats, object_store
 from rescale.io.object_store import Url
@@ -221,9 +221,9 @@ def test_missing_things_are_one_sentence(bucket):
         object_store.read_bytes(Url(f"s3://{bucket}/none.png"), max_bytes=9)
     with pytest.raises(InputError, match="no such object or bucket"):
         object_store.find(Url("s3://nowhere/folder/"), {".png"})
-    with pytest.raises(EnvironmentFault, match="there is no such bucket"):
+    with pytest.raises(MachineError, match="there is no such bucket"):
         object_store.publish(Url("s3://nowhere/p.png"), b"data")
-    with pytest.raises(EnvironmentFault, match="there is no such bucket"):
+    with pytest.raises(MachineError, match="there is no such bucket"):
         Url("s3://nowhere/folder/").is_dir()
 
 
@@ -232,9 +232,9 @@ def test_what_is_not_permitted_is_one_sentence(bucket, client, served):
     rule = {"Effect": "Deny", "Principal": "*", "Action": ["s3:GetObject", "s3:PutObject"]}
     rule["Resource"] = f"arn:aws:s3:::{bucket}/*"
     client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [rule]}))
-    with pytest.raises(EnvironmentFault, match=r"cannot read s3://.*/p.png: (Access Denied|Forbidden|.*403)"):
+    with pytest.raises(MachineError, match=r"cannot read s3://.*/p.png: (Access Denied|Forbidden|.*403)"):
         object_store.read_bytes(Url(f"s3://{bucket}/p.png"), max_bytes=9)
-    with pytest.raises(EnvironmentFault, match=r"cannot write s3://.*/q.png: (Access Denied|Forbidden|.*403)"):
+    with pytest.raises(MachineError, match=r"cannot write s3://.*/q.png: (Access Denied|Forbidden|.*403)"):
         object_store.publish(Url(f"s3://{bucket}/q.png"), b"data")
 
 
@@ -316,7 +316,7 @@ def test_a_plan_goes_to_and_from_a_store(bucket, client, tmp_path):
         (["S/a.png", "S/a.x2.png"], None, RefusedError, "which is a source as well"),
         (["S/a.png"], "S/out", UsageError, "expected one of"),
         (["S/clip.mp4"], "S/out.mp4", UsageError, "expected a file for a video"),
-        (["S/a.png"], "s3://nowhere/out/", EnvironmentFault, "no such bucket"),
+        (["S/a.png"], "s3://nowhere/out/", MachineError, "no such bucket"),
     ],
 )
 def test_plans_that_cannot_be(bucket, inputs, output, error, sentence):

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from rescale.errors import EnvironmentFault
+from rescale.errors import MachineError
 from rescale.metrics import lpips
 
 lpips._operators()
@@ -53,7 +53,7 @@ def test_offline_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with pytest.raises(EnvironmentFault, match="could not fetch its trunk into"):
+    with pytest.raises(MachineError, match="could not fetch its trunk into"):
         lpips.lpips("alex")
 
 
@@ -62,5 +62,5 @@ def test_a_damaged_trunk_is_one_sentence(tmp_path, monkeypatch):
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / TRUNKS["alex"][1]).write_bytes(b"no weights")
-    with pytest.raises(EnvironmentFault, match="damaged trunk"):
+    with pytest.raises(MachineError, match="damaged trunk"):
         lpips.lpips("alex")

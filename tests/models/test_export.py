@@ -6,7 +6,7 @@ import torch
 
 import rescale
 from rescale.bench.runtimes import rivals
-from rescale.errors import EnvironmentFault, RescaleError, UsageError
+from rescale.errors import MachineError, RescaleError, UsageError
 from rescale.models.export import TOLERANCE, export
 
 
@@ -64,7 +64,7 @@ def test_other_suffixes_and_existing_files_are_refused(tmp_path):
 
 def test_a_missing_package_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(EnvironmentFault, match=r"rescale\[export\]"):
+    with pytest.raises(MachineError, match=r"rescale\[export\]"):
         export(network("espcn-x2"), tmp_path / "net.onnx")
 
 

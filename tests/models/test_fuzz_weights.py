@@ -18,7 +18,7 @@ from hostile import watched
 
 from rescale.errors import InputError, RecordError, RescaleError, WeightsError
 from rescale.models import IRN, IRNConfig, import_irn, weights
-from rescale.video.embedded.bundle import Parcel
+from rescale.video.embedded.bundle import NetworkBundle
 
 CONFIG = {"scale": 2, "blocks": [1], "growth": 4, "depth": 2}
 SAID = {"format": 1, "model": "irn", "config": CONFIG}
@@ -108,7 +108,7 @@ def test_networks_in_a_video_are_as_bounded(kind):
     data = HOSTILE[kind]()
     began = time.monotonic()
     with pytest.raises(RecordError, match="networks in it are damaged"):
-        Parcel.unpack(data, hashlib.sha256(data).hexdigest())
+        NetworkBundle.unpack(data, hashlib.sha256(data).hexdigest())
     assert time.monotonic() - began < 2
 
 
@@ -184,7 +184,7 @@ def test_no_pickle_ever_runs(suffix, tmp_path):
             with pytest.raises(RescaleError):
                 weights.load(path)
             with pytest.raises(InputError, match=path.name):
-                import_irn.take_over(path, tmp_path / "taken.safetensors")
+                import_irn.import_checkpoint(path, tmp_path / "taken.safetensors")
         assert not canary.exists() and not (tmp_path / "taken.safetensors").exists()
         assert seen.opened <= {str(path)} and not seen.others
 

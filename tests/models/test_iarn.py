@@ -14,10 +14,10 @@ from rescale.geometry import Geometry
 from rescale.io.images import Picture, read
 from rescale.metrics import psnr
 from rescale.models import IARN, IARNConfig
-from rescale.models.layers import Cosines, Haar
+from rescale.models.layers import DCT, Haar
 from rescale.models.weights import Weights
 from rescale.ops import luma, quantize
-from rescale.ops.oversample import Grids
+from rescale.ops.oversample import OversampledGrid
 from rescale.ops.resample import resample
 from rescale.ops.tiling import tiled
 from rescale.training import dataset
@@ -38,7 +38,7 @@ def made(**changes) -> IARN:
 @pytest.mark.parametrize(("full", "size"), SIZES)
 @pytest.mark.parametrize("shared", [True, False])
 def test_nothing_is_lost_before_rounding(full, size, shared):
-    model, grids = made(shared=shared), Grids(full, size)
+    model, grids = made(shared=shared), OversampledGrid(full, size)
     hr = torch.rand(2, 3, *full, dtype=torch.float64)
     lr, up = model(hr, grids)
     assert lr.shape[-2:] == size and up.shape[1:] == (45, *size)
@@ -59,8 +59,10 @@ def test_tile_by_tile_it_is_the_same(full, size):
     x = torch.rand(1, 3, *full, dtype=torch.float64)
     lr = model.downscale(x, size)
     same = {"load": lambda t: t, "store": lambda t: t}
-    assert torch.allclose(tiled(model.shrinking(full, size, 48), x, size, **same), lr, atol=1e-12)
-    assert torch.allclose(tiled(model.growing(size, full, 48), lr, full, **same), model.upscale(lr, full), atol=1e-12)
+    assert torch.allclose(tiled(model.downscale_tiles(full, size, 48), x, size, **same), lr, atol=1e-12)
+    assert torch.allclose(
+        tiled(model.upscale_tiles(size, full, 48), lr, full, **same), model.upscale(lr, full), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("encoded", [True, False])
@@ -69,7 +71,7 @@ def test_scales_move_the_biases(encoded):
     model = made(encoded=encoded)
 
     def small(side: int) -> torch.Tensor:
-        grids = Grids((side, side), (5, 5))
+        grids = OversampledGrid((side, side), (5, 5))
         return model(torch.full((1, 3, side, side), 0.3, dtype=torch.float64), grids)[0]
 
     assert torch.allclose(small(15), small(14), atol=1e-9) != encoded
@@ -77,7 +79,7 @@ def test_scales_move_the_biases(encoded):
 
 def test_every_parameter_gets_a_gradient():
     model = shake(IARN(CONFIG))
-    _, terms = model.terms(torch.rand(2, 3, 15, 16), torch.rand(2, 3, 4, 4))
+    _, terms = model.loss_terms(torch.rand(2, 3, 15, 16), torch.rand(2, 3, 4, 4))
     assert all(term.ndim == 0 and torch.isfinite(term) for term in terms.values())
     sum(terms.values()).backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
@@ -85,7 +87,7 @@ def test_every_parameter_gets_a_gradient():
 
 def test_a_halo_is_what_it_says():
     model = made()
-    grids = Grids((3, 4 * (2 * model.halo + 3)), (3, 2 * model.halo + 3))
+    grids = OversampledGrid((3, 4 * (2 * model.halo + 3)), (3, 2 * model.halo + 3))
     lr = torch.rand(1, 3, *grids.size, dtype=torch.float64)
     middle = slice(4 * model.halo, 4 * model.halo + 12)
     before = model.inverse(lr, grids)[..., middle]
@@ -158,7 +160,7 @@ def test_scales_are_needed_and_bounded(noise):
 
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 5])
 def test_cosines_and_back(side):
-    layer = Cosines(2, side)
+    layer = DCT(2, side)
     x = torch.rand(1, 2, side * 3, side * 5)
     y = layer(x)
     assert torch.allclose(layer.inverse(y), x, atol=1e-5)
@@ -168,7 +170,7 @@ def test_cosines_and_back(side):
 
 def test_cosines_of_two_are_haar():
     x = torch.rand(1, 3, 6, 8)
-    assert torch.allclose(Cosines(3, 2)(x), Haar(3)(x), atol=1e-6)
+    assert torch.allclose(DCT(3, 2)(x), Haar(3)(x), atol=1e-6)
 
 
 def test_scales_are_drawn_by_the_rule():
@@ -216,7 +218,7 @@ def test_it_learns_after_it_was_used(shared):
     hr = torch.rand(1, 3, 23, 31)
     with torch.inference_mode():
         model.upscale(model.downscale(hr, (11, 9)), (23, 31))
-    model.terms(hr, torch.rand(1, 3, 11, 9))[1]["restore"].backward()
+    model.loss_terms(hr, torch.rand(1, 3, 11, 9))[1]["restore"].backward()
 
 
 @pytest.mark.parametrize("scale", [(1, 2), (2, 1), (1, 4), (4, 1), (1, 1.1), (1.5, 4), (1.02, 1.02)])
@@ -298,13 +300,13 @@ def test_small_scales_stay_in_float32():
     recipe = Recipe.read(recipes()["iarn-small"], TINY_RUN)
     learner = Loss(recipe.build(), recipe)
     seen = []
-    terms = learner.model.terms
+    terms = learner.model.loss_terms
 
     def watch(hr, bicubic):
         seen.append(torch.is_autocast_enabled("cpu"))
         return terms(hr, bicubic)
 
-    learner.model.terms = watch
+    learner.model.loss_terms = watch
     for side in (16, 24):
         learner(torch.rand(1, 3, side, side), torch.rand(1, 3, 8, 8))
     assert seen == [False, True]

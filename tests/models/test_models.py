@@ -5,7 +5,7 @@ import torch
 from conftest import shake
 
 from rescale.errors import UsageError
-from rescale.models import ESPCN, IRN, MODELS, Bicubic, BicubicConfig, ESPCNConfig, IRNConfig, Rescaling
+from rescale.models import ESPCN, IRN, MODELS, Bicubic, BicubicConfig, ESPCNConfig, IRNConfig, RescalingModel
 from rescale.ops.resample import resample
 
 SMALL = {"growth": 4, "depth": 3}
@@ -105,7 +105,7 @@ def test_every_parameter_gets_a_gradient(make):
     if model.parameter_count == 0:
         return
     hr = torch.rand(2, 3, 24, 24)
-    _, terms = model.terms(hr, resample(hr, (24 // model.scale, 24 // model.scale)))
+    _, terms = model.loss_terms(hr, resample(hr, (24 // model.scale, 24 // model.scale)))
     assert all(term.ndim == 0 and torch.isfinite(term) for term in terms.values())
     sum(terms.values()).backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
@@ -127,4 +127,4 @@ def test_a_config_that_cannot_be_is_refused():
 def test_the_contract_is_abstract():
     for method in ("downscale", "upscale"):
         with pytest.raises(NotImplementedError):
-            getattr(Rescaling(), method)(torch.zeros(1))
+            getattr(RescalingModel(), method)(torch.zeros(1))

@@ -30,7 +30,7 @@ def saved(tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_row_of_the_manifest_is_true(name):
     entry = zoo.manifest()[name]
-    data = (zoo.folder() / entry.file).read_bytes()
+    data = (zoo.weights_folder() / entry.file).read_bytes()
     assert hashlib.sha256(data).hexdigest() == entry.sha256
     assert len(data) == entry.size_bytes
     loaded = weights.load(name)
@@ -42,7 +42,7 @@ def test_every_row_of_the_manifest_is_true(name):
 
 
 def test_every_weight_file_has_a_row():
-    files = {path.name for path in zoo.folder().glob("*.safetensors")}
+    files = {path.name for path in zoo.weights_folder().glob("*.safetensors")}
     assert files == {entry.file for entry in zoo.manifest().values()}
 
 
@@ -71,11 +71,11 @@ def test_missing_file_is_named(tmp_path):
 def test_tampered_shipped_weights_are_refused(tmp_path, monkeypatch):
     """500 flips of a bit, 100 cuts, 100 additions: the digest is taken of the bytes that are parsed."""
     name, rng = "espcn-x2-rt", random.Random(5)
-    path, shipped = tmp_path / zoo.manifest()[name].file, zoo.folder()
+    path, shipped = tmp_path / zoo.manifest()[name].file, zoo.weights_folder()
     data = (shipped / path.name).read_bytes()
     (tmp_path / "manifest.toml").write_bytes((shipped / "manifest.toml").read_bytes())
     path.write_bytes(data)
-    monkeypatch.setattr(zoo, "folder", lambda: tmp_path)
+    monkeypatch.setattr(zoo, "weights_folder", lambda: tmp_path)
     assert weights.load(name).name == name
     monkeypatch.setattr(weights, "_parse", lambda *_: pytest.fail("parsed"))
     for trial in range(700):

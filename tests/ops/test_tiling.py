@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescale.ops.resample import resample
-from rescale.ops.tiling import growing, plan, shrinking, tiled
+from rescale.ops.tiling import downscale_tiles, plan, tiled, upscale_tiles
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 20), st.integers(0, 9))
@@ -20,7 +20,7 @@ def test_a_plan_covers_every_pixel_once(height, width, side, halo):
     assert (count == 1).all()
 
 
-@pytest.mark.parametrize(("pieces", "size"), [(growing, (96, 152)), (shrinking, (24, 38))])
+@pytest.mark.parametrize(("pieces", "size"), [(upscale_tiles, (96, 152)), (downscale_tiles, (24, 38))])
 def test_tiled_equals_whole(pieces, size):
     x = torch.rand(1, 2, 48, 76, dtype=torch.float64)
 

@@ -20,41 +20,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rescale.errors import RecordError, RescaleError, UsageError
-from rescale.models import ESPCN, WDSR, ESPCNConfig, Luma, WDSRConfig, weights
+from rescale.models import ESPCN, WDSR, ESPCNConfig, LumaSR, WDSRConfig, weights
 from rescale.ops.resample import resample
-from rescale.stdo.dataset import Pairs
+from rescale.stdo.dataset import FramePairs
 from rescale.stdo.measure import measured
-from rescale.stdo.overfit import Effort, overfit
-from rescale.stdo.training import Lesson, prepared, steps_in
-from rescale.video.embedded.bundle import Parcel, halved
+from rescale.stdo.overfit import OverfitBudget, overfit
+from rescale.stdo.training import OverfitTrainer, prepared, steps_in
+from rescale.video.embedded.bundle import NetworkBundle, as_half_precision
 from rescale.video.embedded.partition import Partition, by_difficulty, by_network, by_time, grid
-from rescale.video.embedded.patchwise import Patchwork
+from rescale.video.embedded.patchwise import PatchwiseUpscaler
 from rescale.video.files import upscale_video
 from rescale.video.io.colour import Levels
-from rescale.video.io.frames import Source
-from rescale.video.luma_upscaler import LumaEnlarger
-from rescale.video.transcode import How
+from rescale.video.io.frames import VideoReader
+from rescale.video.luma_upscaler import LumaUpscaler
+from rescale.video.transcode import EncodeOptions
 
 CONFIG = ESPCNConfig(2, (8,), (3, 3), residual=True, cell=2, activation="relu")
-FAST = How(preset="veryfast", threads=1)
+FAST = EncodeOptions(preset="veryfast", threads=1)
 
 
-def shaken(seed: int, model: type[Luma] = ESPCN) -> Luma:
+def shaken(seed: int, model: type[LumaSR] = ESPCN) -> LumaSR:
     """Networks that differ, rounded as they travel."""
     torch.manual_seed(seed)
     made = ESPCN(CONFIG) if model is ESPCN else WDSR(WDSRConfig(2, 4, 2, 2, 2))
     for parameter in made.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
-    return halved(made)
+    return as_half_precision(made)
 
 
-def luma(count: int = 6, size: tuple[int, int] = (100, 140)) -> Pairs:
+def luma(count: int = 6, size: tuple[int, int] = (100, 140)) -> FramePairs:
     """A scene that moves, with fine lines; small by bicubic."""
     rows, columns = np.mgrid[: size[0], : size[1]]
     large = np.stack([(128 + 60 * np.sin((rows + 2 * k) / 3.0) * np.sin(columns / 2.5)) for k in range(count)])
     large = large.round().astype(np.uint8)
     small = resample(torch.from_numpy(large).float()[:, None], (size[0] // 2, size[1] // 2))[:, 0]
-    return Pairs(large, small.round().clamp(0, 255).byte().numpy(), [40 * k for k in range(count)], Levels(), 2)
+    return FramePairs(large, small.round().clamp(0, 255).byte().numpy(), [40 * k for k in range(count)], Levels(), 2)
 
 
 @given(
@@ -97,8 +97,8 @@ def test_patches_are_what_each_network_makes_of_the_whole_frame(model, depth):
     y = torch.randint(0, levels.top + 1, (101, 150)).to(torch.uint8 if depth == 8 else torch.int32)
     networks = [shaken(k, model) for k in range(3)]
     choice = torch.randint(0, 3, (2, *grid((101, 150), 48)), dtype=torch.uint8)
-    work = Patchwork(networks, Partition(choice), levels, "float32")
-    whole = [LumaEnlarger(network, levels, "float32")(y).int() for network in networks]
+    work = PatchwiseUpscaler(networks, Partition(choice), levels, "float32")
+    whole = [LumaUpscaler(network, levels, "float32")(y).int() for network in networks]
     assert (whole[0] - whole[1]).abs().max() > 2
     for slot in range(2):
         made = work(y, 1000 * slot).int()
@@ -110,20 +110,20 @@ def test_patches_are_what_each_network_makes_of_the_whole_frame(model, depth):
 def test_one_network_is_the_plain_enlarger():
     y = torch.randint(0, 256, (50, 70), dtype=torch.uint8)
     network = shaken(1)
-    made = Patchwork([network], Partition(torch.zeros(1, 2, 2, dtype=torch.uint8)), Levels())(y, 0)
-    assert torch.equal(made, LumaEnlarger(network, Levels())(y))
+    made = PatchwiseUpscaler([network], Partition(torch.zeros(1, 2, 2, dtype=torch.uint8)), Levels())(y, 0)
+    assert torch.equal(made, LumaUpscaler(network, Levels())(y))
 
 
 @pytest.mark.parametrize("model", [ESPCN, WDSR])
 @pytest.mark.parametrize("is_close", [True, False])
 def test_a_parcel_comes_back_to_the_bit(model, is_close):
     first = shaken(1, model)
-    second = halved(shaken(1, model)) if is_close else shaken(2, model)
+    second = as_half_precision(shaken(1, model)) if is_close else shaken(2, model)
     if is_close:
         next(second.parameters()).data.flatten()[0] = 1.0
-    parcel = Parcel([first, second], Partition(torch.tensor([[[0, 1, 1]], [[1, 0, 0]]], dtype=torch.uint8)))
+    parcel = NetworkBundle([first, second], Partition(torch.tensor([[[0, 1, 1]], [[1, 0, 0]]], dtype=torch.uint8)))
     data = parcel.pack()
-    back = Parcel.unpack(data, hashlib.sha256(data).hexdigest())
+    back = NetworkBundle.unpack(data, hashlib.sha256(data).hexdigest())
     assert torch.equal(back.partition.choice, parcel.partition.choice) and back.scale == 2
     for a, b in zip(parcel.networks, back.networks, strict=True):
         assert type(a) is type(b) and a.config == b.config
@@ -136,21 +136,21 @@ def test_a_wide_network_travels_beside_others(tmp_path):
     wide = shaken(1)
     next(wide.parameters()).data *= 1 + 1e-5
     for networks in ([wide, shaken(2)], [shaken(2), wide, shaken(2)]):
-        data = Parcel(networks, Partition(torch.tensor([[[0, 1]]], dtype=torch.uint8))).pack()
-        back = Parcel.unpack(data, hashlib.sha256(data).hexdigest())
+        data = NetworkBundle(networks, Partition(torch.tensor([[[0, 1]]], dtype=torch.uint8))).pack()
+        back = NetworkBundle.unpack(data, hashlib.sha256(data).hexdigest())
         for a, b in zip(networks, back.networks, strict=True):
             assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
 def refusal(data: bytes, sha256: str | None = None) -> str:
     with pytest.raises(RecordError) as caught:
-        Parcel.unpack(data, sha256 or hashlib.sha256(data).hexdigest())
+        NetworkBundle.unpack(data, sha256 or hashlib.sha256(data).hexdigest())
     return str(caught.value)
 
 
 def packed() -> bytes:
     partition = Partition(torch.tensor([[[0, 1]]], dtype=torch.uint8))
-    return Parcel([shaken(1), shaken(2)], partition).pack()
+    return NetworkBundle([shaken(1), shaken(2)], partition).pack()
 
 
 @pytest.mark.parametrize(
@@ -181,17 +181,17 @@ def test_any_changed_byte_is_refused_or_harmless(at, value):
     data = bytearray(packed())
     data[at % len(data)] = value
     try:
-        made = Parcel.unpack(bytes(data), hashlib.sha256(data).hexdigest())
+        made = NetworkBundle.unpack(bytes(data), hashlib.sha256(data).hexdigest())
     except RescaleError:
         return
     assert all(torch.isfinite(value).all() for n in made.networks for value in n.state_dict().values())
 
 
-def lesson(pairs: Pairs, steps: int, parts: int = 2, **how: object) -> Lesson:
+def lesson(pairs: FramePairs, steps: int, parts: int = 2, **how: object) -> OverfitTrainer:
     generic = weights.load("espcn-x2-rt").model
-    assert isinstance(generic, Luma)
+    assert isinstance(generic, LumaSR)
     partition, error = prepared(pairs, generic, parts, "time")
-    return Lesson(pairs, generic, partition, error, steps, **how)  # type: ignore[arg-type]
+    return OverfitTrainer(pairs, generic, partition, error, steps, **how)  # type: ignore[arg-type]
 
 
 def test_a_lesson_gains_and_says_how_much(tmp_path):
@@ -220,10 +220,10 @@ def test_what_no_lesson_betters_travels_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr("rescale.stdo.training.LR", 10.0)
     work = lesson(luma(3), 30)
     data = work.learn(tmp_path / "state.safetensors", lambda _: None).pack()
-    back = Parcel.unpack(data, hashlib.sha256(data).hexdigest())
+    back = NetworkBundle.unpack(data, hashlib.sha256(data).hexdigest())
     wanted = work.generic.state_dict()
     assert all(torch.equal(a, wanted[key]) for key, a in back.networks[0].state_dict().items())
-    assert not torch.equal(next(back.networks[0].parameters()), next(halved(work.generic).parameters()))
+    assert not torch.equal(next(back.networks[0].parameters()), next(as_half_precision(work.generic).parameters()))
 
 
 @pytest.mark.parametrize("is_learned", [True, False])
@@ -276,14 +276,14 @@ def test_there_and_back(tmp_path, size, layout, codec):
     kept = {"sound": [0.0]} if layout == "yuv420p" else {}
     source = film(tmp_path / "clip.mkv", odd, size=size, layout=layout, codec=codec, options=options, **kept)
     small, large = tmp_path / "clip.rescale.mkv", tmp_path / "large.mkv"
-    done = overfit(source, small, effort=Effort(parts=2, steps=40), how=FAST)
+    done = overfit(source, small, effort=OverfitBudget(parts=2, steps=40), how=FAST)
     assert done.frames == 8 and done.closeness.overfitted >= done.closeness.generic
     assert not list(tmp_path.glob(".*"))
     with av.open(str(small)) as container:
         stream = container.streams.video[0]
         assert (stream.height, stream.width) == (-(-size[0] // 4) * 2, -(-size[1] // 4) * 2)
         assert stream.codec_context.name in ("h264", "hevc")
-    upscale_video(small, large, how=How(codec="ffv1"))
+    upscale_video(small, large, how=EncodeOptions(codec="ffv1"))
     assert shown(large) == shown(source) and heard(large) == heard(source)
     assert restored(large)[0].shape == size
     with av.open(str(large)) as container:
@@ -303,7 +303,7 @@ def test_other_attachments_and_streams_are_kept(tmp_path):
             noted.mux(stream.encode(frame))
         noted.mux(stream.encode(None))
     small, large = tmp_path / "s.mkv", tmp_path / "l.mkv"
-    overfit(with_note, small, effort=Effort(1, steps=2), how=FAST)
+    overfit(with_note, small, effort=OverfitBudget(1, steps=2), how=FAST)
     names = lambda path: sorted(s.name for s in av.open(str(path)).streams.attachments)  # noqa: E731
     assert names(small) == ["cover.txt", "networks.rescale"]
     upscale_video(small, large)
@@ -315,7 +315,7 @@ def made(tmp_path_factory):
     """A source, and what was made of it."""
     folder = tmp_path_factory.mktemp("overfitted")
     source = film(folder / "clip.mp4", list(range(6)), size=(96, 128), sound=[0.0])
-    overfit(source, folder / "clip.rescale.mkv", effort=Effort(2, steps=4), how=FAST)
+    overfit(source, folder / "clip.rescale.mkv", effort=OverfitBudget(2, steps=4), how=FAST)
     return folder / "clip.rescale.mkv"
 
 
@@ -364,7 +364,7 @@ def test_damaged_or_missing_networks_are_one_sentence_and_plain_enlarging_is_off
 
 def test_networks_of_another_video_are_refused(made, tmp_path):
     other = film(tmp_path / "other.mp4", [0, 1, 2], size=(200, 240))
-    overfit(other, tmp_path / "other.rescale.mkv", effort=Effort(1, steps=1), how=FAST)
+    overfit(other, tmp_path / "other.rescale.mkv", effort=OverfitBudget(1, steps=1), how=FAST)
     strange = encoded_anew(made, tmp_path / "strange.mkv", attached(tmp_path / "other.rescale.mkv"))
     with pytest.raises(RecordError, match="damaged"):
         upscale_video(strange, tmp_path / "l.mkv")
@@ -429,7 +429,7 @@ def test_a_real_clip_gains(tmp_path):
             if packet.dts is not None and packet.pts * packet.time_base < Fraction(1):
                 packet.stream = copy
                 made_.mux(packet)
-    done = overfit(tmp_path / "clip.mp4", tmp_path / "s.mkv", effort=Effort(1, steps=300))
+    done = overfit(tmp_path / "clip.mp4", tmp_path / "s.mkv", effort=OverfitBudget(1, steps=300))
     assert done.closeness.overfitted > done.closeness.generic + 0.5
     shutil.rmtree(tmp_path)
 
@@ -437,15 +437,15 @@ def test_a_real_clip_gains(tmp_path):
 def test_a_source_without_luma_is_refused(tmp_path):
     source = film(tmp_path / "rgb.mkv", [0, 1], codec="libx264rgb", layout="rgb24")
     with pytest.raises(UsageError, match="luma"):
-        overfit(source, tmp_path / "s.mkv", effort=Effort(1, steps=1))
+        overfit(source, tmp_path / "s.mkv", effort=OverfitBudget(1, steps=1))
     with av.open(str(source)) as container:
-        assert Source(container, source).facts.colours.matrix == 0
+        assert VideoReader(container, source).facts.colours.matrix == 0
 
 
 @pytest.mark.parametrize("bad", [{"parts": 0}, {"parts": 17}, {"minutes": 0.0}, {"steps": 0}, {"by": "luck"}])
 def test_efforts_that_cannot_be(bad):
     with pytest.raises(UsageError):
-        Effort(**bad)
+        OverfitBudget(**bad)
 
 
 def test_bench_weighs_it_against_the_same_bytes(made, tmp_path):
@@ -461,7 +461,7 @@ def test_bench_weighs_it_against_the_same_bytes(made, tmp_path):
 
 def test_refined_frames_restore_better_and_go_on_after_a_kill(tmp_path):
     source = film(tmp_path / "clip.mp4", list(range(6)), size=(96, 128), sound=[0.0])
-    plain = overfit(source, tmp_path / "plain.mkv", effort=Effort(1, steps=60), how=FAST)
+    plain = overfit(source, tmp_path / "plain.mkv", effort=OverfitBudget(1, steps=60), how=FAST)
     words = ("overfit", "clip.mp4", "--parts", "1", "--steps", "90", "--refine", "8", "--preset", "veryfast")
     done = said(*words, "--threads", "1", "--json", "-o", "refined.mkv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -9,11 +9,11 @@ import torch
 from conftest import PHOTO
 from torch.nn.functional import avg_pool2d
 
-from rescale.errors import EnvironmentFault
+from rescale.errors import MachineError
 from rescale.io import images
 from rescale.io.images import Picture
 from rescale.metrics import lpips
-from rescale.training.adversarial import Adversary, Critic
+from rescale.training.adversarial import AdversarialLoss, Discriminator
 from rescale.training.recipe import Recipe, recipes
 from rescale.training.train import train
 
@@ -58,7 +58,7 @@ PLUS = {
 
 
 def test_the_critic_is_the_published_one():
-    critic = Critic(144)
+    critic = Discriminator(144)
     assert critic(torch.rand(2, 3, 144, 144)).shape == (2, 1)
     convolutions = [p.numel() for n, p in critic.named_parameters() if n.startswith("body") and p.ndim == 4]
     assert len(convolutions) == 10
@@ -75,15 +75,15 @@ def test_features_are_those_before_the_last_activation(hub, monkeypatch):
 
 def test_the_critic_learns_to_tell_and_the_terms_pull_back():
     torch.manual_seed(1)
-    adversary = Adversary(32, 3e-4, "cpu", features=lambda x: x)
+    adversary = AdversarialLoss(32, 3e-4, "cpu", features=lambda x: x)
     losses = []
     for _ in range(16):
         hr = torch.rand(8, 3, 32, 32)
         blurred = avg_pool2d(hr, 3, 1, 1).requires_grad_()
         losses.append(adversary.learn(blurred.detach(), hr))
     assert sum(losses[8:]) < sum(losses[:8])
-    terms = adversary.terms(blurred, hr)
-    assert terms["adversary"] > adversary.terms(hr, hr)["adversary"], "originals fool it more easily"
+    terms = adversary.loss_terms(blurred, hr)
+    assert terms["adversary"] > adversary.loss_terms(hr, hr)["adversary"], "originals fool it more easily"
     sum(terms.values()).backward()
     assert blurred.grad.abs().sum() > 0
     assert all(p.grad is None or p.requires_grad for p in adversary.critic.parameters())
@@ -115,5 +115,5 @@ def test_offline_is_one_sentence(tmp_path, monkeypatch, pictures):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with pytest.raises(EnvironmentFault, match="VGG-19 could not fetch its trunk into"):
+    with pytest.raises(MachineError, match="VGG-19 could not fetch its trunk into"):
         list(train(Recipe(**PLUS), [pictures], tmp_path / "run"))

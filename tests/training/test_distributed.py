@@ -13,7 +13,7 @@ from conftest import PHOTO
 from rescale.errors import UsageError
 from rescale.io import images
 from rescale.io.images import Picture
-from rescale.training.distributed import Team
+from rescale.training.distributed import ProcessGroup
 
 RECIPE = """
 model = "irn"
@@ -76,6 +76,6 @@ def test_a_batch_that_cannot_be_shared_is_one_sentence(folder):
 def test_shares_make_up_the_batch():
     batch = list(range(12))
     for size in (1, 2, 3, 4):
-        assert [x for rank in range(size) for x in batch[Team(rank, size).share(12)]] == batch
+        assert [x for rank in range(size) for x in batch[ProcessGroup(rank, size).share(12)]] == batch
     with pytest.raises(UsageError, match="multiple of the 5"):
-        Team(0, 5).share(12)
+        ProcessGroup(0, 5).share(12)

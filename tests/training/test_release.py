@@ -19,8 +19,8 @@ def shelf(tmp_path, monkeypatch):
     folder = tmp_path / "weights"
     folder.mkdir()
     for name in ("manifest.toml", "espcn-x2.safetensors"):
-        shutil.copy(zoo.folder() / name, folder)
-    monkeypatch.setattr(zoo, "folder", lambda: folder)
+        shutil.copy(zoo.weights_folder() / name, folder)
+    monkeypatch.setattr(zoo, "weights_folder", lambda: folder)
     zoo.manifest.cache_clear()
     (tmp_path / "set").mkdir()
     Image.open(PHOTO).crop((60, 60, 124, 108)).save(tmp_path / "set" / "a.png")

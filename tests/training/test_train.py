@@ -317,7 +317,7 @@ def test_shipped_recipes_build_what_they_say(name):
     model = recipe.build()
     side = 4 * (model.scale or 4)
     hr = torch.rand(1, 3, side, side)
-    _, terms = model.terms(hr, resample(hr, (4, 4)))
+    _, terms = model.loss_terms(hr, resample(hr, (4, 4)))
     assert recipe.loss.keys() <= terms.keys()
     assert f"x{model.scale}" in name or model.scale is None
     if name.endswith("-small"):
@@ -400,7 +400,7 @@ def test_the_papers_losses_are_the_papers_sums(name):
     if not name.endswith("-a"):
         expected = expected + (up**2).sum()
     model = build(recipe.model, recipe.config | {"up_std": 0.0, "down_std": 0.0})
-    _, terms = model.terms(hr, bicubic)
+    _, terms = model.loss_terms(hr, bicubic)
     ours = sum(weight * terms[key] for key, weight in recipe.loss.items()) * hr[0].numel()
     assert ours.item() == pytest.approx(expected.item(), rel=1e-5)
 

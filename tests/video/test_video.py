@@ -21,10 +21,10 @@ from filming import film, heard, picture, pixels, shown
 import rescale
 from rescale import downscale_video, upscale_video
 from rescale.bench.video import contest
-from rescale.errors import EnvironmentFault, InputError, RecordError, RefusedError, UsageError
+from rescale.errors import InputError, MachineError, RecordError, RefusedError, UsageError
 from rescale.video.io.mux import _decoding_times
 from rescale.video.io.segments import Segments
-from rescale.video.transcode import How
+from rescale.video.transcode import EncodeOptions
 
 RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30)]
 UNEVEN = [0, 10, 11, 30, 70, 71, 72, 100, 180, 181, 182, 300, 301]
@@ -33,7 +33,7 @@ TICK = {".mkv": Fraction(1, 1000), ".webm": Fraction(1, 1000)}
 
 def enlarged(path: Path, name: str = "", **how) -> Path:
     target = path.with_name(f"large-{name or path.name}")
-    upscale_video(path, target, scale=2, how=How(**how))
+    upscale_video(path, target, scale=2, how=EncodeOptions(**how))
     return target
 
 
@@ -189,7 +189,7 @@ def test_a_small_video_restores_itself(layout, tmp_path):
                   options={"x265-params": "log-level=none"})  # fmt: skip
     small, large = tmp_path / "a.mkv", tmp_path / "b.mkv"
     downscale_video(source, small, model="irn-x2-small")
-    upscale_video(small, large, how=How(codec="ffv1"))
+    upscale_video(small, large, how=EncodeOptions(codec="ffv1"))
     assert_same_times(source, large)
     with av.open(str(large)) as made:
         assert made.streams.video[0].codec_context.pix_fmt == layout
@@ -269,8 +269,8 @@ def check_cuts(source: Path, *, count: int, seed: int) -> None:
         short = source.with_name(f"cut{source.suffix}")
         short.write_bytes(data[:cut])
         try:
-            done = upscale_video(short, target, scale=2, how=How(overwrite=True))
-        except (InputError, EnvironmentFault):
+            done = upscale_video(short, target, scale=2, how=EncodeOptions(overwrite=True))
+        except (InputError, MachineError):
             assert not target.exists(), "nothing is left of a job that failed"
             continue
         assert done.frames > whole - 3, f"cut at {cut} of {len(data)}"
@@ -290,7 +290,7 @@ def test_what_there_is_of_a_cut_video_can_be_had(tmp_path):
     source.write_bytes(source.read_bytes()[:-2000])
     with pytest.raises(InputError, match="allow-truncated"):
         enlarged(source)
-    done = upscale_video(source, tmp_path / "b.mp4", scale=2, how=How(allow_truncated=True))
+    done = upscale_video(source, tmp_path / "b.mp4", scale=2, how=EncodeOptions(allow_truncated=True))
     assert 0 < done.frames < 50 and len(shown(tmp_path / "b.mp4")) == done.frames
     assert any("cut short" in note for note in done.notes)
 
@@ -495,7 +495,7 @@ def test_what_lies_in_a_partial_folder_is_trusted_only_where_it_is_whole(tmp_pat
 def test_a_grey_video_goes_down_and_up(layout, tmp_path):
     source = film(tmp_path / "a.mkv", [0, 1, 2], codec="ffv1", layout=layout)
     downscale_video(source, tmp_path / "b.mkv", model="irn-x2-small")
-    upscale_video(tmp_path / "b.mkv", tmp_path / "c.mkv", how=How(codec="ffv1"))
+    upscale_video(tmp_path / "b.mkv", tmp_path / "c.mkv", how=EncodeOptions(codec="ffv1"))
     with av.open(str(tmp_path / "c.mkv")) as made:
         assert made.streams.video[0].codec_context.pix_fmt == layout
     pairs = zip(pixels(source, "gray"), pixels(tmp_path / "c.mkv", "gray"), strict=True)
@@ -547,7 +547,7 @@ def test_what_cannot_be_kept_of_hdr_is_named(tmp_path):
         tmp_path / "a.mp4", [0, 1], codec="libx265", layout="yuv420p10le", tags=(1, 9, 16, 9),
         options={"x265-params": f"log-level=none:{hdr}"},
     )  # fmt: skip
-    done = upscale_video(source, tmp_path / "b.mp4", scale=2, how=How(codec="h264"))
+    done = upscale_video(source, tmp_path / "b.mp4", scale=2, how=EncodeOptions(codec="h264"))
     assert any("HDR is lost" in note for note in done.notes)
     downscale_video(source, tmp_path / "c.mkv", model="irn-x2-small")
     upscale_video(tmp_path / "c.mkv", tmp_path / "d.mp4")

@@ -15,8 +15,8 @@ from rescale.models import ESPCN, ESPCNConfig
 from rescale.ops.resample import phased, resample
 from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, to_rgb
 from rescale.video.io.encoders import encoding
-from rescale.video.io.frames import Facts, Frame, planes_of, to_frame
-from rescale.video.luma_upscaler import LumaEnlarger
+from rescale.video.io.frames import Frame, StreamInfo, planes_of, to_frame
+from rescale.video.luma_upscaler import LumaUpscaler
 from rescale.video.pipeline import ahead
 
 SITES = ["left", "center", "topleft", "top", "bottomleft", "bottom"]
@@ -35,7 +35,7 @@ def test_luma_is_enlarged_as_the_plain_network_does_it(scale, cell, activation, 
     config = ESPCNConfig(scale, (8, 4), (3, 3, 3), residual=True, cell=cell, activation=activation)
     model, levels = shake(ESPCN(config)).eval(), Levels(depth, is_full)
     y = torch.randint(0, levels.top + 1, size, dtype=torch.uint8 if depth == 8 else torch.int32)
-    made = LumaEnlarger(model, levels, "float32")(y)
+    made = LumaUpscaler(model, levels, "float32")(y)
     border = model.halo + cell  # a last cell may be half a one
     rows, columns = (torch.arange(-border, side + border) % (2 * side) for side in size)
     rows, columns = (torch.where(i < side, i, 2 * side - 1 - i) for i, side in zip((rows, columns), size, strict=True))
@@ -174,7 +174,7 @@ def test_a_thread_ends_when_nobody_wants_more():
 )  # fmt: skip
 def test_what_an_encoder_does_not_take_is_said(container, codec, layout, reason):
     colours = Colours(Levels(8), 6)
-    facts = Facts((48, 64), layout, colours, Fraction(1, 25), Fraction(25), Fraction(1), (0, 2, 2, 2), None)
+    facts = StreamInfo((48, 64), layout, colours, Fraction(1, 25), Fraction(25), Fraction(1), (0, 2, 2, 2), None)
     with pytest.raises(UsageError, match=reason):
         encoding(facts, facts.size, container, codec=codec)
 
@@ -182,7 +182,7 @@ def test_what_an_encoder_does_not_take_is_said(container, codec, layout, reason)
 @pytest.mark.parametrize("codec", ["h264", "h265", "av1", "vp9", "ffv1"])
 def test_every_codec_encodes_what_decodes(codec):
     colours = Colours(Levels(8), 1)
-    facts = Facts((96, 128), "yuv420p", colours, Fraction(1, 25), Fraction(25), Fraction(1), (1, 1, 1, 1), None)
+    facts = StreamInfo((96, 128), "yuv420p", colours, Fraction(1, 25), Fraction(25), Fraction(1), (1, 1, 1, 1), None)
     plan, notes = encoding(facts, facts.size, "matroska", codec=codec)
     planes = [
         torch.full(size, level, dtype=torch.uint8)
@@ -202,7 +202,7 @@ def test_numbers_that_are_not_finite_are_an_error():
     model = shake(ESPCN(ESPCNConfig(2, (8, 4), (3, 3, 3), residual=True, cell=2, activation="relu"))).eval()
     model.up.conv.weight.data[3] = float("nan")
     with pytest.raises(RescaleError, match="not finite"):
-        LumaEnlarger(model, Levels())(torch.zeros(8, 8, dtype=torch.uint8))
+        LumaUpscaler(model, Levels())(torch.zeros(8, 8, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("codec", ["h264", "h265"])
@@ -211,7 +211,7 @@ def test_the_same_frames_are_always_the_same_bytes(codec):
     rng = np.random.default_rng(1)
     picture = np.kron(rng.integers(16, 235, (12, 16)), np.ones((8, 8))).astype(np.uint8)
     colours = Colours(Levels(8), 1)
-    facts = Facts((72, 96), "yuv420p", colours, Fraction(1, 25), Fraction(25), Fraction(1), (1, 1, 1, 1), None)
+    facts = StreamInfo((72, 96), "yuv420p", colours, Fraction(1, 25), Fraction(25), Fraction(1), (1, 1, 1, 1), None)
     plan, _ = encoding(facts, facts.size, "matroska", codec=codec, preset="veryfast", threads=1)
 
     def encoded():

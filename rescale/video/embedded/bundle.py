@@ -26,8 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor
 
 from rescale.errors import RecordError, RescaleError
-from rescale.models import MODELS, Luma, build
-from rescale.models.weights import described
+from rescale.models import MODELS, LumaSR, build
+from rescale.models.weights import header_text
 from rescale.video.embedded.partition import Partition
 
 _KEY = "rescale"
@@ -64,10 +64,10 @@ class _Header(BaseModel):
 
 
 @dataclass(frozen=True)
-class Parcel:
+class NetworkBundle:
     """What a receiver needs beside the small video."""
 
-    networks: list[Luma]
+    networks: list[LumaSR]
     partition: Partition
 
     def pack(self) -> bytes:
@@ -94,12 +94,12 @@ class Parcel:
         return safetensors.torch.save(tensors, {_KEY: header.model_dump_json()})
 
     @classmethod
-    def unpack(cls, data: bytes, sha256: str) -> "Parcel":
+    def unpack(cls, data: bytes, sha256: str) -> "NetworkBundle":
         """Raises: RecordError for other bytes than those of that digest, and for what does not fit together."""
         if hashlib.sha256(data).hexdigest() != sha256 or len(data) > _MOST_BYTES:
             raise RecordError("the networks in it are damaged")
         try:
-            header = _Header.model_validate_json(described(data, _KEY), strict=False)
+            header = _Header.model_validate_json(header_text(data, _KEY), strict=False)
             tensors = {key: bytes(value.numpy()) for key, value in safetensors.torch.load(data).items()}
             return cls(_networks(header, tensors), _partition(header, tensors["map"]))
         except ValidationError as error:
@@ -122,7 +122,7 @@ class Parcel:
         return len(zlib.compress(self.partition.choice.numpy().tobytes(), 9))
 
 
-def halved(network: Luma) -> Luma:
+def as_half_precision(network: LumaSR) -> LumaSR:
     """A copy whose parameters are rounded as they travel."""
     made = copy.deepcopy(network).eval().requires_grad_(False)
     made.load_state_dict({key: value.half().float() for key, value in made.state_dict().items()})
@@ -137,13 +137,13 @@ def _check_modest(config: dict[str, Any]) -> None:
             raise RecordError(f"the networks in it are too large: {key} of {numbers}"[:80])
 
 
-def _networks(header: _Header, tensors: dict[str, bytes]) -> list[Luma]:
-    found: list[Luma] = []
+def _networks(header: _Header, tensors: dict[str, bytes]) -> list[LumaSR]:
+    found: list[LumaSR] = []
     first: Bits | None = None
     _check_modest(header.config)
     for k, is_difference in enumerate(header.differs):
         network = build(header.model, header.config)
-        if not isinstance(network, Luma) or not network.is_residual:
+        if not isinstance(network, LumaSR) or not network.is_residual:
             raise RecordError(f"the networks in it are {header.model}, which does not enlarge video")
         is_wide = bool(header.wide) and header.wide[k]
         bits = _inflated(tensors[f"network.{k}"], network.parameter_count, np.uint32 if is_wide else np.uint16)
@@ -169,7 +169,7 @@ def _partition(header: _Header, data: bytes) -> Partition:
     return Partition(choice, header.side, header.slot_ms)
 
 
-def _flat(network: Luma) -> Tensor:
+def _flat(network: LumaSR) -> Tensor:
     return torch.cat([value.detach().cpu().flatten() for value in network.state_dict().values()])
 
 
@@ -177,7 +177,7 @@ def _bits(numbers: Tensor, is_wide: bool) -> Bits:
     return numbers.numpy().view(np.uint32) if is_wide else numbers.half().numpy().view(np.uint16)
 
 
-def _filled(network: Luma, bits: Bits) -> Luma:
+def _filled(network: LumaSR, bits: Bits) -> LumaSR:
     numbers = torch.from_numpy(bits.view(f"f{bits.itemsize}").astype(np.float32))
     if not torch.isfinite(numbers).all():
         raise RecordError("the networks in it hold numbers that are not finite")

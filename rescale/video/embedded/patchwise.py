@@ -4,13 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from rescale.inference.optimize import Precision
-from rescale.models import Luma
+from rescale.models import LumaSR
 from rescale.video.embedded.partition import Partition
 from rescale.video.io.colour import Levels
-from rescale.video.luma_upscaler import LumaEnlarger, bordered
+from rescale.video.luma_upscaler import LumaUpscaler, mirror_pad
 
 
-class Patchwork(nn.Module):
+class PatchwiseUpscaler(nn.Module):
     """The networks of one video.
 
     Each sees its patches with as much around them as it looks at, from the neighbours' patches as well, so that
@@ -24,10 +24,10 @@ class Patchwork(nn.Module):
     """
 
     def __init__(
-        self, networks: list[Luma], partition: Partition, levels: Levels, precision: Precision = "auto"
+        self, networks: list[LumaSR], partition: Partition, levels: Levels, precision: Precision = "auto"
     ) -> None:
         super().__init__()
-        self.enlargers = nn.ModuleList(LumaEnlarger(network, levels, precision) for network in networks)
+        self.enlargers = nn.ModuleList(LumaUpscaler(network, levels, precision) for network in networks)
         self.partition = partition
 
     @torch.inference_mode()
@@ -48,13 +48,13 @@ class Patchwork(nn.Module):
         whole = fine.reshape(rows, columns, by, by).transpose(1, 2).reshape(rows * by, columns * by)
         return enlarger.added(y, whole[: y.shape[0] * enlarger.scale, : y.shape[1] * enlarger.scale])
 
-    def _enlarger(self, number: int) -> LumaEnlarger:
+    def _enlarger(self, number: int) -> LumaUpscaler:
         found = self.enlargers[number]
-        assert isinstance(found, LumaEnlarger)
+        assert isinstance(found, LumaUpscaler)
         return found
 
 
 def windows_of(y: Tensor, side: int, halo: int) -> Tensor:
     """(h, w) -> (rows, columns, side + 2·halo, side + 2·halo): each patch with its surroundings."""
     reach = side + 2 * halo
-    return bordered(y, halo, side).unfold(0, reach, side).unfold(1, reach, side)
+    return mirror_pad(y, halo, side).unfold(0, reach, side).unfold(1, reach, side)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rescale.errors import EnvironmentFault, InputError, UsageError
+from rescale.errors import InputError, MachineError, UsageError
 from rescale.io.formats import SUFFIXES
 from rescale.io.object_store import Place
 
@@ -15,11 +15,11 @@ _EBML = b"\x1a\x45\xdf\xa3"
 
 
 def library() -> Any:
-    """PyAV. Raises: EnvironmentFault where it is not installed."""
+    """PyAV. Raises: MachineError where it is not installed."""
     try:
         import av
     except ImportError as error:
-        raise EnvironmentFault("video needs PyAV: pip install 'rescale[video]'") from error
+        raise MachineError("video needs PyAV: pip install 'rescale[video]'") from error
     return av
 
 
@@ -44,7 +44,7 @@ def opened(path: Path) -> Iterator[Any]:
     The file is handed over as bytes, by a demuxer that its first bytes decide: no name is ever taken for an address,
     and no playlist is followed.
 
-    Raises: InputError for what is no such file, or breaks while it is read; EnvironmentFault without PyAV.
+    Raises: InputError for what is no such file, or breaks while it is read; MachineError without PyAV.
     """
     av = library()
     with readable(path) as file:

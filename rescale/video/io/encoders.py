@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from rescale.errors import EnvironmentFault, UsageError
+from rescale.errors import MachineError, UsageError
 from rescale.geometry import Size
 from rescale.video.io.container import library, reason
-from rescale.video.io.frames import LAYOUTS, Facts, Frame, to_frame
+from rescale.video.io.frames import LAYOUTS, Frame, StreamInfo, to_frame
 
 CODECS = {
     "h264": ("h264_nvenc", "libx264"), "h265": ("hevc_nvenc", "libx265"), "av1": ("av1_nvenc", "libsvtav1"),
@@ -48,7 +48,7 @@ class Encoding:
     size: Size
     quality: float | None
     preset: str | None
-    facts: Facts
+    facts: StreamInfo
     threads: int = 0
 
     @property
@@ -80,7 +80,7 @@ class Encoding:
         return chosen
 
     def begin(self) -> Any:
-        """A new encoder. Raises: EnvironmentFault where it cannot be had."""
+        """A new encoder. Raises: MachineError where it cannot be had."""
         av = library()
         os.environ.setdefault("SVT_LOG", "1")  # or SVT-AV1 would tell of itself on stderr
         try:
@@ -90,7 +90,7 @@ class Encoding:
         except (av.FFmpegError, ValueError) as error:
             if self.preset is not None:
                 raise UsageError(f"{self.encoder} does not take this, or not with the preset {self.preset}") from error
-            raise EnvironmentFault(f"the encoder {self.encoder} does not take this video: {reason(error)}") from error
+            raise MachineError(f"the encoder {self.encoder} does not take this video: {reason(error)}") from error
         return context
 
     def fit(self, context: Any) -> None:
@@ -119,7 +119,7 @@ def _has_avx512() -> bool:
 
 
 def encoding(
-    facts: Facts,
+    facts: StreamInfo,
     size: Size,
     container: str,
     *,
@@ -139,7 +139,7 @@ def encoding(
         preset: the encoder's own word for speed against bytes.
         threads: of the encoder; 0 lets it choose.
     Returns: it, and what the user should know.
-    Raises: UsageError for a codec that the container or the layout forbids; EnvironmentFault if no encoder can be had.
+    Raises: UsageError for a codec that the container or the layout forbids; MachineError if no encoder can be had.
     """
     depth = facts.colours.levels.depth
     shallow, deep = ("vp9", "av1") if container == "webm" else ("h264", "h265")
@@ -158,7 +158,7 @@ def encoding(
         if layout in _LAYOUTS[name] and _works(found):
             is_lost = facts.side_data and name != "libx265"
             return found, ["the brightness data of HDR is lost; --codec h265 keeps it"] if is_lost else []
-    raise EnvironmentFault(f"no encoder for {wanted} with {layout} works on this machine")
+    raise MachineError(f"no encoder for {wanted} with {layout} works on this machine")
 
 
 def _check_layout(layout: str, codec: str) -> None:
@@ -180,7 +180,7 @@ def _works(found: Encoding) -> bool:
         planes = [torch.full(found.size, 128, dtype=torch.uint8)]
         planes += [torch.full((found.size[0] // tall, found.size[1] // wide), 128, dtype=torch.uint8)] * 2
         return bool(list(found.packets(found.begin(), iter([Frame(planes, 0)]))))
-    except (EnvironmentFault, library().FFmpegError):
+    except (MachineError, library().FFmpegError):
         return False
 
 

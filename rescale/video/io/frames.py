@@ -45,7 +45,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Facts:
+class StreamInfo:
     """What is known of a video stream before its first frame is worked on."""
 
     size: Size
@@ -68,7 +68,7 @@ class Facts:
     """What cannot be kept."""
 
 
-class Source:
+class VideoReader:
     """The first video stream of an open container.
 
     Args:
@@ -194,7 +194,7 @@ class Source:
             frame = frame.reformat(format=facts.layout)
         return Frame(planes_of(frame, facts.colours.levels.depth), frame.pts)
 
-    def _facts(self, frame: Any) -> Facts:
+    def _facts(self, frame: Any) -> StreamInfo:
         context, name = self.stream.codec_context, frame.format.name
         layout = _SAME.get(name, name)
         if layout not in LAYOUTS:
@@ -208,7 +208,7 @@ class Source:
         levels = Levels(depth, is_full=tags[0] == 2 or is_rgb)
         side = {item.type.name: bytes(item) for item in frame.side_data}
         notes += [f"its {kind} is lost" for kind in side if kind not in (*HDR, *_NOT_MISSED)]
-        return Facts(
+        return StreamInfo(
             (frame.height, frame.width), layout, Colours(levels, matrix, chroma, guessed_siting(context.name, matrix)),
             self.stream.time_base, Fraction(self.stream.average_rate or self.stream.guessed_rate or 25),
             Fraction(self.stream.sample_aspect_ratio or 1), tags, side.pop("DISPLAYMATRIX", None),

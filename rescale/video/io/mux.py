@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rescale.errors import EnvironmentFault
+from rescale.errors import MachineError
 from rescale.io.record import KEY
 from rescale.video.io.container import library, opened, reason
 from rescale.video.io.encoders import Encoding
@@ -44,7 +44,7 @@ def assemble(
         said: the record of a small video.
         networks: that travel with it, as an attachment of MKV.
     Returns: what could not be kept.
-    Raises: EnvironmentFault where FFmpeg cannot write this.
+    Raises: MachineError where FFmpeg cannot write this.
     """
     av = library()
     with opened(source) as given:
@@ -52,7 +52,7 @@ def assemble(
             with av.open(file, "w", format=container, options=_options(container)) as made:
                 notes = _fill(given, index, source, made, encoding, segments, said, networks)
         except av.FFmpegError as error:
-            raise EnvironmentFault(f"cannot write this as {container}: {reason(error)}") from error
+            raise MachineError(f"cannot write this as {container}: {reason(error)}") from error
     return notes
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rescale.errors import EnvironmentFault, RefusedError
+from rescale.errors import MachineError, RefusedError
 
 try:
     import fcntl
@@ -65,7 +65,7 @@ class Segments:
         """Make or take up the folder, for this process alone.
 
         Returns: how many frames are done.
-        Raises: RefusedError where another run has it, or it holds files of somebody else; EnvironmentFault.
+        Raises: RefusedError where another run has it, or it holds files of somebody else; MachineError.
         """
         try:
             self.folder.mkdir(exist_ok=True)
@@ -83,7 +83,7 @@ class Segments:
                 (shutil.rmtree if file.is_dir() else Path.unlink)(file)
             header.write_bytes(self.about.encode())
         except OSError as error:
-            raise EnvironmentFault(f"cannot write beside {self.folder.parent}: {error.strerror or error}") from error
+            raise MachineError(f"cannot write beside {self.folder.parent}: {error.strerror or error}") from error
         return sum(count for _, count in self.whole)
 
     def _lock(self) -> None:
@@ -121,7 +121,7 @@ class Segments:
                 os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
-            raise EnvironmentFault(f"cannot write {path.parent}: {error.strerror or error}") from error
+            raise MachineError(f"cannot write {path.parent}: {error.strerror or error}") from error
         self.whole.append((path, count))
 
     def times(self) -> list[int]:
