@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PHOTO
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -41,7 +41,7 @@ def small(model, hr):
 def score(model, lr, hr) -> tuple[float, float]:
     """PSNR of the restored picture, of RGB and of luma."""
     with torch.no_grad():
-        restored = quantize(model.upscale(lr, tuple(hr.shape[-2:])))
+        restored = quantize(model.upscale(lr, size=tuple(hr.shape[-2:])))
     return psnr(restored, hr).mean().item(), psnr(luma(restored), luma(hr)).mean().item()
 
 
@@ -63,9 +63,11 @@ def test_it_gains(name, gain):
 @given(
     kind=st.sampled_from(["flat", "noise", "black", "white", "edge"]), size=st.integers(1, 8), seed=st.integers(0, 9)
 )
+@example(kind="black", size=6, seed=0)
 def test_never_worse(name, kind, size, seed):
-    model = network(name).model
-    side = size * model.scale
+    """As it is delivered: by the very engine that restores, which may round otherwise than the plain network."""
+    model = network(name)
+    side = size * (model.scale or 1)
     hr = {
         "flat": torch.full((1, 3, side, side), 0.3),
         "noise": torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(seed)).mul(255).round() / 255,
@@ -73,8 +75,7 @@ def test_never_worse(name, kind, size, seed):
         "white": torch.ones(1, 3, side, side),
         "edge": (torch.arange(side) > side // 2).float().expand(1, 3, side, side).contiguous(),
     }[kind]
-    lr = small(model, hr)
-    before, after = (score(model, x, hr) for x in (lr, refine_downscaled(model, hr, lr, RefineBudget(4))))
+    before, after = (score(model, model.downscale(hr, refine=budget), hr) for budget in (None, RefineBudget(4)))
     assert after[0] >= before[0] and after[1] >= before[1]
 
 
