@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: try test audit setup pack clean
+.PHONY: try test docs audit setup pack clean
 
 try: .venv/ready  ## down to a quarter of each side, back up, measured beside bicubic
 	$(BIN)/python demo/try.py
@@ -13,6 +13,9 @@ test: .venv/ready  ## lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive rescale demo .ci
 	$(BIN)/pytest -q -n 2 --dist worksteal
+
+docs: .venv/ready  ## the documentation, into site/; a broken link fails
+	$(BIN)/mkdocs build --strict
 
 audit: .venv/ready  ## known vulnerabilities of what is installed, or a line that they could not be found out
 	$(BIN)/python .ci/audit.py
@@ -33,4 +36,4 @@ pack:  ## code and training pictures (DATA="FOLDER ...") as one archive, see wei
 	touch $@
 
 clean:
-	rm -rf .venv demo/out runs/pack.tar
+	rm -rf .venv demo/out runs/pack.tar site

@@ -32,7 +32,7 @@ EXTRAS = {
     "lpips": ("LPIPS in evaluate", ("lpips", "torchvision")),
     "train": ("curves of training and evaluate --plot", ("matplotlib",)),
     "demo": ("the demo in the browser", ("gradio",)),
-    "scale": ("object stores and Ray", ("fsspec", "gcsfs", "ray", "s3fs")),
+    "cloud": ("object stores and Ray", ("fsspec", "gcsfs", "ray", "s3fs")),
     "export": ("export to ONNX", ("onnx", "onnxscript", "onnxruntime")),
 }
 """Extra of the package: what it is for, and what must be importable for it."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The README's ablation: every row and seed is a run of `irn-x4-tiny`; prints the mean of each row's last validations.
+# The ablation of docs/guides/train.md: every row and seed is a run of `irn-x4-tiny`; prints each row's mean at the end.
 #   weights/ablation.sh FOLDER [FOLDER ...]     what is done already is not done again; OPTIONS adds to each run
 set -euo pipefail
 [ $# -gt 0 ] || { echo "expected folders of training pictures" >&2; exit 2; }

@@ -120,7 +120,7 @@ def evaluate(
         for number, ((asked, rescaler, geometry), file, set_name) in enumerate(turns_of(contenders, folders, found))
     ]
     exam = EvaluationTask(round_luma, tuple(distances), (None, *map(RefineBudget.of, refine or [])), machine.device)
-    engine = machine.engine_for(len(questions), rescalers=rescalers, distances=distances)
+    engine = machine.executor_for(len(questions), rescalers=rescalers, distances=distances)
     answers, failures = collected(engine(questions, exam), len(questions))
     rows = [row for facts in answers for row in facts["rows"]]
     typer.echo(sheet.text(rows, protocol(round_luma=round_luma), rescalers))

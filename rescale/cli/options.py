@@ -13,7 +13,7 @@ import typer
 from rescale.errors import UsageError
 
 if TYPE_CHECKING:
-    from rescale.executors.base import Executor as Executor
+    from rescale.executors.base import Executor
 
 Inputs = Annotated[
     list[str],
@@ -49,7 +49,9 @@ Quality = Annotated[
 ]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger sources and results.")]
 Workers = Annotated[int, typer.Option("-w", "--workers", min=1, help="Processes that share the files.")]
-Engine = Annotated[str, typer.Option("--engine", help="local, or ray: --workers are processes of Ray.")]
+ExecutorName = Annotated[
+    str, typer.Option("--executor", "--engine", help="local, or ray: --workers are processes of Ray.")
+]
 Address = Annotated[
     str | None, typer.Option("--address", help="A Ray cluster to use; this machine if not given.", show_default=False)
 ]
@@ -94,10 +96,10 @@ class Machine:
     device: Device = None
     threads: Threads = None
     workers: Workers = 1
-    engine: Engine = "local"
+    executor: ExecutorName = "local"
     address: Address = None
 
-    def engine_for(self, count: int, **at_hand: Any) -> "Executor":
+    def executor_for(self, count: int, **at_hand: Any) -> "Executor":
         """Here, or as many processes that share the cores, ours or Ray's.
 
         Args:
@@ -109,14 +111,14 @@ class Machine:
         from rescale.executors import ray as ray_executor
         from rescale.executors.local import work
 
-        if self.engine not in ("local", "ray"):
-            raise UsageError(f"expected --engine local or ray, got {self.engine}")
-        if self.address and self.engine != "ray":
-            raise UsageError("--address is of a Ray cluster; pass --engine ray with it")
+        if self.executor not in ("local", "ray"):
+            raise UsageError(f"expected --executor local or ray, got {self.executor}")
+        if self.address and self.executor != "ray":
+            raise UsageError("--address is of a Ray cluster; pass --executor ray with it")
         workers = max(min(self.workers, count), 1)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = self.threads or max(cores // workers, 1)
-        if self.engine == "ray":
+        if self.executor == "ray":
             return partial(ray_executor.work, count=workers, threads=threads, address=self.address)
         if workers < 2:
             return partial(work, **at_hand)

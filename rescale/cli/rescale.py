@@ -150,5 +150,5 @@ def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
 def _run(plan: "Plan", task: "RescaleTask", shared: Shared, machine: Machine) -> None:
     has_video = any(is_video(source) for source, _ in plan)
     (use_threads_for_video if has_video else use_machine)(machine.threads)
-    engine = machine.engine_for(len(plan), report=Gauge(), tell=Meter())
+    engine = machine.executor_for(len(plan), report=Gauge(), tell=Meter())
     run(plan, task, engine, report=shared.report, dry_run=shared.dry_run, as_json=shared.as_json)

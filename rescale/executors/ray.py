@@ -146,7 +146,7 @@ def _connected(address: str | None, cores: int) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise MachineError("this needs Ray: pip install 'rescale[scale]'") from error
+        raise MachineError("this needs Ray: pip install 'rescale[cloud]'") from error
     try:
         with _own_signals():
             _check_address(address)

@@ -202,7 +202,7 @@ def _store(scheme: str) -> Any:
 
         return fsspec.filesystem(scheme, use_listings_cache=False)
     except ImportError as error:
-        raise MachineError(f"{scheme}:// needs {SCHEMES[scheme]}: pip install 'rescale[scale]'") from error
+        raise MachineError(f"{scheme}:// needs {SCHEMES[scheme]}: pip install 'rescale[cloud]'") from error
 
 
 def _fault(error: Exception, verb: str, url: Url) -> RescaleError:

@@ -44,12 +44,12 @@ def untimed(out: str) -> str:
 
 def test_set5_has_the_same_numbers_beside_poison(call):
     """What cannot be read or scored is told by each in the same words, and does not cost the table."""
-    pytest.importorskip("ray", reason="the extra `scale` is not installed")
+    pytest.importorskip("ray", reason="the extra `cloud` is not installed")
     shutil.copytree(shared("data/test/Set5"), "Set5")
     Path("Set5/c.png").write_bytes(b"no picture")
     Image.open(PHOTO).crop((0, 0, 4, 4)).save("Set5/d.png")
     words = ("evaluate", "Set5", "-m", "irn-x2-small", "--each", "--json")
-    one, two, ray = call(*words), call(*words, "-w", 2), apart(*words, "--engine", "ray", "-w", 2)
+    one, two, ray = call(*words), call(*words, "-w", 2), apart(*words, "--executor", "ray", "-w", 2)
     assert [code for code, *_ in (one, two, ray)] == [3] * 3
     assert untimed(one[1]) == untimed(two[1]) == untimed(ray[1])
     names = [row["picture"] for row in json.loads(one[1])["rows"]]
@@ -75,9 +75,9 @@ def test_many_models_refined_and_drawn_are_the_same(call):
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (("--engine", "dask"), 2, "expected --engine local or ray, got dask"),
+        (("--executor", "dask"), 2, "expected --executor local or ray, got dask"),
         (("--address", "host:1"), 2, "--engine ray"),
-        (("--engine", "ray", "--address", "127.0.0.1:9"), 5, "cannot reach Ray at 127.0.0.1:9"),
+        (("--executor", "ray", "--address", "127.0.0.1:9"), 5, "cannot reach Ray at 127.0.0.1:9"),
     ],
 )
 def test_what_cannot_be(call, words, code, sentence):

@@ -13,7 +13,7 @@ import pytest
 from conftest import PHOTO, ROOT
 from PIL import Image
 
-pytest.importorskip("ray", reason="the extra `scale` is not installed")
+pytest.importorskip("ray", reason="the extra `cloud` is not installed")
 
 THOROUGH = bool(os.environ.get("RESCALE_THOROUGH"))
 COUNT, KILLS = (300, 20) if THOROUGH else (40, 3)
@@ -67,7 +67,7 @@ def wait_for(what, seconds: float = 60) -> None:
 def test_killed_processes_are_replaced():
     """All is done, once, to the bytes of the local engine; none fails."""
     assert end(rescale("down", "in", "-o", "here", *STUB))[0] == 0
-    words = ("down", "in", "-o", "there", *STUB, "--engine", "ray", "-w", 2, "--json", "--report", "report.json")
+    words = ("down", "in", "-o", "there", *STUB, "--executor", "ray", "-w", 2, "--json", "--report", "report.json")
     running = rescale(*words, stdout=subprocess.DEVNULL)  # a pipe that nobody reads would fill
     killed = 0
     while killed < KILLS and running.poll() is None:
@@ -90,10 +90,10 @@ def test_failures_are_those_of_the_local_engine():
         Path(f"{folder}/p004.x2.png").write_bytes(b"kept")
     code, _, said = end(rescale("down", "in", "-o", "here", *STUB))
     assert code == 3 and f"3 of {COUNT} pictures failed" in said
-    ray = end(rescale("down", "in", "-o", "there", *STUB, "--engine", "ray", "-w", 2))
+    ray = end(rescale("down", "in", "-o", "there", *STUB, "--engine", "ray", "-w", 2))  # its name in the first release
     assert ray[0] == 3 and sorted(ray[2].splitlines()) == sorted(said.replace("here/", "there/").splitlines())
     assert contents("here") == contents("there") and contents("there")["p004.x2.png"] == b"kept"
-    code, out, said = end(rescale("down", "in", "-o", "there", *STUB, "--engine", "ray", "--resume", "--json"))
+    code, out, said = end(rescale("down", "in", "-o", "there", *STUB, "--executor", "ray", "--resume", "--json"))
     assert code == 3 and len(out.splitlines()) == COUNT, "what is there is taken as done if it is the same"
 
 
@@ -104,7 +104,7 @@ def test_failures_are_those_of_the_local_engine():
 )
 def test_interrupted(after, number):
     """Ends soon, with its code, also while Ray starts; leaves no process and no temporary file."""
-    running = rescale("down", "in", "-o", "there", "-m", "irn-x2-small", "--engine", "ray", "-w", 2)
+    running = rescale("down", "in", "-o", "there", "-m", "irn-x2-small", "--executor", "ray", "-w", 2)
     if after == "begun":
         wait_for(lambda: contents("there"))
     else:
@@ -121,7 +121,7 @@ def test_interrupted(after, number):
 
 
 def test_nothing_listens_beyond_this_machine_and_nothing_outlives_a_killed_run():
-    running = rescale("down", "in", "-o", "there", "-m", "irn-x2-small", "--engine", "ray", "-w", 2)
+    running = rescale("down", "in", "-o", "there", "-m", "irn-x2-small", "--executor", "ray", "-w", 2)
     wait_for(lambda: contents("there"))
     below = psutil.Process(running.pid).children(recursive=True)
     numbers = {child.pid for child in below} | {running.pid}
@@ -138,9 +138,9 @@ def test_nothing_listens_beyond_this_machine_and_nothing_outlives_a_killed_run()
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (("--engine", "dask"), 2, "expected --engine local or ray, got dask"),
+        (("--executor", "dask"), 2, "expected --executor local or ray, got dask"),
         (("--address", "host:1"), 2, "--engine ray"),
-        (("--engine", "ray", "--address", "127.0.0.1:9"), 5, "cannot reach Ray at 127.0.0.1:9"),
+        (("--executor", "ray", "--address", "127.0.0.1:9"), 5, "cannot reach Ray at 127.0.0.1:9"),
     ],
 )
 def test_what_cannot_be(words, code, sentence):
@@ -151,5 +151,5 @@ def test_what_cannot_be(words, code, sentence):
 def test_without_ray_it_says_how_to_get_it(tmp_path):
     (tmp_path / "ray.py").write_text("raise ImportError")
     way = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", str(ROOT))]))
-    ended = end(rescale("down", "in", "-o", "there", *STUB, "--engine", "ray", env=os.environ | {"PYTHONPATH": way}))
-    assert ended == (5, "", "error: this needs Ray: pip install 'rescale[scale]'\n")
+    ended = end(rescale("down", "in", "-o", "there", *STUB, "--executor", "ray", env=os.environ | {"PYTHONPATH": way}))
+    assert ended == (5, "", "error: this needs Ray: pip install 'rescale[cloud]'\n")

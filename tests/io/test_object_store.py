@@ -14,7 +14,7 @@ import pytest
 from conftest import PHOTO
 from PIL import Image
 
-pytest.importorskip("s3fs", reason="the extra `scale` is not installed")
+pytest.importorskip("s3fs", reason="the extra `cloud` is not installed")
 
 import boto3
 import fsspec
