@@ -30,7 +30,7 @@ from rescale.video.io import container
 EXTRAS = {
     "video": ("video", ("av",)),
     "lpips": ("LPIPS in evaluate", ("lpips", "torchvision")),
-    "train": ("curves of training and evaluate --plot", ("matplotlib",)),
+    "train": ("curves of training and of evaluation", ("matplotlib",)),
     "demo": ("the demo in the browser", ("gradio",)),
     "cloud": ("object stores and Ray", ("fsspec", "gcsfs", "ray", "s3fs")),
     "export": ("export to ONNX", ("onnx", "onnxscript", "onnxruntime")),

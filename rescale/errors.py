@@ -23,6 +23,16 @@ class RescaleError(Exception):
 
     exit_code = 3
 
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        """What is wrong: what was expected, what came."""
+        self.hint = hint
+        """The remedy, in terms of arguments: "pass overwrite=True to replace it"; empty where there is none to name."""
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, (self.message, self.hint)))
+
 
 class UsageError(RescaleError, ValueError):
     """An option or argument makes no sense; the message says what was expected and what came."""
@@ -78,6 +88,4 @@ def as_rescale_error(error: Exception) -> RescaleError:
         return MachineError("not enough memory")
     if isinstance(error, OSError):
         return machine_error(str(error.filename or ""), error)
-    if hasattr(error, "format_message"):  # typer's own complaints about options
-        return UsageError(f"{error.format_message()} (see --help)" if error.format_message() else "")
     raise error

@@ -90,7 +90,7 @@ class Geometry:
         size = self._box(full)
         if size[0] > full[0] or size[1] > full[1]:
             raise UsageError(
-                f"expected a size within the picture's own {full[1]}x{full[0]}, as `down` makes pictures smaller, "
+                f"expected a size within the picture's own {full[1]}x{full[0]}, as downscaling makes it smaller, "
                 f"got {size[1]}x{size[0]}"
             )
         return size
@@ -124,7 +124,7 @@ def _shrunk(length: int, scale: float) -> int:
 
 
 Scale = float | Sequence[float] | str | Geometry
-"""2.7, or (1.5, 2.5) of height and width, or the words of `rescale down --scale`."""
+"""2.7, or (1.5, 2.5) of height and width, or words, see `Geometry`."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Sizes:
         """What was asked for, in one form, if it can be served for some picture."""
         geometry = Geometry.of(scale)
         if geometry.scales and self.scale and geometry.scales != (self.scale, self.scale):
-            raise UsageError(f"{self.name} works at x{self.scale}, got {geometry}; `rescale models` lists the others")
+            raise UsageError(f"{self.name} works at x{self.scale}, got {geometry}", hint="other models serve others")
         if geometry.scales and not self.scale and max(geometry.scales) > MAX_SCALE:
             raise UsageError(
                 f"{self.name} serves scales up to {MAX_SCALE} along each axis, got {geometry}; beyond, a restored "

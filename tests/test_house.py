@@ -152,6 +152,27 @@ def test_every_promise_of_security_names_a_test_that_exists():
         assert f"def {test}(" in file.read_text(encoding="utf-8"), (file, test)
 
 
+FLAG = re.compile(
+    r"(?<![\w-])(--[a-z]|-[a-z]\b(?!-))|`(down|up)`"
+    r"|\brescale (down|up|overfit|play|evaluate|cycles|train|models|export|bench|demo|doctor)\b"
+)
+
+
+def flags_named(tree: ast.AST) -> list[str]:
+    """Messages of errors, and hints, that speak of the command line."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error")]
+    texts = [ast.unparse(part) for call in calls for part in (*call.args, *(word.value for word in call.keywords))]
+    return [text for text in texts if FLAG.search(text)]
+
+
+def test_no_message_of_the_library_names_a_flag_or_verb():
+    """A hint speaks of arguments; the command line alone knows its flags."""
+    assert not [text for name, tree in TREES.items() if package_of(name) != "cli" for text in flags_named(tree)]
+    for bad in ("x exists; pass --overwrite", "pass another -o", "`rescale up` takes any"):
+        assert flags_named(ast.parse(f"raise RefusedError(f{bad!r})"))
+    assert not flags_named(ast.parse("raise RefusedError('a well-kept file', hint='pass overwrite=True')"))
+
+
 def functions() -> list[ast.FunctionDef]:
     return [node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
 

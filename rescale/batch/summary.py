@@ -78,6 +78,6 @@ def _check(report: Path, plan: Plan, *, may_replace: bool) -> None:
     if not report.parent.is_dir() and report.parent not in {target.parent for _, target in plan}:
         raise UsageError(f"{report.parent} is no folder; make it first")
     if report.exists() and not may_replace:
-        raise RefusedError(f"{report} exists; pass --overwrite or --resume to replace it")
+        raise RefusedError(f"{report} exists", hint="pass overwrite=True or resume=True to replace it")
     if report.parent.is_dir():
         storage.check_folder(report.parent)

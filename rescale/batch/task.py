@@ -138,8 +138,8 @@ class RescaleTask:
         fits = has_weights and line.options == self.options and line.source_sha256 == storage.sha256(source)
         if not fits and not self.overwrite:
             raise RefusedError(
-                f"{target} was made of another {source.name}, or with other options or weights; "
-                "pass --overwrite to make it anew"
+                f"{target} was made of another {source.name}, or with other options or weights",
+                hint="pass overwrite=True to make it anew",
             )
         return fits
 

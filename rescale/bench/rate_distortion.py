@@ -90,7 +90,7 @@ def compare(
     with opened(small) as container:
         label = VideoRecord.find(container.metadata)
         if label is None or label.networks is None:
-            raise InputError(f"{small}: expected a video that `rescale overfit` made")
+            raise InputError(f"{small}: expected an overfitted video")
         networks = next((len(s.data) for s in container.streams.attachments if s.name == ATTACHMENT), 0)
         scale = -(-label.size[0] // VideoReader(container, small).facts.size[0])
     stream = _stream_bytes(small, seconds)

@@ -10,9 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from rescale.cli import bench, cycles, demo, doctor, evaluate, overfit, play, train, weights
-from rescale.cli.console import fail
+from rescale.cli.console import fail, sentence
 from rescale.cli.rescale import down, up
-from rescale.errors import as_rescale_error
+from rescale.errors import UsageError, as_rescale_error
 from rescale.version import __version__
 
 _INTERRUPTED, _TERMINATED = 130, 143
@@ -74,8 +74,10 @@ def main() -> None:
             raise
         _leave(error, _TERMINATED)
     except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own complaints about options
+            fail(f"{error.format_message()} (see --help)" if error.format_message() else "", UsageError.exit_code)
         fault = as_rescale_error(error)
-        fail(str(fault), fault.exit_code)
+        fail(sentence(fault.message, fault.hint), fault.exit_code)
     finally:  # what is decided stays so while the interpreter is taken down, which takes its handlers first
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

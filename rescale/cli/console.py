@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rescale.batch.plan import Plan
     from rescale.batch.summary import RunSummary
     from rescale.batch.task import RescaleTask
-    from rescale.executors.base import Executor
+    from rescale.executors.base import Executor, Result
 
 _SCREEN = 20
 """Lines that a terminal still shows when a run ends."""
@@ -40,7 +41,7 @@ def run(
             bar(shown, "rescaling") as step,
             closing(runs.run(plan, task, local.dry_run if dry_run else engine)) as rows,
         ):
-            for facts in rows:
+            for facts in map(in_flags, rows):
                 tally.add(facts)
                 tell(facts, as_json=as_json)
                 step()
@@ -80,6 +81,25 @@ def tell(facts: dict[str, Any], *, as_json: bool) -> None:
             typer.echo(f"{facts['frames']} frames at {facts['rate']:.1f} a second; alone: {stages}", err=True)
         for note in facts.get("notes", []):
             typer.echo(f"note: {told(facts['source'], note)}", err=True)
+
+
+def in_flags(facts: "Result") -> "Result":
+    """A row whose error names the remedy by this command line's own options."""
+    if "error" not in facts:
+        return facts
+    error = sentence(facts["error"], facts.get("hint", ""))
+    return {key: value for key, value in facts.items() if key != "hint"} | {"error": error}
+
+
+def sentence(message: str, hint: str) -> str:
+    """An error and its remedy, of which arguments become flags: overwrite=True is --overwrite here."""
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        word = {"target": "-o"}.get(name, "--" + name.replace("_", "-"))
+        return word if value in ("", "True") else f"{word} {value}"
+
+    return "; ".join(filter(None, (message, re.sub(r"\b(\w+)='?(\w*)'?", flag, hint))))
 
 
 def told(source: str, sentence: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from rescale.cli.console import told
+from rescale.cli.console import in_flags, told
 from rescale.cli.progress import bar
 from rescale.errors import InputError, UsageError
 
@@ -112,7 +112,7 @@ def collected(answers: "Generator[Result, None, None]", count: int) -> "tuple[li
     kept: list[Result] = []
     failures = 0
     with bar(count, "evaluating") as step, closing(answers):
-        for facts in answers:
+        for facts in map(in_flags, answers):
             kept += [facts] if "number" in facts else []  # of a process that died there is none
             if "error" in facts:
                 failures += 1

@@ -25,8 +25,6 @@ MAX_SECONDS = 30
 """Of a clip."""
 MAX_FRAME = 9_000_000
 """Pixels of an enlarged frame: a little more than 4K."""
-_HINT = re.compile(r"[;,] (pass|raise it with|--allow-truncated|`rescale models`|see --help)\b.*", re.DOTALL)
-"""Advice for the command line."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,8 @@ def _first(source: Path) -> tuple[Picture, VideoRecord | None]:
         seconds = (container.duration or 0) / 1e6
         if seconds > MAX_SECONDS:
             raise RefusedError(
-                f"expected a clip of at most {MAX_SECONDS} seconds here, got {seconds:.0f}; `rescale up` takes any"
+                f"expected a clip of at most {MAX_SECONDS} seconds here, got {seconds:.0f}",
+                hint="rescale.upscale_video takes any",
             )
         if not container.streams.video:
             raise InputError("expected a video, got a file without one")
@@ -139,9 +138,8 @@ def _summary(done: VideoResult) -> str:
 
 
 def sentence(error: RescaleError) -> str:
-    """What went wrong, for the page: without the advice for the command line, and safe to show."""
-    text = _HINT.sub("", str(error))
-    text = re.sub(r"\S*/([^/\s]+)", r"\1", text)  # a visitor's file has a name, but its folder is ours
+    """What went wrong, for the page: without the remedy, which is for programs, and safe to show."""
+    text = re.sub(r"\S*/([^/\s]+)", r"\1", error.message)  # a visitor's file has a name, but its folder is ours
     if isinstance(error, RecordError):
         text += ". An ordinary picture is enlarged under “Super-resolve”"
     return html.escape(text.strip().rstrip(".") + ".", quote=False)

@@ -46,7 +46,7 @@ class Scores:
     scale: str
     """As x2.5, or x1.5x4 for that of the width and of the height."""
     refined: str
-    """How long the LR was refined, as `--refine` takes it; empty if it was not."""
+    """How long the LR was refined, see `RefineBudget`; empty if it was not."""
     set: str
     picture: str
     psnr_y: float

@@ -48,7 +48,8 @@ def failed(source: Place, error: Exception) -> Result:
         said = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
         fault = RescaleError(f"a mistake of rescale, please report it: {said}")
     stops = {"stops": True} if isinstance(fault, DiskFullError) else {}
-    return {"source": str(source), "error": str(fault), "exit_code": fault.exit_code, **stops}
+    hint = {"hint": fault.hint} if fault.hint else {}
+    return {"source": str(source), "error": fault.message, "exit_code": fault.exit_code, **hint, **stops}
 
 
 Rows = Generator[Result, None, None]

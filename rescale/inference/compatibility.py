@@ -17,24 +17,26 @@ def find_record(
     """What to restore by, None for a picture to be taken as an ordinary one; and what the user should know."""
     if scale is not None:
         marked = record.find(small) is not None
-        return None, ["enlarged as an ordinary picture; without --scale its record would restore it"] * marked
+        return None, ["enlarged as an ordinary picture; its record would restore it"] * marked
     try:
         found = record.extract(small)
     except RecordError as error:
         if model is None or not force:
             raise RecordError(
-                f"{error}; pass --model and --force to restore it with the model that made it, or --scale to enlarge "
-                "it as an ordinary picture"
+                error.message,
+                hint="pass model= and force=True to restore it with the model that made it, or scale= to enlarge it as "
+                "an ordinary picture",
             ) from error
         return None, [f"forced: {error}"]
     if found is None and model is None:
         raise RecordError(
-            "this picture carries no record of how it was made small; pass --scale to enlarge it as an ordinary "
-            "picture, or --model to restore it with the model that made it (and --scale, if that serves many)"
+            "this picture carries no record of how it was made small",
+            hint="pass scale= to enlarge it as an ordinary picture, or model= to restore it with the model that made "
+            "it (and scale=, if that serves many)",
         )
     if found is not None and model is None and not is_known(found.model):
         raise RecordError(
-            f"made small by {found.model!r}, which this rescale does not have; pass --model with its weight file"
+            f"made small by {found.model!r}, which this rescale does not have", hint="pass model= with its weight file"
         )
     return found, []
 
@@ -43,7 +45,7 @@ def check_record(found: record.Record, small: Picture, rescaler: Rescaler, force
     """What speaks against restoring by this record: an error, or with `force` a list of notes."""
     against = rescaler.objections(found, small)
     if against and not force:
-        raise RecordError(f"{'; '.join(against)}; pass --force to go on all the same")
+        raise RecordError("; ".join(against), hint="pass force=True to go on all the same")
     return [f"forced: {reason}" for reason in against]
 
 

@@ -177,7 +177,7 @@ def upscale_bytes(
             bare = _like(bare, is_grey=found.grey and not rescaler.model.hides_detail, has_alpha=found.alpha)
         size = found.size if rescaler.sizes.fit(found.size, small.size) else None
         if size is None and rescaler.scale is None and scale is None:
-            raise RecordError("its record's size cannot be used; pass --model and --scale to restore it by these")
+            raise RecordError("its record's size cannot be used", hint="pass model= and scale= to restore it by these")
     size = size or rescaler.sizes.full(small.size, scale)
     _check_result(size, max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
@@ -200,7 +200,8 @@ def _check_result(size: tuple[int, int], max_pixels: int) -> None:
     if height * width > max_pixels:
         raise RefusedError(
             f"the result of {width}x{height} would have {height * width / 1e6:.0f} megapixels, more than the limit of "
-            f"{max_pixels / 1e6:.0f}; raise it with --max-pixels"
+            f"{max_pixels / 1e6:.0f}",
+            hint="raise it with max_pixels=",
         )
 
 
@@ -213,7 +214,7 @@ def _publish(target: Place, data: bytes, *, overwrite: bool, resume: bool) -> No
             raise
         if isinstance(target, Url) or not target.is_file() or storage.sha256(target) != _sha256(data):
             raise RefusedError(
-                f"{target} exists and is not what would be made now; pass --overwrite to replace it"
+                f"{target} exists and is not what would be made now", hint="pass overwrite=True to replace it"
             ) from error
 
 

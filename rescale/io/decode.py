@@ -93,8 +93,8 @@ def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         raise RefusedError(
-            f"{name}: {width}x{height} is {width * height:,} pixels, more than the limit of {max_pixels:,}; "
-            "raise it with --max-pixels"
+            f"{name}: {width}x{height} is {width * height:,} pixels, more than the limit of {max_pixels:,}",
+            hint="raise it with max_pixels=",
         )
 
 

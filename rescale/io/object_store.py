@@ -170,7 +170,7 @@ def publish(url: Url, data: bytes, *, overwrite: bool = False) -> None:
         if is_ours is None:
             raise fault from error
         if not is_ours:
-            raise RefusedError(f"{url} exists; pass --overwrite to replace it") from error
+            raise RefusedError(f"{url} exists", hint="pass overwrite=True to replace it") from error
 
 
 def _holds(url: Url, data: bytes) -> bool | None:

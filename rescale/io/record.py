@@ -47,7 +47,7 @@ class Record(BaseModel):
     small: tuple[Side, Side] | None = None
     """Height and width of the LR; records of rescale 0.1 leave it out."""
     refined: str = Field("", pattern=r"^[\w.+, ]{0,48}$")
-    """How the LR was refined, as `--refine` takes it; empty if it was not."""
+    """How the LR was refined, in words of a user; empty if it was not."""
     depth: Literal[8, 16] = 8
     grey: bool = False
     alpha: bool = False

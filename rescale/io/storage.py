@@ -53,7 +53,7 @@ def published(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     except RescaleError:
         raise
     except FileExistsError as error:
-        raise RefusedError(f"{path} exists; pass --overwrite to replace it") from error
+        raise RefusedError(f"{path} exists", hint="pass overwrite=True to replace it") from error
     except (OSError, ValueError) as error:
         raise machine_error(f"cannot write {path}", error) from error
 

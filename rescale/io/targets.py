@@ -21,11 +21,11 @@ def check_target(source: Place, target: Place, *, overwrite: bool = False) -> No
     """Before any work: the target is free, and never the source itself. Raises: RefusedError, UsageError."""
     is_there = target.exists()
     if is_there and _is_same(source, target):
-        raise RefusedError(f"{target}: the result would replace its own source; pass another -o")
+        raise RefusedError(f"{target}: the result would replace its own source", hint="pass another target=")
     if is_there and not overwrite:
-        raise RefusedError(f"{target} exists; pass --overwrite to replace it")
+        raise RefusedError(f"{target} exists", hint="pass overwrite=True to replace it")
     if target.is_dir():
-        raise RefusedError(f"{target} is a folder; pass another -o")
+        raise RefusedError(f"{target} is a folder", hint="pass another target=")
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent} is no folder; make it first")
 

@@ -31,7 +31,7 @@ def import_checkpoint(path: Path, target: Path, *, overwrite: bool = False) -> I
     if target.suffix != ".safetensors":
         raise UsageError(f"expected a .safetensors file to write, got {target}")
     if target.exists() and not overwrite:
-        raise RefusedError(f"{target} exists; pass --overwrite to replace it")
+        raise RefusedError(f"{target} exists", hint="pass overwrite=True to replace it")
     data = read_bytes(path, max_bytes=_MOST_BYTES)
     model = network(data, path.name)
     weights.save(target, model, origin={"name": path.name, "sha256": hashlib.sha256(data).hexdigest()}, scores={})

@@ -78,5 +78,7 @@ def video_model(scale: float | None) -> str:
     made = {e.scale: name for name, e in manifest().items() if e.model == "espcn" and name.endswith("-rt")}
     if scale not in made:
         known = ", ".join(str(known) for known in sorted(filter(None, made)))
-        raise UsageError(f"expected --scale {known}, or a small video that says how it was made; got {scale or 'none'}")
+        raise UsageError(
+            f"expected a scale of {known}, or a small video that says how it was made; got {scale or 'none'}"
+        )
     return made[int(scale)]  # type: ignore[arg-type]

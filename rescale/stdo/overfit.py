@@ -57,7 +57,7 @@ class OverfitBudget:
 
     def __post_init__(self) -> None:
         if self.by not in get_args(By):
-            raise UsageError(f"expected --by {', '.join(get_args(By))}, got {self.by!r}")
+            raise UsageError(f"expected by to be one of {', '.join(get_args(By))}, got {self.by!r}")
         numbers = (self.parts, self.minutes, self.steps)
         if (self.parts or 1) > 16 or self.refine < 0 or any(number is not None and number <= 0 for number in numbers):
             raise UsageError(f"expected 1 to 16 parts, refine of at least 0, and some minutes or steps, got {self}")

@@ -141,7 +141,7 @@ class Recipe(BaseModel):
             try:
                 _replace(content, tomllib.loads(change))
             except (ValueError, RecursionError) as error:
-                raise UsageError(f"--set {change}: expected KEY=VALUE as in TOML: {error}") from error
+                raise UsageError(f"change {change}: expected KEY=VALUE as in TOML: {error}") from error
         try:
             recipe = cls.model_validate(content)
             recipe.build()

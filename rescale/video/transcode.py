@@ -63,7 +63,7 @@ def transcode(
     finally:
         segments.discard_if_empty()
     if not how.allow_truncated:
-        given.check_whole(f"; --allow-truncated takes what there is, and {segments.folder} holds what was made of it")
+        given.check_whole(f"allow_truncated=True takes what there is, and {segments.folder} holds what was made of it")
 
 
 def open_reader(container: Any, path: Path, how: EncodeOptions) -> VideoReader:

@@ -40,7 +40,7 @@ def upscaler_for(
     rescaler = load(model or video_model(scale), device=device)
     if scale is not None and rescaler.scale != scale:
         raise UsageError(f"expected scale {rescaler.scale} with {rescaler.name}, got {scale:g}")
-    note = ("enlarged as an ordinary video; without --scale its record would restore it",) if found else ()
+    note = ("enlarged as an ordinary video; its record would restore it",) if found else ()
     return VideoUpscaler(rescaler, *transforms.super_resolve(rescaler, given.facts), note)
 
 
@@ -48,7 +48,7 @@ def _by_record(
     given: VideoReader, found: VideoRecord, model: str | None, device: str | None, force: bool
 ) -> VideoUpscaler:
     if model is None and not zoo.is_known(found.model):
-        raise RecordError(f"made small by {found.model!r}, which this rescale does not have; pass --model")
+        raise RecordError(f"made small by {found.model!r}, which this rescale does not have", hint="pass model=")
     rescaler = load(model or found.model, device=device)
     _check(found, rescaler, given.first, given.facts, force)
     return VideoUpscaler(rescaler, *transforms.restore(rescaler, given.facts, found.original(given.facts)))
@@ -58,13 +58,15 @@ def _by_own_networks(
     given: VideoReader, found: VideoRecord, model: str | None, device: str | None, force: bool
 ) -> VideoUpscaler:
     if model is not None:
-        raise UsageError("the video brings its own networks; -m goes with --scale, which enlarges it without them")
+        raise UsageError(
+            "the video brings its own networks", hint="model= goes with scale=, which enlarges it without them"
+        )
     try:
         parcel = _attached(given, found)
         _check_first(found, given.first, force)
     except RecordError as error:
         scale = -(-found.size[0] // given.facts.size[0])
-        raise RecordError(f"{error}; --scale {scale} enlarges it as an ordinary video") from error
+        raise RecordError(error.message, hint=f"scale={scale} enlarges it as an ordinary video") from error
     maker = Producer(f"{found.model}, overfitted", str(found.networks)[:16], usable_device(device))
     original = found.original(given.facts)
     return VideoUpscaler(
@@ -97,4 +99,6 @@ def _check(found: VideoRecord, rescaler: Rescaler, first: Frame, small: StreamIn
 
 def _check_first(found: VideoRecord, first: Frame, force: bool) -> None:
     if found.first != digest(first.planes) and not force:
-        raise RecordError("re-encoded or edited after it was made small, so it would restore badly; pass --force")
+        raise RecordError(
+            "re-encoded or edited after it was made small, so it would restore badly", hint="pass force=True"
+        )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import typer
 from conftest import PHOTO
 from PIL import Image
 from test_import_irn import checkpoint
@@ -20,7 +20,8 @@ from test_import_irn import checkpoint
 import rescale
 from rescale import load
 from rescale.cli import options
-from rescale.errors import InputError, MachineError, as_rescale_error
+from rescale.cli.console import sentence
+from rescale.errors import InputError, MachineError, RefusedError, as_rescale_error
 from rescale.io import images, record
 from rescale.models import weights, zoo
 
@@ -165,7 +166,7 @@ def test_enlarging_has_a_name_of_its_own(call):
     call("down", "photo.png")
     code, out, err = call("up", "photo.x4.png", "--scale", 2)
     assert (code, out) == (0, "photo.x4.upscaled.png\n")
-    assert err == "note: photo.x4.png: enlarged as an ordinary picture; without --scale its record would restore it\n"
+    assert err == "note: photo.x4.png: enlarged as an ordinary picture; its record would restore it\n"
 
 
 # ------------------------------------------------------------------------------------------- inputs and targets
@@ -654,16 +655,36 @@ def test_what_the_machine_lacks_is_one_sentence(call, monkeypatch):
         "not enough memory": (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
         "No space left on device": (OSError(28, "No space left on device", "photo.x4.png"),),
     }
-    for sentence, errors in said.items():
+    for words, errors in said.items():
         for error in errors:
-            assert sentence in str(as_rescale_error(error))
+            assert words in str(as_rescale_error(error))
             assert as_rescale_error(error).exit_code == MachineError.exit_code == 5
     with pytest.raises(KeyError):
         as_rescale_error(KeyError("ours"))
     assert as_rescale_error(InputError("x")).exit_code == 3
-    assert as_rescale_error(typer.BadParameter("x")).exit_code == 2
 
 
 def test_the_limit_stands_in_one_place_in_effect():
     """The command line repeats it, as asking the package would cost --help an import of torch."""
     assert images.MAX_PIXELS == options.PIXELS
+
+
+@pytest.mark.parametrize(
+    ("hint", "said"),
+    [
+        ("pass overwrite=True to replace it", "pass --overwrite to replace it"),
+        ("raise it with max_pixels=", "raise it with --max-pixels"),
+        ("pass codec='ffv1'", "pass --codec ffv1"),
+        ("scale=2 enlarges it", "--scale 2 enlarges it"),
+        ("pass another target=", "pass another -o"),
+    ],
+)
+def test_arguments_of_a_hint_become_flags(hint, said):
+    assert sentence("a=b.png exists", hint) == f"a=b.png exists; {said}"
+    assert sentence("a=b.png exists", "") == "a=b.png exists"
+
+
+def test_an_error_tells_its_remedy_in_terms_of_arguments():
+    error = pickle.loads(pickle.dumps(RefusedError("x exists", hint="pass overwrite=True to replace it")))
+    assert str(error) == "x exists; pass overwrite=True to replace it"
+    assert (error.message, error.hint) == ("x exists", "pass overwrite=True to replace it")

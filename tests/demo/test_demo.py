@@ -172,7 +172,7 @@ def test_settings_that_make_no_sense(scale, model, steps):
 
 
 def test_sentences_are_for_the_page():
-    said = sentence(RecordError("/tmp/a/b.png: this picture carries no record of it; pass --scale to enlarge it"))
+    said = sentence(RecordError("/tmp/a/b.png: this picture carries no record of it", hint="pass scale= to enlarge it"))
     assert said.startswith("b.png: this picture carries no record of it. An ordinary picture")
     assert "<b>" not in sentence(RescaleError("<b>x")) and sentence(RefusedError("no")) == "no."
 

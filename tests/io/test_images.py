@@ -697,7 +697,7 @@ def test_write_then_read(tmp_path, noise):
 def test_nothing_is_replaced_unasked(tmp_path):
     file = tmp_path / "a.bin"
     storage.publish(file, b"one")
-    with pytest.raises(RefusedError, match="--overwrite"):
+    with pytest.raises(RefusedError, match="overwrite=True"):
         storage.publish(file, b"two")
     assert file.read_bytes() == b"one"
     storage.publish(file, b"two", overwrite=True)

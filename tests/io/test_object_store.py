@@ -172,9 +172,9 @@ def test_an_object_that_is_large_is_refused_before_it_is_fetched(bucket, served)
 def test_nothing_is_replaced_unasked(bucket):
     url = Url(f"s3://{bucket}/p")
     object_store.publish(url, b"first")
-    with pytest.raises(RefusedError, match="exists; pass --overwrite"):
+    with pytest.raises(RefusedError, match="exists; pass overwrite=True"):
         object_store.publish(url, b"other")
-    with pytest.raises(RefusedError, match="exists; pass --overwrite"):
+    with pytest.raises(RefusedError, match="exists; pass overwrite=True"):
         object_store.publish(url, b"")
     assert object_store.read_bytes(url, max_bytes=9) == b"first"
     object_store.publish(url, b"first")  # it is done already

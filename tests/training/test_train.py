@@ -380,7 +380,7 @@ def test_what_is_no_toml_is_refused(tmp_path, text):
     with pytest.raises(UsageError, match=r"bad\.toml: not a recipe"):
         Recipe.read(tmp_path / "bad.toml")
     (tmp_path / "good.toml").write_text(SMALL)
-    with pytest.raises(UsageError, match=r"--set .*: expected KEY=VALUE"):
+    with pytest.raises(UsageError, match=r"change .*: expected KEY=VALUE"):
         Recipe.read(tmp_path / "good.toml", [text])
 
 

@@ -152,19 +152,21 @@ def encoding(
     _check_layout(layout, wanted)
     side = 2 if LAYOUTS[layout][0] == (2, 2) and wanted != "ffv1" else 1
     if any(length % side for length in size):
-        raise UsageError(f"{wanted} takes even sizes only, and this would be {size[1]}x{size[0]}; pass --codec ffv1")
+        raise UsageError(
+            f"{wanted} takes even sizes only, and this would be {size[1]}x{size[0]}", hint="pass codec='ffv1'"
+        )
     for name in CODECS[wanted]:
         found = Encoding(name, layout, size, quality, preset, facts, threads)
         if layout in _LAYOUTS[name] and _works(found):
             is_lost = facts.side_data and name != "libx265"
-            return found, ["the brightness data of HDR is lost; --codec h265 keeps it"] if is_lost else []
+            return found, ["the brightness data of HDR is lost; H.265 would keep it"] if is_lost else []
     raise MachineError(f"no encoder for {wanted} with {layout} works on this machine")
 
 
 def _check_layout(layout: str, codec: str) -> None:
     takers = [name for name, encoders in CODECS.items() if any(layout in _LAYOUTS[encoder] for encoder in encoders)]
     if codec not in takers:
-        raise UsageError(f"{codec} does not take {layout}; pass --codec {' or '.join(takers)}")
+        raise UsageError(f"{codec} does not take {layout}", hint=f"pass codec={' or '.join(takers)}")
 
 
 def _works(found: Encoding) -> bool:

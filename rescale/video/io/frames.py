@@ -121,7 +121,7 @@ class VideoReader:
         """Raises: InputError where something is missing; asked when all frames were read."""
         problem = self.missing()
         if problem:
-            raise InputError(f"{self.path}: cut short or damaged: {problem}{hint}")
+            raise InputError(f"{self.path}: cut short or damaged: {problem}", hint=hint)
 
     def missing(self) -> str | None:
         """What shows that the file ends before its header says; asked when all frames were read.
