@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from rescale.errors import MachineError
-from rescale.metrics import lpips
+from rescale.metrics import lpips as distances
 
-lpips._operators()
+distances._operators()
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import lpips
@@ -32,7 +32,7 @@ def hub(tmp_path_factory):
 @pytest.mark.parametrize("trunk", TRUNKS)
 def test_agrees_with_the_plain_package(hub, monkeypatch, trunk):
     monkeypatch.setenv("TORCH_HOME", str(hub))
-    ours = lpips.lpips(trunk)
+    ours = distances.lpips(trunk)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plain = lpips.LPIPS(net=trunk, verbose=False)
@@ -54,7 +54,7 @@ def test_offline_is_one_sentence(tmp_path, monkeypatch):
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(MachineError, match="could not fetch its trunk into"):
-        lpips.lpips("alex")
+        distances.lpips("alex")
 
 
 def test_a_damaged_trunk_is_one_sentence(tmp_path, monkeypatch):
@@ -63,4 +63,4 @@ def test_a_damaged_trunk_is_one_sentence(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / TRUNKS["alex"][1]).write_bytes(b"no weights")
     with pytest.raises(MachineError, match="damaged trunk"):
-        lpips.lpips("alex")
+        distances.lpips("alex")
