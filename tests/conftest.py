@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import waiting
 from hypothesis import HealthCheck, settings
 from torch import nn
 
@@ -22,6 +23,11 @@ settings.load_profile("house")
 ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "demo" / "photo.png"
 SHARED = Path(os.environ.get("RESCALE_SHARED", ROOT.parent / "shared"))
+
+
+def pytest_configure() -> None:
+    """The one moment at which stderr is known and not yet pytest's."""
+    waiting.told_to = os.dup(2)
 
 
 def shared(path: str) -> Path:

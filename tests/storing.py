@@ -49,13 +49,14 @@ class Line:
     def __init__(self, to: int, rate: float = float("inf"), deaf: int = 0) -> None:
         self.to, self.rate, self.deaf, self.passed = to, rate, deaf, 0
         self.listening = socket.create_server(("127.0.0.1", 0))
+        self.threads = [threading.Thread(target=self._accept, daemon=True)]
 
     @property
     def port(self) -> int:
         return self.listening.getsockname()[1]
 
     def __enter__(self) -> "Line":
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.threads[0].start()
         return self
 
     def __exit__(self, *_) -> None:
@@ -63,11 +64,17 @@ class Line:
             self.listening.shutdown(socket.SHUT_RDWR)
         self.listening.close()
 
+    @property
+    def is_silent(self) -> bool:
+        """It is closed, and all that was under way has arrived."""
+        return not any(thread.is_alive() for thread in self.threads)
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near = self.listening.accept()[0]
-                threading.Thread(target=self._connect, args=(near,), daemon=True).start()
+                self.threads.append(threading.Thread(target=self._connect, args=(near,), daemon=True))
+                self.threads[-1].start()
 
     def _connect(self, near: socket.socket) -> None:
         is_put = threading.Event()

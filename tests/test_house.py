@@ -1,7 +1,8 @@
-"""The floor plan, as laws: what may import what, who may open files, who may print."""
+"""The floor plan, as laws: what may import what, who may open files, who may print; and no test is a race."""
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -199,3 +200,159 @@ def test_public_names_exist_and_are_sorted():
     names = [name for name in rescale.__all__ if not name.startswith("__")]
     assert names == sorted(names)
     assert all(getattr(rescale, name) is not None for name in rescale.__all__)
+
+
+# ---------------------------------------------------------------------------------------------- clocks in tests
+
+
+MINUTE = {"timeout": 60, "deadline": 60_000}
+"""In what each word counts: seconds, but milliseconds where hypothesis asks."""
+CLOCKS = {"monotonic", "perf_counter", "time", "process_time", "thread_time"}
+WAITS = {"wait", "join", "communicate", "settimeout", "alarm", "dump_traceback_later", "set_default_timeout"}
+"""What takes as its first argument when to give up."""
+ARITHMETIC = ast.Constant | ast.Name | ast.BinOp | ast.UnaryOp | ast.operator | ast.unaryop | ast.expr_context
+
+
+def haste(source: str) -> list[str]:
+    """Lines that compare a clock with less than a minute, or that give up waiting in less."""
+    tree = ast.parse(source)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    clocks, known = set(CLOCKS), numbers(tree)
+    for function in functions:
+        returned = [node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value]
+        if any(is_time(value, times(function, clocks), clocks) for value in returned):
+            clocks.add(function.name)
+    found = [node for function in functions for node in races(function, times(function, clocks), clocks, known)]
+    found += impatient(tree, known, in_ms="playwright" in source)
+    return sorted({f"{node.lineno}: {ast.unparse(node)}" for node in found})
+
+
+def races(function: ast.AST, names: set[str], clocks: set[str], known: dict[str, float]) -> Iterator[ast.expr]:
+    """A time beside a number of seconds, compared or added up to a time that is compared later."""
+    for node in ast.walk(function):
+        match node:
+            case ast.Compare(left, _, others):
+                sides = [left, *others]
+            case ast.BinOp(left, ast.Add() | ast.Sub(), right):
+                sides = [left, right]
+            case _:
+                continue
+        if any(is_time(side, names, clocks) for side in sides) and any(0 < number(side, known) < 60 for side in sides):
+            yield node
+
+
+def impatient(tree: ast.AST, known: dict[str, float], *, in_ms: bool) -> Iterator[ast.expr]:
+    """Calls that are told when to give up."""
+    minute = MINUTE | {"timeout": 60_000 if in_ms else 60}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            least = [(number(word.value, known), minute[word.arg]) for word in node.keywords if word.arg in minute]
+            if last_name(node) in WAITS:
+                least += [(number(value, {}), minute["timeout"]) for value in node.args[:1]]
+            if any(0 < seconds < most for seconds, most in least):
+                yield node
+
+
+def is_time(node: ast.AST, names: set[str], clocks: set[str]) -> bool:
+    """Whether a clock has a part in it, by itself or by a name."""
+    parts = list(ast.walk(node))
+    calls = {last_name(part) for part in parts if isinstance(part, ast.Call)}
+    return bool(calls & clocks or {part.id for part in parts if isinstance(part, ast.Name)} & names)
+
+
+def times(function: ast.AST, clocks: set[str]) -> set[str]:
+    """Names that stand for what a clock has said, or for what was made of it."""
+    names: set[str] = set()
+    while more := {name for name, value in assigned(function) if is_time(value, names, clocks)} - names:
+        names |= more
+    return names
+
+
+def numbers(tree: ast.AST) -> dict[str, float]:
+    """Names that stand for numbers; where one stands for several, for the least."""
+    known: dict[str, float] = {}
+    for name, value in assigned(tree):
+        known[name] = min(number(value, known), known.get(name, float("inf")))
+    return known
+
+
+def number(node: ast.expr, known: dict[str, float]) -> float:
+    """What an expression of numbers and of names for numbers comes to; infinity if it is none."""
+    try:
+        assert all(isinstance(part, ARITHMETIC) for part in ast.walk(node))
+        return float(eval(ast.unparse(node), {"__builtins__": {}}, known))
+    except Exception:
+        return float("inf")
+
+
+def assigned(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """Names with what they are set to, by default too, or what is put into them."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets, value):
+                for target in targets:
+                    yield from paired(target, value)
+            case ast.AnnAssign(target, _, ast.expr() as value) | ast.NamedExpr(target, value):
+                yield from paired(target, value)
+            case ast.AugAssign(target, _, value) | ast.Call(ast.Attribute(target, "append"), [value]):
+                yield from paired(target, ast.Tuple([target, value]))  # no number, but perhaps a time
+            case ast.arguments():
+                pairs = zip(reversed([*node.posonlyargs, *node.args]), reversed(node.defaults), strict=False)
+                words = zip(node.kwonlyargs, node.kw_defaults, strict=True)
+                yield from ((argument.arg, value) for argument, value in [*pairs, *words] if value)
+
+
+def paired(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    match target, value:
+        case (ast.Name(name), _):
+            yield name, value
+        case (ast.Tuple(targets), ast.Tuple(values)) if len(targets) == len(values):
+            for pair in zip(targets, values, strict=True):
+                yield from paired(*pair)
+        case (ast.Tuple(targets), _):
+            for one in targets:
+                yield from paired(one, value)
+
+
+def last_name(call: ast.Call) -> str:
+    return ast.unparse(call.func).split(".")[-1]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "tests").glob("*.py")), ids=lambda file: file.name)
+def test_no_test_is_a_race(file):
+    """A machine may be ten times slower, or busy: what guards against hanging waits a minute or more."""
+    assert not haste(file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "assert time.monotonic() - began < 2",
+        "assert 0.5 * 60 > time.process_time()",
+        "took = perf_counter() - began\n assert 0 < took <= MOST_S + 1",
+        "times = []\n times.append(time.time() - began)\n assert not times or min(times) < MOST_S",
+        "before, began = rss(), time.monotonic()\n assert work() - began < 59.9",
+        "def took(): return time.thread_time()\n assert took() < 3",
+        "end = time.monotonic() + seconds\n while time.monotonic() < end: pass",
+        "longest = max(longest, time.monotonic() - began)\n if longest > 5: fail()",
+        "subprocess.run(words, timeout=10)", "running.wait(30)", "running.communicate(timeout=MOST_S)",
+        "thread.join(5)", "faulthandler.dump_traceback_later(30, exit=True)", "settings(deadline=200)",
+        "from playwright.sync_api import Page\n page.click('a', timeout=5_000)",
+        "from playwright.sync_api import Page\n page.set_default_timeout(30_000)",
+    ],
+)  # fmt: skip
+def test_a_race_is_noticed(body):
+    assert haste(f"MOST_S = 4\ndef test(seconds: float = 30):\n {body}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "assert time.monotonic() - began < 60", "end = time.monotonic() + LONG_S", "assert len(found) < 3",
+        "before, began = rss(), time.monotonic()\n assert rss() - before < 3", "assert perf_counter() - began > 0",
+        "subprocess.run(words, timeout=120)", "running.wait()", "','.join(words)", "settings(deadline=None)",
+        "time.sleep(3)", "from playwright.sync_api import Page\n page.set_default_timeout(60_000)",
+    ],
+)  # fmt: skip
+def test_what_is_no_race_is_let_through(body):
+    assert not haste(f"LONG_S = 2 * 30\ndef test():\n {body}")

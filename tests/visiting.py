@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import httpx
 import psutil
+from waiting import HANG_S
 
 
 @dataclass
@@ -38,7 +38,7 @@ def serving(log: Path) -> Iterator[Server]:
             yield Server(url.rstrip("/"), log, psutil.Process(running.pid))
         finally:
             running.terminate()
-            code = running.wait(30)
+            code = running.wait(HANG_S)
             running.stdout.close()
     assert code == 143
 
@@ -47,8 +47,10 @@ class Visitor:
     """What a page does: uploads, begins a job, waits for what becomes of it."""
 
     def __init__(self, server: Server, name: str) -> None:
-        self.name, self.client = name, httpx.Client(base_url=server.url, timeout=120)
+        self.name, self.client = name, httpx.Client(base_url=server.url, timeout=HANG_S)
         self.begun = ""
+        self.told: list[str] = []
+        """What a job has come to, from its place in the queue to its end."""
         self.jobs = {}
         config = self.client.get("/config").json()
         names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
@@ -79,6 +81,7 @@ class Visitor:
         with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.name}) as lines:
             for line in lines.iter_lines():
                 told = json.loads(line[6:]) if line.startswith("data: ") else {}
+                self.told.append(told.get("msg", ""))
                 if told.get("msg") == "process_completed" and told["event_id"] == begun:
                     return told
         raise AssertionError("the connection ended before the job did")
@@ -91,11 +94,3 @@ class Visitor:
         answer = self.client.get(url)
         answer.raise_for_status()
         return answer.content
-
-
-def until(happens: Any, seconds: float = 30) -> None:
-    """Wait for something; fail if it does not come."""
-    end = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < end, "this did not happen"
-        time.sleep(0.1)

@@ -58,11 +58,13 @@ def _check_places(pairs: Plan, makes: Place | None) -> None:
         to = _place(target)
         if to in taken:
             raise UsageError(
-                f"{taken[to]} and {source} would both become {target}; tell them apart with {{stem}}, {{suffix}} "
-                "or {folder} in -o"
+                f"{taken[to]} and {source} would both become {target}",
+                hint="tell them apart with {stem}, {suffix} or {folder} in output=",
             )
         if places.get(to, source) != source:
-            raise RefusedError(f"{source} would replace {target}, which is a source as well; pass another -o")
+            raise RefusedError(
+                f"{source} would replace {target}, which is a source as well", hint="pass another output="
+            )
         taken[to] = source
 
 

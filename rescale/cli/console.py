@@ -96,7 +96,7 @@ def sentence(message: str, hint: str) -> str:
 
     def flag(match: re.Match[str]) -> str:
         name, value = match[1], match[2]
-        word = {"target": "-o"}.get(name, "--" + name.replace("_", "-"))
+        word = {"target": "-o", "output": "-o"}.get(name, "--" + name.replace("_", "-"))
         return word if value in ("", "True") else f"{word} {value}"
 
     return "; ".join(filter(None, (message, re.sub(r"\b(\w+)='?(\w*)'?", flag, hint))))

@@ -7,12 +7,13 @@ import pty
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from conftest import PHOTO
+from hostile import watched
 from PIL import Image
+from waiting import no_hang
 
 from rescale.batch import journal
 from rescale.batch.journal import Entry, Journal
@@ -89,10 +90,11 @@ def test_a_folder_is_made_if_its_parent_is_there(call):
 @pytest.mark.parametrize("output", ["/proc/", "/proc/{stem}.png", "list.txt/", "/sys/new/"])
 def test_where_nothing_can_be_written_nothing_is_tried(call, output):
     Path("list.txt").write_text("no folder")
-    began = time.monotonic()
-    code, out, err = call("down", "in", "-m", "bicubic-x2", "-o", output)
+    with no_hang(), watched() as seen:
+        code, out, err = call("down", "in", "-m", "bicubic-x2", "-o", output)
     assert (code, out) == (5, "") and output.split("{")[0].rstrip("/") in lost(err) and err.count("\n") == 1
-    assert time.monotonic() - began < 2 and Path("list.txt").read_text() == "no folder"
+    assert not {name for name in seen.opened if name.startswith("in/")}, "no picture is read"
+    assert Path("list.txt").read_text() == "no folder"
 
 
 # ------------------------------------------------------------------------------------------- what is noted

@@ -10,9 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import psutil
 import pytest
 from conftest import PHOTO
 from PIL import Image
+from waiting import HANG_S, until
 
 from rescale.batch import journal
 from rescale.batch import plan as planning
@@ -31,8 +32,9 @@ from rescale.geometry import Geometry
 
 IS_THOROUGH = os.environ.get("RESCALE_THOROUGH") == "1"
 PICTURES = 200 if IS_THOROUGH else 80
-KILLS, INTERRUPTS, PAIRS, DEATHS = (100, 25, 10, 5) if IS_THOROUGH else (2, 2, 1, 1)
-DOWN = [sys.executable, "-m", "rescale", "down", "in", "-m", "bicubic-x2", "-o", "out/"]
+KILLS, INTERRUPTS, PAIRS, DEATHS = (100, 25, 10, 5) if IS_THOROUGH else (2, 2, 1, 2)
+WORDS = ["down", "in", "-m", "bicubic-x2", "-o", "out/"]
+DOWN = [sys.executable, "-m", "rescale", *WORDS]
 
 
 def make_pictures(count: int, folder: str = "in", side: int = 256, seed: int = 1) -> None:
@@ -75,16 +77,21 @@ def results(folder: str = "out") -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(folder).glob("*.png")}
 
 
+def count() -> int:
+    """Of results."""
+    return len(list(Path("out").glob("*.png")))
+
+
 def left_over(folder: str = "out") -> list[Path]:
     """Temporary files of whatever kind."""
     return [path for path in Path(folder).glob("*") if path.suffix != ".png" and path.name != journal.NAME]
 
 
-def start(*words: str) -> subprocess.Popen[bytes]:
+def start(*words: str, program: Sequence[str] = ("-m", "rescale")) -> subprocess.Popen[bytes]:
     """A run in a session of its own, as a shell in the foreground starts it."""
     return subprocess.Popen(
-        [*DOWN, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        [sys.executable, *program, *WORDS, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
@@ -100,10 +107,9 @@ def session(leader: int) -> list[int]:
     return found
 
 
-def seconds_until_gone(leader: int, most: float = 20) -> float:
+def seconds_until_gone(leader: int) -> float:
     began = time.monotonic()
-    while session(leader) and time.monotonic() - began < most:
-        time.sleep(0.05)
+    until(lambda: not session(leader))
     return time.monotonic() - began
 
 
@@ -130,11 +136,13 @@ def test_the_same_bytes_whatever_the_number_of_processes():
 
 @pytest.mark.slow
 def test_a_killed_run_loses_nothing(wanted):
-    """The bar: valid files only, the same bytes in the end, no temporary file, no process after five seconds."""
+    """The bar: valid files only, the same bytes in the end, no temporary file, no process."""
     chance, ended, longest, lines, swept = random.Random(2), 0, 0.0, [], 0
     for kill in range(KILLS):
+        goal = count() + chance.randrange(PICTURES)  # it may be that there are not so many left
         running = start("--resume", "--workers", str(1 + kill % 2))
-        time.sleep(chance.uniform(0.5, 5))
+        until(lambda goal=goal, running=running: count() >= goal or running.poll() is not None)
+        time.sleep(chance.uniform(0, 0.1))  # or each would be killed right after a picture
         running.kill()
         running.communicate()
         assert running.returncode in (-9, 0)
@@ -147,7 +155,6 @@ def test_a_killed_run_loses_nothing(wanted):
             ended += 1
     if Path("out").exists():
         lines.append(finish(wanted))
-    assert longest < 5
     say(f"{KILLS} kills: {ended} runs came to their end; processes gone {longest:.1f} s after; lines {max(lines)}; "
         f"{swept} temporary files were found between and swept")  # fmt: skip
 
@@ -157,82 +164,89 @@ def finish(wanted: dict[str, bytes]) -> int:
     done = subprocess.run([*DOWN, "--resume"], capture_output=True, check=False)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, PICTURES)
     assert results() == wanted and not left_over()
-    count = len(Path("out", journal.NAME).read_text().splitlines())
+    lines = len(Path("out", journal.NAME).read_text().splitlines())
     shutil.rmtree("out")
-    return count
+    return lines
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_puts_all_in_order(wanted, number, code):
-    """The bar: gone in five seconds, with its processes and temporary files; the rest is done by the next."""
+    """The bar: no picture more is begun; gone with its processes and temporary files; the rest is done by the next."""
     chance, longest = random.Random(number), 0.0
     for turn in range(INTERRUPTS):
-        running = start("--resume", "--workers", str(1 + turn % 2))
+        workers = 1 + turn % 2
+        running = start("--resume", "--workers", str(workers))
         running.stdout.readline()
         time.sleep(chance.uniform(0, 1))
-        began = time.monotonic()
+        os.killpg(running.pid, signal.SIGSTOP)  # or pictures would come between counting and interrupting
+        before, began = count(), time.monotonic()
         # A terminal's Ctrl-C reaches the whole group, `kill` the one process.
         (os.killpg if number == signal.SIGINT else os.kill)(running.pid, number)
-        _, err = running.communicate(timeout=60)
+        os.killpg(running.pid, signal.SIGCONT)
+        _, err = running.communicate(timeout=HANG_S)
         took = time.monotonic() - began
+        assert count() <= before + workers, "those that were at hand"
         assert (running.returncode, err.count(b"Traceback")) == (code, 0) or running.returncode == 0
         assert not left_over() and results().items() <= wanted.items()
-        longest = max(longest, took, took + seconds_until_gone(running.pid))
+        longest = max(longest, took + seconds_until_gone(running.pid))
         if running.returncode == 0:
             shutil.rmtree("out")
-    assert longest < 5
     finish(wanted)
     say(f"{INTERRUPTS} of signal {number}: gone after {longest:.1f} s at most")
 
 
 def test_a_second_interrupt_leaves_at_once():
-    """In the middle of a tile of four megapixels, which takes long."""
+    """In the middle of a tile of four megapixels, which takes long; and then, were all put in order, for ever."""
     Path("in").mkdir()
     with Image.open(PHOTO) as photo:
         photo.resize((2048, 2048)).save("in/large.png")
-    running = start("-m", "irn-x4-small", "--threads", "1", "--report", "report.json")
-    while psutil.Process(running.pid).memory_info().rss < 600 * 2**20:  # what it takes when it is at work
-        assert running.poll() is None
-        time.sleep(0.05)
+    code = """
+import time
+from rescale.cli import main
+from rescale.tally import Tally
+def close(tally):
+    print("in order", flush=True)
+    time.sleep(10**6)
+Tally.close = close
+main()
+"""
+    running = start("-m", "irn-x4-small", "--threads", "1", "--report", "report.json", program=["-c", code])
+    until(lambda: running.poll() is not None or psutil.Process(running.pid).memory_info().rss > 600 * 2**20)  # at work
     running.send_signal(signal.SIGINT)
-    time.sleep(0.1)
+    assert running.stdout.readline() == b"in order\n"
     running.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    running.communicate(timeout=60)
-    say(f"second interrupt: gone after {time.monotonic() - began:.2f} s")
-    assert running.returncode == 130 and time.monotonic() - began < 2
+    _, err = running.communicate(timeout=HANG_S)
+    assert (running.returncode, err, results()) == (130, b"", {}) and not Path("report.json").exists()
 
 
 # ------------------------------------------------------------------------------------------- processes that die
 
 
 @contextmanager
-def hunted(deaths: int) -> Iterator[list[int]]:
-    """Kill so many processes of a crew of this very process, each when it has begun."""
-    killed: list[int] = []
-    ended = threading.Event()
+def hunted(deaths: int, job: int) -> Iterator[list[int]]:
+    """Kill so many processes of a crew of this very process, each with a job that it has just got.
 
-    def hunt() -> None:
-        while len(killed) < deaths and not ended.is_set():
-            for child in psutil.Process().children():
-                try:
-                    is_hand = "spawn_main" in " ".join(child.cmdline()) and child.pid not in killed
-                    if is_hand and len(killed) < deaths:
-                        time.sleep(0.3)
-                        child.kill()
-                        killed.append(child.pid)
-                except psutil.Error:
-                    continue
-            time.sleep(0.02)
+    Args:
+        deaths: how many.
+        job: which of its jobs a process does not survive; it takes the first while it still begins.
+    """
+    killed, jobs, begin = [], Counter(), processes._Worker.begin
 
-    hunter = threading.Thread(target=hunt)
-    hunter.start()
-    try:
+    def begin_and_die(hand: processes._Worker, *what: object) -> None:
+        pid = hand.process.pid
+        jobs[pid] += 1
+        is_to_die = len(killed) < deaths and jobs[pid] == job
+        if is_to_die:
+            os.kill(pid, signal.SIGSTOP)  # so that it cannot be quicker than its death
+        begin(hand, *what)
+        if is_to_die:
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes._Worker, "begin", begin_and_die)
         yield killed
-    finally:
-        ended.set()
-        hunter.join()
 
 
 def plan_of(folder: str = "out") -> planning.Plan:
@@ -249,14 +263,14 @@ def rows_of(plan: planning.Plan, count: int) -> list[dict[str, object]]:
 @pytest.mark.parametrize("turn", range(DEATHS))
 def test_a_dead_process_is_replaced(turn):
     make_pictures(8, seed=turn)
-    with hunted(1) as killed:
+    with hunted(1, job=1 + turn % 2) as killed:
         rows = rows_of(plan_of(), 2)
     assert len(killed) == 1 and len(rows) == 8 and not [row for row in rows if "error" in row]
 
 
 def test_a_picture_that_kills_twice_fails_and_the_rest_go_on():
     make_pictures(4)
-    with hunted(2) as killed:
+    with hunted(2, job=1) as killed:
         rows = rows_of(plan_of(), 1)
     failed = [row for row in rows if "error" in row]
     assert len(killed) == 2 and len(rows) == 4 and len(failed) == 1 and failed[0]["source"] == "in/0000.png"

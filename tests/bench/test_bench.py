@@ -1,6 +1,7 @@
 """Ratios are ratios: what is known to take longer is found to, by about as much."""
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
 from rescale.bench.images import refining, rescaling, training
 from rescale.bench.timing import race
@@ -36,8 +37,16 @@ def test_training_is_raced_against_contiguous_float32(name):
     assert result.ratio == result.least == result.most > 0
 
 
+def operations(work) -> int:
+    """How much work it is, whatever a clock says."""
+    with FlopCounterMode(display=False) as counted:
+        work()
+    return counted.get_total_flops()
+
+
 @pytest.mark.parametrize("name", ["irn-x4-small", "iarn-small"])
-def test_refining_is_counted_in_round_trips(name):
+def test_refining_is_counted_in_round_trips(name, monkeypatch):
+    monkeypatch.setattr("rescale.bench._seconds", operations)
     result = refining(name, steps=6, side=48, turns=1)
     assert result.contender == "down and up" and "6 steps" in result.baseline
     assert result.ratio > 3, "a step is a way up and back"
@@ -48,7 +57,7 @@ def test_refining_is_counted_in_round_trips(name):
 def test_the_engine_races_the_plain_network_and_other_programs(name, others):
     speed = rescaling(name, full=(60, 48), turns=1)
     assert len(speed.rivals) == others and speed.size == (60, 48)
-    assert speed.total > 0 and 1 < speed.limit_gbytes < 1e5
+    assert speed.total > 0 and 0 < speed.limit_gbytes < 1e5
     assert speed.share >= 0.999 * speed.gflops / speed.limit_gflops > 0
     assert 0 <= speed.levels < 4
     assert {speed.up.contender, speed.up.baseline} == {"engine, up", "plain, up"}

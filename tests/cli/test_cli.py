@@ -7,7 +7,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from conftest import PHOTO
 from PIL import Image
 from test_import_irn import checkpoint
+from waiting import HANG_S
 
 import rescale
 from rescale import load
@@ -571,12 +571,9 @@ import sys
 from rescale.cli import main
 sys.argv = ["rescale", "--version"]
 try: main()
-except SystemExit: print("torch" in sys.modules, "PIL" in sys.modules)
+except SystemExit: print(*{"torch", "PIL", "numpy", "av", "ray", "gradio"} & set(sys.modules))
 """
-    began = time.monotonic()
-    out = fresh(code)
-    assert out.split() == [rescale.__version__, "False", "False"]
-    assert time.monotonic() - began < 5
+    assert fresh(code).split() == [rescale.__version__]
 
 
 def test_import_is_light():
@@ -595,7 +592,7 @@ def test_an_interrupted_run_leaves_no_partial_file(number, code):
     running = subprocess.Popen(command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     running.stdout.readline()
     running.send_signal(number)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=HANG_S)
     assert running.returncode == code and b"Traceback" not in err
     assert 1 <= len(list(Path("out").iterdir())) < 60
     for file in Path("out").iterdir():
@@ -603,18 +600,22 @@ def test_an_interrupted_run_leaves_no_partial_file(number, code):
 
 
 def test_an_interrupt_while_refining_leaves_nothing():
-    """The bar: exit 130, no file."""
+    """The bar: exit 130, no file; long before the steps that were asked for are done."""
     picture(size=(300, 200))
-    command = [sys.executable, "-m", "rescale", "down", "photo.png", "--refine", "200s"]
-    began = time.monotonic()
-    running = subprocess.Popen(
-        command, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    )
-    time.sleep(8)
+    code = """
+from rescale import console
+from rescale.cli import main
+console.Gauge.__call__ = lambda *_: print("a step", flush=True)
+main()
+"""
+    command = [sys.executable, "-c", code, "down", "photo.png", "--refine", "99999"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    running = subprocess.Popen(command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    assert running.stdout.readline() == b"a step\n"
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=HANG_S)
     assert running.returncode == 130 and b"Traceback" not in err
-    assert names() == ["photo.png"] and time.monotonic() - began < 60
+    assert names() == ["photo.png"] and out.count(b"a step") < 99_000
 
 
 def test_refined_pictures_say_so(call):

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +17,8 @@ from filming import film
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from visiting import Server, Visitor, serving, until
+from visiting import Server, Visitor, serving
+from waiting import HANG_S, until
 
 from rescale.demo import tasks
 from rescale.demo.comparison import CODECS, Asked, encoded, largest, rescaled, table
@@ -198,7 +198,7 @@ def test_the_door_is_shut_by_default(tmp_path):
         print("shut")"""
     hostile = os.environ | {"GRADIO_SHARE": "True", "GRADIO_ALLOWED_PATHS": "/", "GRADIO_ANALYTICS_ENABLED": "True"}
     command = [sys.executable, "-c", look, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=hostile, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, env=hostile, check=False)
     assert done.stdout == "shut\n", done.stderr[-2000:]
 
 
@@ -208,7 +208,7 @@ def test_a_port_that_is_taken_or_none_is_one_sentence():
         taken.listen()
         for port, code in ((taken.getsockname()[1], 5), (0, 2), (99_999, 2)):
             command = [sys.executable, "-m", "rescale", "demo", "--port", str(port)]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_S, check=False)
             assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
             assert done.stderr.startswith("error: ")
 
@@ -401,7 +401,7 @@ def test_a_visitor_who_leaves_frees_the_queue(server, visitor, noise):
             next(beats)
             visitor.begin(("rescale-run", "click"), [photo, "2", AUTO, 200])
             waiting = pool.submit(visitor.result)
-            time.sleep(3)
+            until(lambda: "progress" in visitor.told or waiting.done())
             assert not waiting.done(), waiting.result()
         assert "error" in waiting.result()["output"]
     visitor.begin(("rescale-run", "click"), [photo, "2", AUTO, 0])
@@ -427,6 +427,6 @@ def test_nothing_stays(tmp_path):
 
 def test_without_gradio_it_is_one_sentence(tmp_path):
     blocker = "import sys; sys.modules['gradio'] = None; from rescale.cli import main; sys.argv[1:] = ['demo']; main()"
-    done = subprocess.run([sys.executable, "-c", blocker], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", blocker], capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 5 and done.stderr == "error: the demo needs Gradio: pip install 'rescale[demo]'\n"
     assert issubclass(MachineError, RescaleError) and Guard.__doc__

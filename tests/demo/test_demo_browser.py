@@ -13,6 +13,7 @@ from conftest import PHOTO
 from filming import film
 from PIL import Image
 from visiting import serving
+from waiting import HANG_S, until
 
 from rescale.io import images
 
@@ -20,7 +21,7 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
            "--disable-component-update", "--disable-sync"]  # fmt: skip
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-WAIT_MS = 60_000
+WAIT_MS = 1000 * HANG_S
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: install the system's package chromium")
 
@@ -37,7 +38,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        running = play.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        running = play.chromium.launch(executable_path=CHROMIUM, args=OPTIONS, timeout=WAIT_MS)
         yield running
         running.close()
 
@@ -49,8 +50,8 @@ def opened(server, browser):
 
     def open_(query="", **settings):
         contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **settings}))
+        contexts[-1].set_default_timeout(WAIT_MS)
         page = contexts[-1].new_page()
-        page.set_default_timeout(WAIT_MS)
         page.fetched = []
         page.on("request", lambda request: page.fetched.append(request.url))
         page.goto(f"{server.url}/{query}")
@@ -209,13 +210,8 @@ def test_progress_moves_and_stop_stops(opened, tmp_path, noise):
     page.wait_for_function("document.querySelector('#scale input, #scale textarea')?.value === '2'")
     dropped(page, tmp_path / "n.png")
     page.wait_for_selector("text=/refining/")
-    widths = set()
-    for _ in range(100):
-        widths.add(page.inner_text("body").split("refining", 1)[-1][:20])
-        if len(widths) > 2:
-            break
-        page.wait_for_timeout(300)
-    assert len(widths) > 2
+    seen = set()
+    until(lambda: seen.add(page.inner_text("body").split("refining", 1)[-1][:20]) or len(seen) > 2)
     page.click("#rescale-stop")
     page.wait_for_selector(".toast-body:has-text('Stopped')")
     assert not page.is_visible("#table table")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import PHOTO, shared
 from PIL import Image
+from waiting import HANG_S
 
 from rescale.models import zoo
 
@@ -29,7 +30,7 @@ def crops(count: int) -> None:
 def apart(*words: object) -> tuple[int, str, str]:
     """As `call`, in a process of its own, since Ray leaves children to the one that has started it."""
     ended = subprocess.run(
-        [sys.executable, "-m", "rescale", *map(str, words)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "rescale", *map(str, words)], capture_output=True, text=True, timeout=HANG_S, check=False
     )
     return ended.returncode, ended.stdout, ended.stderr
 

@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 from conftest import PHOTO, ROOT
 from PIL import Image
+from waiting import HANG_S, until
 
 pytest.importorskip("ray", reason="the extra `cloud` is not installed")
 
@@ -38,8 +38,8 @@ def rescale(*words: object, **how) -> subprocess.Popen:
     return subprocess.Popen(program, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how})
 
 
-def end(running: subprocess.Popen, timeout: float = 120) -> tuple[int, str, str]:
-    out, said = running.communicate(timeout=timeout)
+def end(running: subprocess.Popen) -> tuple[int, str, str]:
+    out, said = running.communicate(timeout=HANG_S)
     assert "Traceback" not in said
     return running.returncode, out, said
 
@@ -48,20 +48,27 @@ def contents(folder: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(folder).glob("*.png")}
 
 
-def hands(running: subprocess.Popen) -> list[psutil.Process]:
-    """Ray's processes that are at work."""
+def below(running: subprocess.Popen) -> list[psutil.Process]:
+    """Ray's processes."""
     try:
-        below = psutil.Process(running.pid).children(recursive=True)
-        return [child for child in below if "_Hand" in " ".join(child.cmdline())]
+        return psutil.Process(running.pid).children(recursive=True)
     except psutil.Error:
         return []
 
 
-def wait_for(what, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, "it never came"
-        time.sleep(0.05)
+def hands(running: subprocess.Popen) -> list[psutil.Process]:
+    """Ray's processes that are at work."""
+    try:
+        return [child for child in below(running) if "_Hand" in " ".join(child.cmdline())]
+    except psutil.Error:
+        return []
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    try:
+        return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    except psutil.Error:  # one has ended meanwhile
+        return alive(processes)
 
 
 def test_killed_processes_are_replaced():
@@ -71,8 +78,8 @@ def test_killed_processes_are_replaced():
     running = rescale(*words, stdout=subprocess.DEVNULL)  # a pipe that nobody reads would fill
     killed = 0
     while killed < KILLS and running.poll() is None:
-        wait_for(lambda n=killed: running.poll() is not None or len(contents("there")) > n * COUNT / (KILLS + 1))
-        wait_for(lambda: running.poll() is not None or hands(running))
+        until(lambda n=killed: running.poll() is not None or len(contents("there")) > n * COUNT / (KILLS + 1))
+        until(lambda: running.poll() is not None or hands(running))
         for hand in hands(running)[:1]:
             hand.kill()
             killed += 1
@@ -98,39 +105,40 @@ def test_failures_are_those_of_the_local_engine():
 
 
 @pytest.mark.parametrize(
-    ("after", "number"),
-    [("begun", signal.SIGINT), ("begun", signal.SIGTERM), (4, signal.SIGTERM)]
-    + [(seconds / 2, number) for seconds in range(2, 22) for number in (signal.SIGINT, signal.SIGTERM)] * THOROUGH,
+    ("processes", "results", "number"),
+    [(1, 1, signal.SIGINT), (1, 1, signal.SIGTERM), (3, 0, signal.SIGTERM)]
+    + [(1, results, number) for results in range(1, 11) for number in (signal.SIGINT, signal.SIGTERM)] * THOROUGH
+    + [(count, 0, number) for count in range(1, 8) for number in (signal.SIGINT, signal.SIGTERM)] * THOROUGH,
 )
-def test_interrupted(after, number):
-    """Ends soon, with its code, also while Ray starts; leaves no process and no temporary file."""
+def test_interrupted(processes, results, number):
+    """Begins no other picture, and ends with its code, also while Ray starts; leaves no process and no temporary file.
+
+    Args: processes: of Ray, which are seven before any hand; results: that are there when it is interrupted.
+    """
     running = rescale("down", "in", "-o", "there", "-m", "irn-x2-small", "--executor", "ray", "-w", 2)
-    if after == "begun":
-        wait_for(lambda: contents("there"))
-    else:
-        time.sleep(after)
-    below = psutil.Process(running.pid).children(recursive=True)
+    until(lambda: running.poll() is not None or len(below(running)) >= processes)
+    until(lambda: running.poll() is not None or len(contents("there")) >= results)
+    running.send_signal(signal.SIGSTOP)  # or results would come between counting and interrupting
+    left, before = below(running), len(contents("there"))
     running.send_signal(number)
-    began = time.monotonic()
+    running.send_signal(signal.SIGCONT)
     assert end(running)[0] == (130 if number == signal.SIGINT else 143)
-    assert time.monotonic() - began < 6
-    psutil.wait_procs(below, timeout=8)
-    assert [child for child in below if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
+    until(lambda: not alive(left))
+    assert len(contents("there")) <= before + 2, "those that were at hand"
     assert len(list(Path("there").iterdir())) == len(contents("there"))
     assert all(Image.open(path).load() for path in Path("there").glob("*.png"))
 
 
 def test_nothing_listens_beyond_this_machine_and_nothing_outlives_a_killed_run():
     running = rescale("down", "in", "-o", "there", "-m", "irn-x2-small", "--executor", "ray", "-w", 2)
-    wait_for(lambda: contents("there"))
-    below = psutil.Process(running.pid).children(recursive=True)
-    numbers = {child.pid for child in below} | {running.pid}
+    until(lambda: running.poll() is not None or contents("there"))
+    left = below(running)
+    numbers = {child.pid for child in left} | {running.pid}
     ports = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid in numbers]
     assert ports and {c.laddr.ip.removeprefix("::ffff:") for c in ports} <= {"127.0.0.1", "::1"}
     running.kill()
     running.communicate()
-    _, alive = psutil.wait_procs(below, timeout=10)
-    assert len(alive) <= 2, "all but Ray's two agents, which wait a minute for it to come back"
+    until(lambda: len(alive(left)) <= 2)  # all but Ray's two agents, which wait a minute for it to come back
     code, _, said = end(rescale("down", "in", "-o", "there", "-m", "irn-x2-small", "--resume"))
     assert (code, len(contents("there"))) == (0, COUNT), said
 

@@ -4,7 +4,6 @@ import io
 import os
 import pickle
 import sys
-import time
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from waiting import no_hang
 
 from rescale.errors import InputError
 from rescale.models import unpickle
@@ -125,10 +125,9 @@ def packed(program: bytes, storage: bytes = b"1234") -> bytes:
     ids=["deep key", "wide key", "wide storage"],
 )
 def test_keys_that_would_never_be_hashed_are_refused_at_once(program):
-    began = time.monotonic()
-    with pytest.raises(InputError) as caught:
+    with no_hang(), pytest.raises(InputError) as caught:
         unpickle.parse(packed(program), "bomb.pth")
-    assert time.monotonic() - began < 20 and len(str(caught.value)) < 200
+    assert len(str(caught.value)) < 200
 
 
 def test_a_tensor_larger_than_the_file_is_refused():

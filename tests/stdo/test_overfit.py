@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from conftest import shared
 from filming import film, heard, picture, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import HANG_S, until
 
 from rescale.errors import RecordError, RescaleError, UsageError
 from rescale.models import ESPCN, WDSR, ESPCNConfig, LumaSR, WDSRConfig, weights
@@ -321,7 +321,7 @@ def made(tmp_path_factory):
 
 def said(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "rescale", *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=HANG_S, check=False)
 
 
 def encoded_anew(source: Path, target: Path, networks: bytes) -> Path:
@@ -403,13 +403,14 @@ def test_a_killed_run_goes_on_to_the_same_networks(tmp_path):
     assert said(*words, "-o", "whole.mkv", cwd=tmp_path).returncode == 0
     running = subprocess.Popen([sys.executable, "-m", "rescale", *words, "-o", "killed.mkv"], cwd=tmp_path)
     state = tmp_path / ".killed.mkv.partial" / "state.safetensors"
-    first = None
-    for _ in range(2400):  # until it was saved for the second time, in the midst of its steps
-        time.sleep(0.05)
-        now = state.stat().st_mtime_ns if state.exists() else None
-        if first and now and now != first:
-            break
-        first = first or now
+    saved: set[int] = set()
+
+    def is_saved_again() -> bool:
+        """In the midst of its steps."""
+        saved.update(path.stat().st_mtime_ns for path in state.parent.glob(state.name))
+        return len(saved) > 1 or running.poll() is not None
+
+    until(is_saved_again)
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert state.exists() and not (tmp_path / "killed.mkv").exists()
@@ -468,8 +469,7 @@ def test_refined_frames_restore_better_and_go_on_after_a_kill(tmp_path):
     assert json.loads(done.stdout)["closeness"]["overfitted"] > plain.closeness.overfitted + 0.05
     running = subprocess.Popen([sys.executable, "-m", "rescale", *words, "--threads", "1", "-o", "k.mkv"], cwd=tmp_path)
     second = tmp_path / ".k.mkv.partial" / ".refined.partial" / "state.safetensors"
-    while running.poll() is None and not second.exists():
-        time.sleep(0.02)
+    until(lambda: second.exists() or running.poll() is not None)
     running.kill()
     running.wait()
     assert second.exists() and not (tmp_path / "k.mkv").exists()
@@ -480,6 +480,6 @@ def test_refined_frames_restore_better_and_go_on_after_a_kill(tmp_path):
 
 def test_it_plays_restored(made):
     command = [sys.executable, "-m", "rescale", "play", str(made), "-o", "-"]
-    done = subprocess.run(command, capture_output=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(b"YUV4MPEG2 W128 H96 ") and done.stdout.count(b"FRAME\n") == 6

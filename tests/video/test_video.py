@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conftest import PHOTO, shared
 from filming import film, heard, picture, pixels, shown
+from waiting import HANG_S, until
 
 import rescale
 from rescale import downscale_video, upscale_video
@@ -312,8 +313,7 @@ def check_kill(source: Path, folder: Path, *, after_segments: int, wait: float =
     if not whole.exists():
         subprocess.run([*command, str(whole)], check=True)
     with subprocess.Popen([*command, str(target)]) as run:
-        while run.poll() is None and len(list(partial.glob("*.seg"))) < after_segments:
-            time.sleep(0.002)
+        until(lambda: run.poll() is not None or len(list(partial.glob("*.seg"))) >= after_segments)
         time.sleep(wait)
         assert not target.exists()
         run.send_signal(signal.SIGKILL)
@@ -398,7 +398,7 @@ def test_real_clips_come_closer_to_the_original_than_by_lanczos(clip):
     """The bar, through the same encoder; the ratio of the speeds is told, not tested."""
     found = contest(shared(f"data/video/{clip}"), "espcn-x2-rt", seconds=0.5)
     assert found.psnr > found.lanczos_psnr + 0.3 and found.frames > 5
-    assert found.ratio > 0 and found.alone_fps > 1
+    assert found.ratio > 0 and found.alone_fps > 0
 
 
 def test_only_what_can_be_compared_with_lanczos_is(tmp_path):
@@ -450,11 +450,10 @@ def test_an_interrupted_run_says_so_and_can_go_on(tmp_path):
     source = film(tmp_path / "a.mp4", list(range(600)), size=(240, 320))  # seconds of work after a segment
     command = [sys.executable, "-m", "rescale", "up", "a.mp4", "--scale", "2", "-o", "b.mp4"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
-        while run.poll() is None and not list(tmp_path.glob(".b.mp4.partial/*.seg")):
-            time.sleep(0.005)
+        until(lambda: run.poll() is not None or list(tmp_path.glob(".b.mp4.partial/*.seg")))
         run.send_signal(signal.SIGINT)
         assert run.stderr is not None
-        assert run.wait(10) == 130 and run.stderr.read() == "error: interrupted\n"
+        assert run.wait(HANG_S) == 130 and run.stderr.read() == "error: interrupted\n"
     assert not (tmp_path / "b.mp4").exists() and (tmp_path / ".b.mp4.partial").is_dir()
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert_same_times(source, tmp_path / "b.mp4")
