@@ -90,10 +90,10 @@ def test_only_what_speaks_of_memory_is_taken_for_it():
 def test_networks_need_no_more_memory_than_they_say(name):
     body = """
 import resource, sys, torch
-from rescale import weights
-from rescale.engine import fastest
-from rescale.tiles import growing
-model = fastest(weights.load(sys.argv[1]).model, "float32")
+from rescale.models import weights
+from rescale.inference.optimize import optimize_for_inference
+from rescale.ops.tiling import upscale_tiles
+model = optimize_for_inference(weights.load(sys.argv[1]).model, "float32")
 by, side, peak = model.scale or 2, 768, lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 lr = torch.rand(1, 3, side // by, side // by)
 with torch.inference_mode():
@@ -114,7 +114,7 @@ def test_memory_is_kept():
     def fresh_pages(first: str) -> int:
         body = f"""
 import resource, torch
-from rescale import memory
+from rescale import device
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 {first}
 for _ in range(20): torch.ones(2**24)
@@ -130,7 +130,7 @@ BIG = """
 import sys
 import numpy as np
 from pathlib import Path
-from rescale.images import Picture, write
+from rescale.io.images import Picture, write
 side = int(sys.argv[1])
 y, x = np.mgrid[:1000, :1000].astype(np.float32)
 tile = np.stack([127 + 60 * np.sin(x / (37 + c)) * np.cos(y / (53 - c)) + (x * y) % 11 for c in range(3)], axis=-1)

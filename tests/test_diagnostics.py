@@ -123,7 +123,7 @@ def test_the_golden_picture_is_the_same_everywhere():
 
 @pytest.mark.parametrize("name", list(zoo.manifest()))
 def test_golden_figures_are_of_these_weights(name):
-    """If they are not: python -c 'from rescale import release; release.take_golden_figures_anew()'"""
+    """If they are not: python -c 'from rescale.training import release; release.take_golden_figures_anew()'"""
     loaded, kept = weights.load(name), zoo.manifest()[name].golden
     found = selftest.trial(Rescaler(loaded, precision="float32"))
     assert kept is not None and all(abs(a - b) < 0.02 for a, b in zip(found.figures, kept, strict=True))

@@ -204,11 +204,11 @@ def test_a_second_interrupt_leaves_at_once():
     code = """
 import time
 from rescale.cli import main
-from rescale.tally import Tally
+from rescale.batch.summary import RunSummary
 def close(tally):
     print("in order", flush=True)
     time.sleep(10**6)
-Tally.close = close
+RunSummary.close = close
 main()
 """
     running = start("-m", "irn-x4-small", "--threads", "1", "--report", "report.json", program=["-c", code])

@@ -603,9 +603,9 @@ def test_an_interrupt_while_refining_leaves_nothing():
     """The bar: exit 130, no file; long before the steps that were asked for are done."""
     picture(size=(300, 200))
     code = """
-from rescale import console
+from rescale.cli import progress
 from rescale.cli import main
-console.Gauge.__call__ = lambda *_: print("a step", flush=True)
+progress.Gauge.__call__ = lambda *_: print("a step", flush=True)
 main()
 """
     command = [sys.executable, "-c", code, "down", "photo.png", "--refine", "99999"]

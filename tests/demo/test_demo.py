@@ -183,10 +183,10 @@ def test_the_door_is_shut_by_default(tmp_path):
         import json, os, sys
         from pathlib import Path
         from rescale.demo.server import Address, _page, _surroundings
-        from rescale.demo.visits import Visits
+        from rescale.demo.sessions import Sessions
         root = Path(sys.argv[1])
         with _surroundings(root):
-            page, launch = _page(root, Visits(root))
+            page, launch = _page(root, Sessions(root))
             assert Path.cwd() == root / "empty" and not any(Path.cwd().iterdir())
             assert os.environ["GRADIO_SHARE"] == "False" and not os.environ["GRADIO_ALLOWED_PATHS"]
         assert os.environ["GRADIO_SHARE"] == "True" and Path.cwd() != root / "empty"

@@ -135,7 +135,7 @@ def test_what_is_no_url_is_a_file(tmp_path, monkeypatch):
 
 def test_no_store_is_imported_before_a_url_is_met():
     program = (
-        "import sys, rescale.cli, rescale.batch; rescale.batch.plan(['a.png'], None, lambda p: 'b.png')\n"
+        "import sys, rescale.cli, rescale.batch.plan as planning; planning.plan(['a.png'], None, lambda p: 'b.png')\n"
         "print({m.split('.')[0] for m in sys.modules} & {'fsspec', 's3fs', 'gcsfs', 'aiohttp', 'botocore', 'ray'})"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -272,8 +272,8 @@ def test_ten_thousand_objects_are_listed_in_little_memory(bucket, client):
     for number in range(count):
         client.put_object(Bucket=bucket, Key=f"folder/{number:05}.png", Body=b"")
     program = (
-        "import sys, resource; from rescale import images, storage\n"
-        "found = storage.find(storage.Url(sys.argv[1]), images.FORMATS)\n"
+        "import sys, resource; from rescale.io import formats, object_store as storage\n"
+        "found = storage.find(storage.Url(sys.argv[1]), formats.FORMATS)\n"
         "print(len(found), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     words = [sys.executable, "-c", program]
@@ -383,7 +383,8 @@ def test_kill_during_an_upload(bucket, client, served, overwrite):
     data = os.urandom(16_000_000)
     old = b"old" if overwrite else None
     program = (
-        "import os, sys; from rescale import storage; url = storage.Url(sys.argv[1]); storage.Url.exists(url)\n"
+        "import os, sys; from rescale.io import object_store as storage\n"
+        "url = storage.Url(sys.argv[1]); storage.Url.exists(url)\n"
         "data = sys.stdin.buffer.read(); print('ready', flush=True)\n"
         "storage.publish(url, data, overwrite=sys.argv[2] == 'True'); print('done', flush=True)"
     )
