@@ -1,4 +1,4 @@
-"""Image rescaling and super-resolution: a picture goes down, and the large one comes back.
+"""Image rescaling and super-resolution: downscale images so that they can be restored, and super-resolve others.
 
 >>> import rescale
 >>> rescaler = rescale.load("irn-x4-small")
@@ -34,7 +34,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are fetched when first used, so that `rescale --version` need not wait for torch."""
+    """Import public names at first use, so that `rescale --version` need not wait for torch."""
     if name in _HOMES:
         return getattr(import_module(f"rescale.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'rescale' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What is installed here, and whether all of it works: versions, devices, picture formats, encoders, shipped models."""
+"""Self-test of an installation: versions, devices, image formats, encoders, shipped models."""
 
 import ctypes
 import importlib
@@ -35,7 +35,7 @@ EXTRAS = {
     "cloud": ("object stores and Ray", ("fsspec", "gcsfs", "ray", "s3fs")),
     "export": ("export to ONNX", ("onnx", "onnxscript", "onnxruntime")),
 }
-"""Extra of the package: what it is for, and what must be importable for it."""
+"""Extra of the package: its purpose, and the modules that it needs."""
 _CORE = ("torch", "numpy", "pillow", "imagecodecs", "tifffile", "safetensors")
 _MORE = ("av", "gradio", "ray")
 _LOSSY = ("JPEG", "AVIF")
@@ -43,23 +43,23 @@ _LOSSY = ("JPEG", "AVIF")
 
 @dataclass
 class Report:
-    """What was found; empty `broken` means that all that is installed works."""
+    """Findings of the self-test; empty `broken` means that all that is installed works."""
 
     versions: dict[str, str] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
     formats: dict[str, str] = field(default_factory=dict)
-    """Of pictures: "read and written" or "read"."""
+    """Image formats: "read and written" or "read"."""
     encoders: dict[str, str] = field(default_factory=dict)
-    """Of video: what a user asks for, and FFmpeg's name of what makes it here."""
+    """Video codecs: the name that a user asks for, and FFmpeg's name of the encoder that works here."""
     models: dict[str, selftest.Trial] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    """What cannot be done here, and how to get it; no fault."""
+    """Optional features that are not installed, and how to get them; no fault."""
     broken: list[str] = field(default_factory=list)
     elapsed_s: float = 0.0
 
     @contextmanager
     def trying(self, what: str) -> Iterator[None]:
-        """Whatever goes wrong meanwhile is broken, for finding it is all that this is for."""
+        """Record any exception in the block as broken."""
         try:
             yield
         except Exception as error:
@@ -68,11 +68,11 @@ class Report:
 
 
 def examine(device: str | None = None) -> Report:
-    """Try everything once; a few seconds.
+    """Test everything once; takes a few seconds.
 
     Args:
         device: where the models run; CUDA if there is one.
-    Raises: UsageError for a device that is not there.
+    Raises: UsageError for a device that does not exist.
     """
     began, report, where = time.monotonic(), Report(), usable_device(device)
     report.versions = _versions()
@@ -113,7 +113,7 @@ def _devices() -> dict[str, str]:
 
 
 def _driver() -> str:
-    """Of NVIDIA, as its own library says."""
+    """NVIDIA driver version, as its own library reports it."""
     said = ctypes.create_string_buffer(96)
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL("libnvidia-ml.so.1")
@@ -159,7 +159,7 @@ def _check_same(a: Picture, b: Picture, most: float) -> None:
 
 
 def _try_encoders(report: Report) -> None:
-    """One grey frame each, as far as packets."""
+    """Encode one grey frame with each encoder, up to the packets."""
     from rescale.video.io.colour import Colours, Levels
     from rescale.video.io.encoders import CODECS, encoding
     from rescale.video.io.frames import Frame, StreamInfo

@@ -1,1 +1,1 @@
-"""Many files: what is to be done, done, resumed and summed up."""
+"""Batches of files: plan, run, resume and summarise them."""

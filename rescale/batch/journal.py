@@ -1,4 +1,4 @@
-"""What is done, line by line: a file beside the results that is only ever added to, so that a run can go on."""
+"""Journal of finished files: an append-only JSON Lines file beside the results, by which a run resumes."""
 
 import json
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ NAME = ".rescale.jsonl"
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished file; `target` is a name in the manifest's own folder."""
+    """One finished file; `target` is a name in the journal's own folder."""
 
     source: str
     source_sha256: str
@@ -30,7 +30,7 @@ class Entry:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """None for a line that a crash has torn, or that somebody else wrote."""
+        """Parse one line; return None for a line that a crash has truncated or another program wrote."""
         try:
             line = cls(**json.loads(text))
         except (ValueError, TypeError, RecursionError):
@@ -40,14 +40,14 @@ class Entry:
         return line if is_sound and all(isinstance(note, str) for note in line.notes) else None
 
     def facts(self, source: Place, target: Place) -> dict[str, Any]:
-        """The row that the run had reported."""
+        """Return the row that the run reported."""
         return {**asdict(self), "source": str(source), "target": str(target), "was_done": True}
 
 
 class Journal:
-    """The lines of some folders; the last one of a name counts.
+    """Entries of some folders' journals; the last entry for a name counts.
 
-    Raises: MachineError where one cannot be read.
+    Raises: MachineError where a journal cannot be read.
     """
 
     def __init__(self, folders: Iterable[Place]) -> None:
@@ -59,11 +59,11 @@ class Journal:
         self._torn = {folder for folder, text in texts.items() if text and not text.endswith("\n")}
 
     def line(self, target: Place) -> Entry | None:
-        """What is known of a target; of an object nothing, since a store has no file that is added to."""
+        """Return the entry of a target; None for an object, since an object store has no file to append to."""
         return self._lines.get(target.parent, {}).get(target.name) if isinstance(target, Path) else None
 
     def add(self, line: Entry, folder: Place) -> None:
-        """In one write, so that lines of two runs never mix. Raises: DiskFullError, MachineError."""
+        """Append in one write, so that lines of two runs never mix. Raises: DiskFullError, MachineError."""
         if not isinstance(folder, Path):
             return
         path, data = folder / NAME, json.dumps(asdict(line)).encode() + b"\n"

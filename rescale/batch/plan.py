@@ -1,4 +1,4 @@
-"""Many pictures: which files the words on a command line mean, and where each result goes."""
+"""Batch plan: the source files that command-line arguments name, and the target of each."""
 
 import glob
 import os
@@ -24,17 +24,17 @@ _FIELD = re.compile(r"\{(\w+)\}")
 def plan(
     inputs: Sequence[str], output: str | None, name: Callable[[Place], str], **fields: object
 ) -> tuple[Plan, list[Place]]:
-    """Every source with its target, before any work.
+    """Pair every source with its target, before any work.
 
     Args:
-        inputs: files, folders and globs, or URLs of these; @FILE is a list of all that, one a line, and @- is one on
+        inputs: files, folders and globs, or URLs of these; @FILE is a list of them, one a line, and @- is one on
             stdin.
         output: a file, a folder (of a URL: one that ends in a slash), or a template of {stem}, {suffix}, {folder} and
             `fields`; beside the source if None.
-        name: what a result is called in its folder.
-        fields: what else a template may speak of.
-    Returns: the plan, and the files that were found but left out as they are results of others in it.
-    Raises: UsageError where two sources share a target, or no picture can be written there at all; RefusedError
+        name: gives the file name of a result.
+        fields: further fields of the template.
+    Returns: the plan, and the files that were found but left out because they are results of others in it.
+    Raises: UsageError where two sources share a target, or no image can be written there at all; RefusedError
         where a result would replace another source that was named.
     """
     words = [word for text in inputs for word in _listed(text)]
@@ -48,7 +48,7 @@ def plan(
 
 
 def _check_places(pairs: Plan, makes: Place | None) -> None:
-    """Args: makes: a folder that need not be there yet."""
+    """Check that targets are distinct and replace no source. Args: makes: a folder that may be missing."""
     taken: dict[Place, Place] = {}
     places = {_place(source): source for source, _ in pairs}
     for source, target in pairs:
@@ -69,7 +69,7 @@ def _check_places(pairs: Plan, makes: Place | None) -> None:
 
 
 def _check_kind(source: Place, target: Place) -> None:
-    """A target's suffix fits what its source is, and a video is a file."""
+    """Check that a target's suffix fits the kind of its source, and that a video is a local file."""
     is_video = formats.is_video(source)
     (container.format_of if is_video else format_of)(target)
     if is_video and (isinstance(source, Url) or isinstance(target, Url)):
@@ -77,9 +77,9 @@ def _check_kind(source: Place, target: Place) -> None:
 
 
 def prepare(pairs: Plan) -> None:
-    """Make the folder that may be missing, and see that all of them take files, before any work.
+    """Make the folder that may be missing, and check that all target folders take files, before any work.
 
-    What killed runs left there is removed.
+    Temporary files that killed runs left there are removed.
 
     Raises: DiskFullError, MachineError.
     """
@@ -96,7 +96,7 @@ def prepare(pairs: Plan) -> None:
 
 
 def _check_room(folder: Path, count: int) -> None:
-    """That as many new files as are planned fit, were they as small as a file can be."""
+    """Check that the planned number of new files fits, were they as small as a file can be."""
     if not hasattr(os, "statvfs"):  # Windows
         return
     room = os.statvfs(folder)
@@ -106,13 +106,13 @@ def _check_room(folder: Path, count: int) -> None:
 
 
 def sources(inputs: Sequence[str]) -> list[Place]:
-    """The files meant, each once; a folder without pictures stands for itself, to fail in its turn."""
+    """List the source files, each once; a folder without images stands for itself, and fails in its turn."""
     found = [file for text in inputs for match in _matches(text) for file in _below(match) or [match]]
     return list({_place(file): file for file in reversed(found)}.values())[::-1]
 
 
 def check(source: Place, target: Place, *, overwrite: bool) -> None:
-    """What can be known before any work. Raises: InputError, RefusedError, UsageError."""
+    """Check all that can be known before any work. Raises: InputError, RefusedError, UsageError."""
     if source.is_dir():
         raise InputError(f"{source}: no pictures in this folder")
     if not isinstance(source, Url) and not source.exists():  # a store says why when it is read
@@ -122,7 +122,7 @@ def check(source: Place, target: Place, *, overwrite: bool) -> None:
 
 
 def _listed(text: str) -> list[str]:
-    """The words of a list, or the word itself; a file that is named so is meant as such. Raises: InputError."""
+    """Read the words of an @list, or return the word itself; an existing file of that name wins. Raises: InputError."""
     if not text.startswith("@") or Path(text).exists():
         return [text]
     try:
@@ -133,7 +133,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _matches(text: str) -> Sequence[Place]:
-    """What a shell would have made of a pattern; a path that exists is itself, whatever characters it has."""
+    """Expand a glob as a shell would; an existing path is itself, whatever characters it has."""
     if not text:
         raise UsageError("expected a file, folder or glob, got an empty word")
     if is_remote(text) or Path(text).exists():
@@ -160,10 +160,10 @@ def _target(source: Place, output: str | None, name: Callable[[Place], str], fie
 
 
 def _place(path: Place) -> Place:
-    """Where a name stands, however it was spelled; a link is a place of its own."""
+    """Normalise a path for comparison; a symbolic link is a place of its own."""
     return _real(path.parent) / path.name
 
 
 def _real(path: Place) -> Place:
-    """Unlike `Path.resolve`, which raises in a circle of links."""
+    """Resolve links, without raising in a circle of links as `Path.resolve` does."""
     return path if isinstance(path, Url) else Path(os.path.realpath(path))

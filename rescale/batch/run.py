@@ -1,4 +1,4 @@
-"""A plan done: here or by a crew, from where an earlier run was stopped, one row for each file."""
+"""Batch runs: execute a plan locally or on workers, resume from the journal, yield one row for each file."""
 
 from contextlib import closing
 
@@ -10,9 +10,9 @@ from rescale.io.object_store import place
 
 
 def run(plan: Plan, task: RescaleTask, engine: Executor) -> Rows:
-    """What became of each file, as they end; where no room is left on the disk, the rest is not tried.
+    """Yield one result for each file, as they end; stop where the disk is full.
 
-    Raises: MachineError where the manifest cannot be read or written.
+    Raises: MachineError where the journal cannot be read or written.
     """
     manifest = Journal({target.parent for _, target in plan} if task.resume else ())
     jobs = [FileJob(source, target, manifest.line(target)) for source, target in plan]
@@ -26,7 +26,7 @@ def run(plan: Plan, task: RescaleTask, engine: Executor) -> Rows:
 
 
 def _line(facts: Result, task: RescaleTask) -> Entry:
-    """What is to be remembered of a row."""
+    """Make the journal entry of a row."""
     known = {key: facts[key] for key in ("source", "source_sha256", "target_sha256", "model", "weights")}
     size, notes = list(facts["size"]), list(facts["notes"])
     return Entry(**known, target=place(facts["target"]).name, options=task.options, size=size, notes=notes)

@@ -1,4 +1,4 @@
-"""What a run came to: its rows counted, its failures kept, and all of it as a file for other programs."""
+"""Summary of a run: counts of its rows, its failures, and a JSON report for other programs."""
 
 import json
 import time
@@ -14,12 +14,12 @@ from rescale.version import __version__
 
 
 class RunSummary:
-    """Counts rows as they come.
+    """Running summary of the rows of a run.
 
     Args:
-        plan: of the run.
-        task: of the run.
-        report: a JSON file to write in the end.
+        plan: the run's plan.
+        task: the run's task.
+        report: a JSON file to write at the end.
     Raises: UsageError, RefusedError where the report cannot go there.
     """
 
@@ -34,7 +34,7 @@ class RunSummary:
             _check(report, plan, may_replace=task.overwrite or task.resume)
 
     def add(self, facts: Result) -> None:
-        """One more row."""
+        """Count one more row."""
         self.tried += 1
         if "error" in facts:
             self.failures.append(facts)
@@ -46,14 +46,14 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """Of the whole run."""
+        """Exit code of the whole run."""
         if not self.failures:
             return 0
         last = self.failures[-1]
         return int(last["exit_code"]) if self.count == 1 or "stops" in last else 3
 
     def summary(self) -> dict[str, Any]:
-        """Counts, speed, versions."""
+        """Counts, speed and versions, as the report has them."""
         seconds, failed = time.monotonic() - self.began, len(self.failures)
         made = self.tried - failed - self.kept
         return {
@@ -64,7 +64,7 @@ class RunSummary:
         }  # fmt: skip
 
     def close(self) -> None:
-        """Write the report, if one is wanted. Raises: MachineError."""
+        """Write the report, if one was requested. Raises: MachineError."""
         if self.path:
             rows = ",\n".join(map(json.dumps, self.rows))
             text = f'{{"summary": {json.dumps(self.summary())},\n"rows": [\n{rows}\n]}}\n'
@@ -72,7 +72,7 @@ class RunSummary:
 
 
 def _check(report: Path, plan: Plan, *, may_replace: bool) -> None:
-    """Before any work: the report goes to a JSON file of its own."""
+    """Check, before any work, that the report goes to a JSON file of its own."""
     if report.suffix != ".json":
         raise UsageError(f"expected a report that ends in .json, got {report}")
     if not report.parent.is_dir() and report.parent not in {target.parent for _, target in plan}:

@@ -1,4 +1,4 @@
-"""What is to be done with every file of a plan, told so that another process can do it to the same bytes."""
+"""Picklable task of a batch: what to do with each file, so that every worker writes the same bytes."""
 
 import hashlib
 import json
@@ -24,12 +24,12 @@ from rescale.version import __version__
 FileFunction = Callable[[Any, Any], Result]
 ProgressCallback = Callable[..., None]
 _NOT_BYTES = {"overwrite", "resume", "threads"}
-"""Choices on which no byte of a result depends."""
+"""Options that change no byte of a result."""
 
 
 @dataclass(frozen=True)
 class FileJob:
-    """One file of a plan, with what an earlier run has noted of its target."""
+    """One file of a plan, with its entry in the journal, if any."""
 
     source: Place
     target: Place
@@ -38,9 +38,9 @@ class FileJob:
 
 @dataclass(frozen=True)
 class RescaleTask:
-    """The verb and its choices; picklable, and the same whoever does it.
+    """A verb and its options; picklable, with the same result in any process.
 
-    Video's own are codec, crf, preset and allow_truncated; threads are those of its decoder and encoder.
+    codec, crf, preset and allow_truncated are for video only; threads are those of its decoder and encoder.
     """
 
     verb: Literal["down", "up"]
@@ -61,24 +61,24 @@ class RescaleTask:
 
     @property
     def options(self) -> str:
-        """Fingerprint of all that decides the bytes, beside source and weights."""
+        """Fingerprint of all options that decide the bytes, apart from source and weights."""
         chosen = {key: value for key, value in asdict(self).items() if key not in _NOT_BYTES}
         return hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode()).hexdigest()
 
     def check(self, job: FileJob) -> None:
-        """Raises: RescaleError where the target cannot or must not be made."""
+        """Check one job. Raises: RescaleError where the target cannot or must not be made."""
         planning.check(job.source, job.target, overwrite=self.overwrite or self.resume)
 
     def idempotent(self) -> Self:
-        """What is there is done, if it is the same."""
+        """Return a copy that skips targets which already hold the same result."""
         return replace(self, resume=True)
 
     def start(self, report: Report | None = None, tell: ProgressCallback | None = None) -> Callable[[FileJob], Result]:
-        """Load what is needed, and do one file after the other: facts, where other programs would raise.
+        """Load the model, and return a function that processes one file and reports errors as rows instead of raising.
 
         Args:
-            report: is told how far refining a picture is.
-            tell: is told how far a video is.
+            report: called with the progress of refining an image.
+            tell: called with the progress of a video.
         """
         still, moving = self._still(report), self._moving(tell)
         digest = cache(weights.digest)
@@ -124,9 +124,9 @@ class RescaleTask:
         return work
 
     def _is_done(self, line: Entry, job: FileJob, digest: Callable[[str], str | None]) -> bool:
-        """Whether the result lies there that would be made now.
+        """Tell whether the target already holds the result that would be made now.
 
-        Raises: RefusedError where it was made of something else or otherwise, and is not to be replaced.
+        Raises: RefusedError where it was made from another source or with other options, and is not to be replaced.
         """
         source, target = job.source, job.target
         if isinstance(source, Path) and not source.is_file():

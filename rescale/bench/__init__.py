@@ -1,1 +1,1 @@
-"""Speed as a ratio in one run against a named baseline; rate and distortion of video."""
+"""Benchmarks: speed as a ratio to a named baseline in the same run; rate and distortion of video."""

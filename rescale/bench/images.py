@@ -1,4 +1,4 @@
-"""Speed as a ratio: a contender and its named baseline take turns in one run, so that a busy machine slows both."""
+"""Image speed as a ratio: contender and named baseline take turns in one run, so that a busy machine slows both."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from rescale.training.train import Loss
 
 
 def training(recipe: Recipe, *, turns: int = 5, device: str = "cpu") -> Race:
-    """Steps of training as the recipe has them, without a critic, against the same network in contiguous float32."""
+    """Time training steps as the recipe has them, without a discriminator, against contiguous float32."""
     recipe = recipe.model_copy(update={"adversary": None})
     plain = recipe.model_copy(update={"bfloat16": False})
     precision = "bfloat16 convolutions" if recipe.bfloat16 else "float32"
@@ -34,7 +34,7 @@ def training(recipe: Recipe, *, turns: int = 5, device: str = "cpu") -> Race:
 
 
 def refining(model: str, *, steps: int = 20, side: int = 512, turns: int = 3, device: str = "cpu") -> Race:
-    """A picture down and up, against its small one refined by so many steps: what that costs in round trips."""
+    """Time refining an LR image by `steps` steps, in round trips (downscale and upscale)."""
     rescaler = load(model, device=usable_device(device))
     pixels = torch.randint(0, 256, (side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     picture = Picture(pixels.numpy())
@@ -51,40 +51,40 @@ def refining(model: str, *, steps: int = 20, side: int = 512, turns: int = 3, de
 
 @dataclass(frozen=True)
 class Speed:
-    """A network made fast against the same network as PyTorch runs it, and against what the machine can do."""
+    """Speed of a network optimized for inference, against plain PyTorch and against the machine's limits."""
 
     model: str
     parameters: int
     size: Size
-    """Height and width of the picture."""
+    """Height and width of the image."""
     down: Race
     up: Race
     rivals: list[Race]
-    """Up, against other programs with the same network, where they are installed."""
+    """Upscaling, against other programs with the same network, where they are installed."""
     total: float
-    """How many times faster down and up are together."""
+    """Speed-up of downscaling and upscaling together."""
     gflops: float
-    """Billions of operations a second, down and up."""
+    """Billions of operations a second, downscaling and upscaling together."""
     limit_gflops: float
-    """The same of a large matrix product in the type of number that the network uses."""
+    """Billions of operations a second of a large matrix product in the network's compute dtype."""
     limit_gbytes: float
     """Billions of bytes a second that a large copy reads and writes."""
     share: float
-    """Of the speed that those limits allow: to make all products, and to read and write the two pictures."""
+    """Share of the speed that those limits allow: to make all products, and to read and write both images."""
     levels: float
-    """The most that any sample of the restored pictures differs, in levels of 255."""
+    """Largest difference of any sample of the restored images, in levels of 255."""
 
 
 def rescaling(name: str, *, full: Size = (512, 512), turns: int = 3, device: str = "cpu") -> Speed:
-    """A model down and up: the engine against plain contiguous float32 PyTorch, in turns.
+    """Time downscaling and upscaling: the optimized network against plain contiguous float32 PyTorch, in turns.
 
     Args:
-        name: a model id or a weight file; or a recipe, whose network is then taken with random weights.
-        full: height and width of a picture of clouds.
-        turns: how often both are measured.
-        device: where.
+        name: a model id or a weight file; or a recipe, whose network then gets random weights.
+        full: height and width of the HR image, which is smooth noise.
+        turns: number of times that both are measured.
+        device: where to run.
 
-    Against plain PyTorch, both take their memory as PyTorch does; against other programs, which keep it, so do we.
+    Against plain PyTorch, both allocate as PyTorch does; against other programs, which keep their memory, so do we.
     """
     where = usable_device(device)
     model = _network(name).to(where).requires_grad_(False).eval()

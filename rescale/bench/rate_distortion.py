@@ -1,4 +1,4 @@
-"""An overfitted video against other ways to spend the same bytes: one more encoding of the full size, above all."""
+"""Rate and distortion of an overfitted video, against bicubic, its generic network and one full-size encoding."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -25,24 +25,24 @@ from rescale.video.upscaler import upscaler_for
 
 CODECS = ("h264", "h265")
 _SAMPLED = 16
-"""Frames that SSIM and LPIPS are measured on, all over the video."""
+"""Frames, spread over the video, on which SSIM and LPIPS are measured."""
 _TURNS = 7
-"""Encodings that look for a size."""
+"""Encodings tried in the search for a size."""
 _WORST_CRF = 51.0
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a viewer gets for so many bytes of video, sound not counted."""
+    """Quality that a viewer gets for so many bytes of video, sound not counted."""
 
     name: str
     bytes: int
     psnr: float
-    """Of luma, of the mean squared error over all pixels of all frames, in dB."""
+    """PSNR of luma in dB, from the mean squared error over all pixels of all frames."""
     ssim: float
-    """Of luma, mean over some frames."""
+    """SSIM of luma, mean over some frames."""
     lpips: float | None
-    """Of RGB, mean over the same; None where it was not asked for."""
+    """LPIPS of RGB, mean over the same frames; None where it was not requested."""
 
 
 @dataclass
@@ -78,14 +78,14 @@ class _Score:
 def compare(
     source: Path, small: Path, *, seconds: float = 10.0, distance: Callable[[Tensor, Tensor], Tensor] | None = None
 ) -> list[Shown]:
-    """The beginning of a video by bicubic, by the generic network, overfitted, and encoded at the size of the latter.
+    """Compare, on a video's beginning: bicubic, generic network, overfitted, and full-size encodings of as many bytes.
 
     Args:
-        source: the large video.
-        small: what `overfit` made of it.
-        seconds: how much of it.
-        distance: LPIPS, if wanted.
-    Raises: InputError where the small video is of another one, or not overfitted.
+        source: the original video.
+        small: the LR video that `overfit` made of it.
+        seconds: how much of it to compare.
+        distance: LPIPS, if requested.
+    Raises: InputError where the LR video belongs to another original, or is not overfitted.
     """
     with opened(small) as container:
         label = VideoRecord.find(container.metadata)
@@ -107,7 +107,7 @@ def compare(
 
 
 def curve(source: Path, codec: str, seconds: float, least: int, most: int) -> list[tuple[int, float]]:
-    """Bytes and PSNR of the full size encoded, from about `least` to `most` bytes."""
+    """Measure bytes and PSNR of full-size encodings, from about `least` to `most` bytes."""
     points = [
         (_plainly(source, plan, seconds, None))
         for plan in (plain_at(source, codec, round(least * (most / least) ** (k / 4)), seconds) for k in range(5))
@@ -116,7 +116,7 @@ def curve(source: Path, codec: str, seconds: float, least: int, most: int) -> li
 
 
 def plain_at(source: Path, codec: str, size: int, seconds: float) -> Encoding:
-    """The encoding of the full size whose packets take nearest to so many bytes, preset medium."""
+    """Find the full-size encoding whose packets come nearest to so many bytes, preset medium."""
     with opened(source) as container:
         facts = VideoReader(container, source).facts
     even = facts.size[0] // 2 * 2, facts.size[1] // 2 * 2
@@ -160,7 +160,7 @@ def _packets(source: Path, plan: Encoding, seconds: float) -> Iterator[Any]:
 
 
 def _cropped(source: Path, plan: Encoding, seconds: float) -> Iterator[Frame]:
-    """Frames of the beginning, of the even size that encoders take."""
+    """Yield the first frames, cropped to the even size that encoders take."""
     with opened(source) as container:
         given = VideoReader(container, source)
         (tall, wide), (height, width) = given.facts.colours.chroma, plan.size
@@ -209,7 +209,7 @@ def _to_size(planes: list[Tensor], like: list[Tensor]) -> list[Tensor]:
 
 
 def _stream_bytes(path: Path, seconds: float) -> int:
-    """Of the packets of the video's beginning."""
+    """Count the bytes of the video packets at the beginning."""
     with opened(path) as container:
         stream = container.streams.video[0]
         return sum(p.size for p in container.demux(stream) if p.size and p.pts * p.time_base < seconds)

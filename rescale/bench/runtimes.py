@@ -12,7 +12,7 @@ from rescale.models.export import _KINDS, _quietly, _to_onnx, _Up, _with_onnxrun
 
 
 def rivals(model: RescalingModel) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Other programs that enlarge with the same network, of those installed, each with as many threads as torch."""
+    """Load the network in those other runtimes that are installed, each with as many threads as torch."""
     if not isinstance(model, ESPCN | IRN) or any(not importlib.util.find_spec(name) for name in _KINDS[".onnx"]):
         return {}
     data = _quietly(_to_onnx, _Up(model).eval())

@@ -1,4 +1,4 @@
-"""Races on the clock: turns, repeats, and the limits of the machine."""
+"""Interleaved timing: turns, repeats, and the limits of the machine."""
 
 import statistics
 import time
@@ -10,7 +10,7 @@ import torch
 
 @dataclass(frozen=True)
 class Race:
-    """How many times faster the contender was, turn by turn."""
+    """Speed-up of a contender over its baseline, turn by turn."""
 
     contender: str
     baseline: str
@@ -25,7 +25,7 @@ class Race:
 def race(
     contender: tuple[str, Callable[[], object]], baseline: tuple[str, Callable[[], object]], *, turns: int = 5
 ) -> Race:
-    """Let both run in turns, after one turn each that does not count."""
+    """Time both in turns, after one warm-up each that does not count."""
     for _, work in (contender, baseline):
         work()
     times = [(_seconds(contender[1]), _seconds(baseline[1])) for _ in range(turns)]
@@ -35,14 +35,14 @@ def race(
 
 
 def matmul_gflops(dtype: torch.dtype, device: torch.device, *, side: int = 2048, turns: int = 7) -> float:
-    """Billions of operations a second of a large matrix product: what a convolution can hope for."""
+    """Measure a large matrix product in billions of operations a second: the upper limit for a convolution."""
     a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
     a @ b
     return 2e-9 * side**3 / statistics.median(_seconds(lambda: a @ b) for _ in range(turns))
 
 
 def copy_gbytes(device: torch.device, *, size: int = 2**28, turns: int = 7) -> float:
-    """Billions of bytes a second that a copy of `size` bytes reads and writes together."""
+    """Measure a copy of `size` bytes: billions of bytes a second, read and written together."""
     a, b = (torch.zeros(size // 4, device=device) for _ in range(2))
     return 2e-9 * size / statistics.median(_seconds(lambda: b.copy_(a)) for _ in range(turns))
 
@@ -57,6 +57,6 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _wait() -> None:
-    """The clock is read when the device is done, not when it was asked."""
+    """Synchronise the device, so that the clock is read when the work is done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""A video enlarged by a model against FFmpeg's own filter: closeness to the original, and speed, in one run."""
+"""Video super-resolution against FFmpeg's own filter: closeness to the original, and speed, in one run."""
 
 import statistics
 import tempfile
@@ -28,36 +28,36 @@ from rescale.video.transcode import EncodeOptions
 
 @dataclass(frozen=True)
 class Contest:
-    """What both made of the same small video, with the same encoder at the same setting."""
+    """Results of both methods on the same LR video, with the same encoder at the same settings."""
 
     model: str
     size: tuple[int, int]
-    """Height and width of the large video."""
+    """Height and width of the upscaled video."""
     frames: int
     psnr: float
-    """Of luma, in dB, after decoding what was written; of the mean squared error of all frames."""
+    """PSNR of luma in dB, decoded from the written file; from the mean squared error of all frames."""
     lanczos_psnr: float
     fps: float
-    """Frames a second: decoding, enlarging and encoding together."""
+    """Frames a second: decoding, super-resolution and encoding together."""
     lanczos_fps: float
     bytes: int
     lanczos_bytes: int
     alone_fps: float
-    """Luma of 960x540 that the network enlarges a second, with nothing else to do."""
+    """Luma frames of 960x540 that the network alone super-resolves a second."""
 
     @property
     def ratio(self) -> float:
-        """How many times as fast as FFmpeg's filter."""
+        """Speed-up over FFmpeg's filter."""
         return self.fps / self.lanczos_fps
 
 
 def contest(source: Path, model: str, *, seconds: float = 10.0) -> Contest:
-    """Make the beginning of a video small by bicubic, without loss, and let both enlarge it.
+    """Downscale the beginning of a video by bicubic, losslessly, and super-resolve it by both methods.
 
     Args:
-        source: the large video, of 8 bits and with chroma halved along both axes.
-        model: that enlarges video.
-        seconds: how much of it.
+        source: the original video, of 8 bits and with chroma halved along both axes.
+        model: a super-resolution model for video.
+        seconds: how much of the source to use.
     Raises: UnsupportedError for another video.
     """
     scale = load(model).model.scale or 2
@@ -78,7 +78,7 @@ def contest(source: Path, model: str, *, seconds: float = 10.0) -> Contest:
 
 
 def alone(model: str, *, size: Size = (540, 960), turns: int = 30) -> float:
-    """Frames of `size` (height, width) a second that the network enlarges, luma only and nothing else going on."""
+    """Measure the frames of `size` (height, width) a second that the network alone super-resolves, luma only."""
     network = LumaUpscaler(cast(ESPCN, load(model).model), Levels())
     luma = torch.randint(0, 256, size, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     times = []
@@ -90,7 +90,7 @@ def alone(model: str, *, size: Size = (540, 960), turns: int = 30) -> float:
 
 
 def _shrink(source: Path, target: Path, scale: int, seconds: float) -> list[Tensor]:
-    """Returns: the luma of the original's frames, cropped to a multiple."""
+    """Downscale the frames. Returns: the luma of the original's frames, cropped to a multiple of the scale."""
     luma: list[Tensor] = []
     with opened(source) as container, library().open(str(target), "w") as made:
         given = VideoReader(container, source)
@@ -121,7 +121,7 @@ def _smaller(plane: Tensor, scale: int) -> Tensor:
 
 
 def _lanczos(source: Path, target: Path, scale: int) -> None:
-    """FFmpeg's scale=lanczos with the encoder and the options that `upscale_video` takes."""
+    """Run FFmpeg's scale=lanczos with the encoder and the options that `upscale_video` takes."""
     av: Any = library()
     with opened(source) as container, av.open(str(target), "w") as made:
         given = VideoReader(container, source)

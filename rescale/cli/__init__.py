@@ -41,13 +41,13 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 def _interrupted(*_: object) -> None:
-    """The first time all is put in order; the second time there is no more waiting."""
+    """Clean up at the first interrupt; exit at the second without waiting."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
     raise KeyboardInterrupt
 
 
 def _leave(error: BaseException, code: int, sentence: str = "") -> NoReturn:
-    """Let what was interrupted put itself in order, and go: threads of torch that still run can hang an interpreter."""
+    """Let interrupted work clean up, then exit at once: running torch threads can hang an interpreter."""
     traceback.clear_frames(error.__traceback__)  # which ends generators, and so their threads and files
     if sentence:
         typer.echo(f"error: {sentence}", err=True)
@@ -58,7 +58,7 @@ def _leave(error: BaseException, code: int, sentence: str = "") -> NoReturn:
 
 
 def main() -> None:
-    """The entry point: every error is one sentence and its exit code."""
+    """Run the command line: every error becomes one sentence and its exit code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in the background
         signal.signal(signal.SIGINT, _interrupted)

@@ -27,7 +27,7 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """A training step as the recipe has it, against plain contiguous float32."""
+    """Time a training step of a recipe, against plain contiguous float32."""
     from rescale.bench.images import training
 
     use_threads(threads)
@@ -44,7 +44,7 @@ def refine(
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Refining a small picture, in round trips down and up."""
+    """Time refining an LR image, in round trips (downscale and upscale)."""
     from rescale.bench.images import refining
 
     use_threads(threads)
@@ -63,7 +63,7 @@ def rescale(
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Down and up, against plain contiguous float32 PyTorch, other programs, and the machine's own limit."""
+    """Time downscaling and upscaling, against plain float32 PyTorch, other programs, and the machine's own limit."""
     from rescale.bench.images import rescaling
 
     sides = re.fullmatch(r"(\d{2,5})x(\d{2,5})", size)
@@ -91,7 +91,7 @@ def video(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """A video enlarged, against FFmpeg's scale=lanczos with the same encoder: closeness and speed."""
+    """Super-resolve a video, against FFmpeg's scale=lanczos with the same encoder: PSNR and speed."""
     from rescale.bench.video import contest
     from rescale.cli.options import use_threads_for_video
 
@@ -121,7 +121,7 @@ def overfit(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """An overfitted video against bicubic, its generic network, and the same bytes of H.264 and H.265 at full size."""
+    """Compare an overfitted video with bicubic, its generic network, and full-size H.264 and H.265 of as many bytes."""
     from rescale.bench import rate_distortion
     from rescale.evaluation.plots import draw_rates
     from rescale.metrics.lpips import lpips

@@ -1,4 +1,4 @@
-"""What the command line says: results on stdout, progress and one sentence an error on stderr, and exit codes."""
+"""Console output: results on stdout; progress, notes and one sentence an error on stderr; exit codes."""
 
 import json
 import os
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from rescale.executors.base import Executor, Result
 
 _SCREEN = 20
-"""Lines that a terminal still shows when a run ends."""
+"""Lines of output that are still on a terminal's screen when a run ends."""
 
 
 def run(
     plan: "Plan", task: "RescaleTask", engine: "Executor", *, report: Path | None, dry_run: bool, as_json: bool
 ) -> None:
-    """Do a plan and tell what becomes of each file; a failed one is told and the rest go on."""
+    """Run a plan and print one result for each file; a failed file is reported and the rest go on."""
     from rescale.batch import plan as planning
     from rescale.batch import run as runs
     from rescale.batch.summary import RunSummary
@@ -53,7 +53,7 @@ def run(
 
 
 def _tell_end(tally: "RunSummary") -> None:
-    """What has scrolled away: how many failed, and the first of them."""
+    """Repeat what has scrolled away: how many files failed, and the first of them."""
     if tally.kept:
         typer.echo(f"note: {tally.kept} of {tally.count} were done already", err=True)
     if not tally.failures or tally.count == 1 or "stops" in tally.failures[-1]:
@@ -68,7 +68,7 @@ def _tell_end(tally: "RunSummary") -> None:
 
 
 def tell(facts: dict[str, Any], *, as_json: bool) -> None:
-    """What became of one picture."""
+    """Print the result of one file."""
     if as_json:
         typer.echo(json.dumps(facts))
     elif "error" in facts:
@@ -84,7 +84,7 @@ def tell(facts: dict[str, Any], *, as_json: bool) -> None:
 
 
 def in_flags(facts: "Result") -> "Result":
-    """A row whose error names the remedy by this command line's own options."""
+    """Reword a row's error so that its hint names options of the command line."""
     if "error" not in facts:
         return facts
     error = sentence(facts["error"], facts.get("hint", ""))
@@ -92,7 +92,7 @@ def in_flags(facts: "Result") -> "Result":
 
 
 def sentence(message: str, hint: str) -> str:
-    """An error and its remedy, of which arguments become flags: overwrite=True is --overwrite here."""
+    """Join an error and its hint, with arguments turned into options: overwrite=True becomes --overwrite."""
 
     def flag(match: re.Match[str]) -> str:
         name, value = match[1], match[2]
@@ -103,17 +103,17 @@ def sentence(message: str, hint: str) -> str:
 
 
 def told(source: str, sentence: str) -> str:
-    """The sentence with its file named once, as a terminal may show it."""
+    """Name the file once in a sentence, safe to print on a terminal."""
     return printable(sentence if Path(source).name in sentence else f"{source}: {sentence}")
 
 
 def printable(text: str) -> str:
-    """In one line, without anything that a terminal would obey: a file may have any name."""
+    """Escape line breaks and control sequences, since a file may have any name."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def fail(sentence: str, code: int) -> NoReturn:
-    """Say why, and leave."""
+    """Print an error and exit with its code."""
     if sentence:
         typer.echo(f"error: {printable(sentence)}", err=True)
     sys.exit(code)

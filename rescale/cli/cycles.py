@@ -1,4 +1,4 @@
-"""`cycles`: what is left of pictures that are made small and large again and again."""
+"""`cycles`: what is left of images that are downscaled and upscaled again and again."""
 
 import json
 from collections.abc import Generator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """As `rescale.cycles` has them."""
+    """Kinds of cycles, as `rescale.cycles` has them."""
 
     same = "same"
     random = "random"
@@ -35,7 +35,7 @@ def cycles(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Score models where pictures are made small and large again and again."""
+    """Score models on images that are downscaled and upscaled again and again."""
     from rescale.evaluation.cycles import cycles as go_round
     from rescale.evaluation.cycles import markdown
     from rescale.evaluation.tables import records

@@ -1,4 +1,4 @@
-"""`demo`: a page in the browser."""
+"""`demo`: serve the demo page."""
 
 import threading
 from typing import Annotated
@@ -16,7 +16,7 @@ def demo(
     open_browser: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     threads: Threads = None,
 ) -> None:
-    """Show it in the browser: drop a picture, see what comes back. Ends with Ctrl-C."""
+    """Serve a page for the browser: drop an image, see it downscaled and restored. Ends with Ctrl-C."""
     from rescale.demo.server import Address, served
 
     use_machine(threads)

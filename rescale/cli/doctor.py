@@ -1,4 +1,4 @@
-"""`doctor`: what is installed, and whether all of it works."""
+"""`doctor`: report what is installed, and whether all of it works."""
 
 import json
 from dataclasses import asdict
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def doctor(device: Device = None, threads: Threads = None, as_json: Json = False) -> None:
-    """Say what is installed and try all of it; exit 5 if something of it is broken."""
+    """Report what is installed and test all of it; exit with 5 if anything is broken."""
     try:
         from rescale.diagnostics import examine
     except ImportError as error:
@@ -30,7 +30,7 @@ def doctor(device: Device = None, threads: Threads = None, as_json: Json = False
 
 
 def _lines(report: "Report") -> "Iterator[str]":
-    """One screen of 80 columns, but for what is broken."""
+    """Format a report for one screen of 80 columns; only broken items take more."""
     yield from _wrapped("versions", [f"{name} {version}" for name, version in report.versions.items()])
     for name, said in report.devices.items():
         yield f"{name:<10}{said}"
@@ -52,7 +52,7 @@ def _lines(report: "Report") -> "Iterator[str]":
 
 
 def _wrapped(title: str, words: list[str]) -> "Iterator[str]":
-    """Words with commas in lines of 80."""
+    """Wrap comma-separated words in lines of 80 columns."""
     line = f"{title:<10}"
     for index, word in enumerate(words):
         piece = word + ("," if index < len(words) - 1 else "")

@@ -1,4 +1,4 @@
-"""`evaluate` and `models`: what the networks are worth."""
+"""`evaluate`: score models by the papers' protocol."""
 
 import json
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What is shown of the scores, and where."""
+    """Output options: which scores are shown, and where."""
 
     each: Annotated[bool, typer.Option("--each", help="Every picture's own row as well.")] = False
     paper: Annotated[bool, typer.Option("--paper", help="The papers' table, with published rows among ours.")] = False
@@ -32,7 +32,7 @@ class Sheet:
     as_json: Json = False
 
     def check(self, found: dict[Path, list[Path]]) -> None:
-        """Refuse, before any work, what could not be drawn in the end."""
+        """Refuse, before any work, plots that could not be drawn at the end."""
         from rescale.evaluation import plots
         from rescale.io import formats
         from rescale.io.targets import check_target
@@ -49,7 +49,7 @@ class Sheet:
                 check_target(file, target, overwrite=self.overwrite)
 
     def text(self, rows: "list[Scores]", said: str, rescalers: "dict[str, Rescaler]") -> str:
-        """The table in the form that was asked for."""
+        """Format the table as requested."""
         from rescale.evaluation.protocol import means
         from rescale.evaluation.published import markdown as paper_markdown
         from rescale.evaluation.published import measured
@@ -66,7 +66,7 @@ class Sheet:
         return f"{paper_markdown(measured(means(rows), sizes))}\n\n{said}"
 
     def draw(self, rows: "list[Scores]", answers: "list[Result]") -> None:
-        """The pictures that were asked for, if there is anything to draw."""
+        """Draw the requested plots, if there is anything to draw."""
         from rescale.evaluation import plots
         from rescale.evaluation.crops import Grid
         from rescale.evaluation.protocol import means
@@ -102,7 +102,7 @@ def evaluate(
     machine: Machine,
     sheet: Sheet,
 ) -> None:
-    """Score models on folders of pictures by the papers' protocol."""
+    """Score models on folders of images by the papers' protocol."""
     from rescale.evaluation.crops import MOST
     from rescale.evaluation.protocol import protocol
     from rescale.evaluation.task import EvaluationJob, EvaluationTask
@@ -130,7 +130,7 @@ def evaluate(
 
 
 def _distances(trunks: list[str], device: object) -> dict[Any, Any]:
-    """LPIPS where it can be had; where not, a note says why, and the other columns still come."""
+    """Load LPIPS where available; otherwise a note says why, and the other columns still come."""
     from rescale.metrics.lpips import lpips
 
     distances = {}

@@ -1,4 +1,4 @@
-"""Options that several verbs share: their words, their help, what they do."""
+"""Options that several verbs share: their names, help texts and effects."""
 
 import inspect
 import os
@@ -91,7 +91,7 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the work is done, and by how many processes."""
+    """Execution options: device, threads, worker processes and executor."""
 
     device: Device = None
     threads: Threads = None
@@ -100,12 +100,12 @@ class Machine:
     address: Address = None
 
     def executor_for(self, count: int, **at_hand: Any) -> "Executor":
-        """Here, or as many processes that share the cores, ours or Ray's.
+        """Choose the executor: this process, or worker processes that share the cores, our own or Ray's.
 
         Args:
-            count: of what is to be done.
-            at_hand: as of `run.here`.
-        Raises: UsageError for what does not go together.
+            count: number of jobs.
+            at_hand: passed on to `local.work`.
+        Raises: UsageError for options that contradict each other.
         """
         from rescale.executors import processes
         from rescale.executors import ray as ray_executor
@@ -126,7 +126,7 @@ class Machine:
 
 
 def use_threads(count: int | None) -> None:
-    """Let torch use so many CPU threads; as many as it likes without a count."""
+    """Limit torch to so many CPU threads; without a count it chooses."""
     if count:
         import torch
 
@@ -134,7 +134,7 @@ def use_threads(count: int | None) -> None:
 
 
 def use_machine(threads: int | None) -> None:
-    """What a program that does nothing else may do to be fast."""
+    """Set up torch for a program that has the process to itself: keep freed memory, set threads."""
     from rescale.device import keep_memory
 
     keep_memory()
@@ -163,7 +163,7 @@ Truncated = Annotated[
 
 
 def use_threads_for_video(threads: int | None) -> None:
-    """One core is left to the decoder and the encoder, or their threads would wait for each other."""
+    """Leave one core to the decoder and the encoder, or their threads would wait for each other."""
     import os
 
     use_machine(threads or max((os.cpu_count() or 2) - 1, 1))

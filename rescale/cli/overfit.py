@@ -1,4 +1,4 @@
-"""`overfit`: a small video with the networks that restore it."""
+"""`overfit`: an LR video that carries the networks which restore it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,7 +60,7 @@ def overfit(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Make a video small, with networks in it that have learned it by heart: `rescale up` restores it, in real time."""
+    """Downscale a video and embed networks that were overfitted to it: `rescale up` restores it, in real time."""
     from rescale.stdo.overfit import OverfitBudget
     from rescale.stdo.overfit import overfit as run
     from rescale.video.transcode import EncodeOptions

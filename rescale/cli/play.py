@@ -1,4 +1,4 @@
-"""`play`, and the options of videos."""
+"""`play`: super-resolve or restore a video for a player."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ def play(
     device: Device = None,
     threads: Threads = None,
 ) -> None:
-    """Show a video enlarged or restored, as it is being made; without sound."""
+    """Show a video, super-resolved or restored on the fly; without sound."""
     from rescale.video.y4m import pipe
 
     use_threads_for_video(threads)

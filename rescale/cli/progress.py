@@ -1,4 +1,4 @@
-"""Meters and bars on stderr."""
+"""Progress bars and meters on stderr."""
 
 import itertools
 import sys
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bar(total: int, label: str) -> Iterator[Callable[[], None]]:
-    """How far all is, with its rate and the time left, on stderr where somebody watches; call what it gives at each."""
+    """Show a progress bar with rate and time left if stderr is a terminal; call the yielded function for each item."""
     if total < 2 or not sys.stderr.isatty():
         yield lambda: None
         return
@@ -31,9 +31,9 @@ def bar(total: int, label: str) -> Iterator[Callable[[], None]]:
 
 
 class Gauge:
-    """How far refining is, as a line on stderr that rewrites itself; silent if nobody watches.
+    """Progress of refining, as a line on stderr that rewrites itself; silent if stderr is no terminal.
 
-    Called with the share that is done, and the gain so far in dB.
+    Called with the share that is done, 0 to 1, and the gain so far in dB.
     """
 
     def __init__(self) -> None:
@@ -49,9 +49,9 @@ class Gauge:
 
 
 class Meter:
-    """How far a video is, as a line on stderr that rewrites itself; silent if nobody watches.
+    """Progress of a video, as a line on stderr that rewrites itself; silent if stderr is no terminal.
 
-    Called with a `Clock`, whose last second decides the rate that is shown first.
+    Called with a `Clock`; the rate that is shown first is that of the last second.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Meter:
 
 
 class Lessons:
-    """How far learning is, as a line on stderr that rewrites itself; silent if nobody watches."""
+    """Progress of overfitting, as a line on stderr that rewrites itself; silent if stderr is no terminal."""
 
     def __init__(self) -> None:
         self.at = 0.0

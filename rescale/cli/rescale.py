@@ -1,4 +1,4 @@
-"""`down` and `up`: pictures and videos to small ones and back."""
+"""`down` and `up`: downscale images and videos, and upscale them again."""
 
 from dataclasses import dataclass, fields
 from functools import partial
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shared:
-    """What both verbs take; those that a `Task` has too decide what is made, the others how it goes."""
+    """Options of both verbs; those that `RescaleTask` has too decide the bytes, the others how the run goes."""
 
     output: Output = None
     model: Model = None
@@ -60,7 +60,7 @@ class Shared:
     as_json: Json = False
 
     def task(self, machine: Machine, **chosen: Any) -> "RescaleTask":
-        """What is to be done with each file."""
+        """Build the task of a run."""
         from rescale.batch.task import RescaleTask
 
         given = vars(self) | {"device": machine.device, "threads": machine.threads or 0} | chosen
@@ -85,7 +85,7 @@ def down(
     shared: Shared,
     machine: Machine,
 ) -> None:
-    """Make pictures or videos small; each small one says how to restore it."""
+    """Downscale images or videos; each low-resolution file says how to restore it."""
     from rescale.batch import plan as planning
     from rescale.geometry import Geometry
     from rescale.inference import files
@@ -127,7 +127,7 @@ def up(
     shared: Shared,
     machine: Machine,
 ) -> None:
-    """Restore small pictures or videos by their own record; with --scale, enlarge ordinary ones."""
+    """Restore low-resolution images or videos by their own record; with --scale, super-resolve ordinary ones."""
     from rescale.batch import plan as planning
     from rescale.io import targets
 

@@ -1,4 +1,4 @@
-"""Which models are scored, at which scales, on which pictures."""
+"""Selection of the models to score, the scales and the images."""
 
 import math
 from collections.abc import Generator
@@ -35,16 +35,16 @@ DEFAULT_MODEL = "irn-x4-small"
 
 
 class Contender(NamedTuple):
-    """A model at a scale."""
+    """One model at one scale."""
 
     model: str
-    """As it was given: an id, or a weight file."""
+    """Model as the user named it: an id, or a weight file."""
     rescaler: "Rescaler"
     scale: "Geometry"
 
 
 def contenders_of(names: list[str] | None, scales: list[str], device: str | None) -> list[Contender]:
-    """The models, each with every scale that it is to be tried at."""
+    """List the models, each at every scale that it is to be scored at."""
     from rescale.geometry import Geometry
     from rescale.inference.rescaler import load
     from rescale.training.train import VALIDATED
@@ -66,7 +66,7 @@ def contenders_of(names: list[str] | None, scales: list[str], device: str | None
 
 
 def _range(text: str) -> "list[Geometry]":
-    """A scale, or from:to:step, both ends included."""
+    """Parse a scale, or from:to:step with both ends included."""
     from rescale.geometry import Geometry
 
     parts = text.split(":")
@@ -86,7 +86,7 @@ def _range(text: str) -> "list[Geometry]":
 
 
 def pictures_of(folders: list[Path]) -> dict[Path, list[Path]]:
-    """The files of each folder, of which none may be empty."""
+    """List the files of each folder, of which none may be empty."""
     from rescale.io import images
 
     found = {folder: images.find(folder) if folder.exists() else [] for folder in folders}
@@ -98,7 +98,7 @@ def pictures_of(folders: list[Path]) -> dict[Path, list[Path]]:
 def turns_of(
     contenders: list[Contender], folders: list[Path], found: dict[Path, list[Path]]
 ) -> list[tuple[Contender, Path, str]]:
-    """Every model with every picture, and the name of its set."""
+    """Pair every model with every image and the name of its test set."""
     return [
         (contender, file, _set_name(folder, folders))
         for folder, files in found.items()
@@ -108,7 +108,7 @@ def turns_of(
 
 
 def collected(answers: "Generator[Result, None, None]", count: int) -> "tuple[list[Result], int]":
-    """Answers, which come in any order, by their numbers, and how many failed; each is told, and the rest goes on."""
+    """Collect results, which come in any order, by their numbers, and count failures; each failure is reported."""
     kept: list[Result] = []
     failures = 0
     with bar(count, "evaluating") as step, closing(answers):
@@ -124,14 +124,14 @@ def collected(answers: "Generator[Result, None, None]", count: int) -> "tuple[li
 
 
 def _all_models() -> list[str]:
-    """Every shipped one, and the baseline."""
+    """List every shipped model, and the bicubic baseline."""
     from rescale.models.zoo import manifest
 
     return ["bicubic", *manifest()]
 
 
 def _told_apart(rescalers: "list[Rescaler]", given: list[str]) -> "list[Rescaler]":
-    """Weight files of the same name are called by their paths, or their means would be one."""
+    """Name weight files of the same name by their paths, or their means would be merged."""
     names = [rescaler.name for rescaler in rescalers]
     for rescaler, path in zip(rescalers, given, strict=True):
         if names.count(rescaler.name) > 1:
@@ -140,6 +140,6 @@ def _told_apart(rescalers: "list[Rescaler]", given: list[str]) -> "list[Rescaler
 
 
 def _set_name(folder: Path, folders: list[Path]) -> str:
-    """A folder's name, or its path where several are called alike."""
+    """Name a test set by its folder, or by its path where several have the same name."""
     name = folder.resolve().name
     return str(folder) if [other.resolve().name for other in folders].count(name) > 1 else name

@@ -1,4 +1,4 @@
-"""`train`, `import` and `release`: where weights come from."""
+"""`train`: train a model by a recipe."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def train(
     compiled: Annotated[bool, typer.Option("--compile", help="Fuse the step; pays on CUDA.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Learn weights from folders of pictures; goes on where an earlier run stopped."""
+    """Train a model on folders of images; resumes where an earlier run stopped."""
     from dataclasses import asdict
 
     from rescale.evaluation import plots
@@ -71,7 +71,7 @@ def train(
 
 
 def recipe_of(name: str, changes: Sequence[str] | None) -> "Recipe":
-    """A recipe by its name or file, with some keys changed."""
+    """Read a recipe by its name or file, with some keys changed."""
     from rescale.training.recipe import Recipe, recipes
 
     path = recipes().get(name) or Path(name)

@@ -16,7 +16,7 @@ def import_(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Take over a published IRN checkpoint, without running the code in it."""
+    """Convert a published IRN checkpoint, without running the code in it."""
     from rescale.models import import_irn
 
     target = output or Path(f"{file.stem}.safetensors")
@@ -30,7 +30,7 @@ def export(
     target: Annotated[Path, typer.Argument(help="What to write: .onnx, or .pt2 for torch.export.")],
     overwrite: Overwrite = False,
 ) -> None:
-    """Write what enlarges, for other programs: pictures of any size in, loaded again and compared."""
+    """Export the upscaling network for other programs; takes images of any size, and is loaded again and compared."""
     from rescale.models import weights
     from rescale.models.export import export as write
 
@@ -46,7 +46,7 @@ def release(
     summary: Annotated[str, typer.Option(help="A few words for `rescale models`.")],
     threads: Threads = None,
 ) -> None:
-    """Take a trained network into the manifest of a checkout, with its scores; for maintainers."""
+    """Add a trained network to the manifest of a checkout, with its scores; for maintainers."""
     from rescale.training.release import release as take_in
 
     use_threads(threads)

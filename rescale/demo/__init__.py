@@ -1,5 +1,5 @@
-"""The demo: a page on which a picture goes down and comes back, beside what the same bytes buy elsewhere.
+"""Demo: a page that downscales an image and restores it, beside what the same bytes buy in other formats.
 
-`exhibit`, `acts` and `views` know nothing of a browser; `visits` keeps users apart; `guard` stands before the door;
-`page` says what there is to see, `desk` what its buttons do; `server` opens it.
+`comparison`, `tasks` and `error_maps` know nothing of a browser; `sessions` keeps users apart; `middleware` guards the
+server; `ui` lays out the page, `handlers` holds what its buttons do; `server` serves it.
 """

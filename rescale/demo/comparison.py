@@ -1,4 +1,4 @@
-"""One photograph made small and restored, and what bicubic, JPEG, WebP and AVIF make of the same bytes."""
+"""Comparison of one photograph, downscaled and restored, with bicubic, JPEG, WebP and AVIF of the same bytes."""
 
 import math
 import time
@@ -23,20 +23,20 @@ from rescale.models import zoo
 
 MAX_PIXELS = 16_000_000
 CODECS = {"JPEG": "jpg", "WebP": "webp", "AVIF": "avif"}
-"""Names, and the suffixes of their files."""
+"""Lossy formats, and the suffixes of their files."""
 _LEAST = 32
-"""Pixels of a side, below which there is nothing to measure."""
+"""Smallest side in pixels; below it there is nothing to measure."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One way to spend bytes on a picture."""
+    """One way to spend bytes on an image."""
 
     name: str
     shown: Path
-    """A file of the large picture, for the browser."""
+    """File of the full-size image, for the browser."""
     n_bytes: int
-    """Of what would be sent."""
+    """Bytes that would be sent."""
     seconds: float
     psnr: float
     ssim: float
@@ -45,44 +45,44 @@ class Entry:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """All that is shown of one photograph."""
+    """Comparison of one photograph, as the page shows it."""
 
     original: Path
     small: Path
-    """With its record: `rescale up` restores it."""
+    """LR image with its record: `rescale up` restores it."""
     small_size: Size
     entries: list[Entry]
     """The network first, then bicubic, then the codecs."""
     notes: tuple[str, ...] = field(default=())
 
     def named(self, name: str) -> Path:
-        """The file of the large picture of an entry, or of the original."""
+        """Return the full-size image of an entry, or the original."""
         return next((entry.shown for entry in self.entries if entry.name == name), self.original)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What to make of a photograph."""
+    """Options for the comparison of a photograph."""
 
     scale: Geometry
     model: str | None = None
-    """The one that fits the scale without."""
+    """Model id; the one that fits the scale if not given."""
     steps: int = 0
-    """Of refining."""
+    """Steps of refining the LR image."""
 
 
 def rescaled(
     source: Path, asked: Asked, folder: Path, tell: ProgressCallback, lpips: Distance | None = None
 ) -> Iterator[Exhibit]:
-    """Make a photograph small and restore it, to be seen at once; then let the codecs spend as many bytes.
+    """Downscale and restore a photograph, shown at once; then encode it with each codec to as many bytes.
 
     Args:
         source: the photograph, up to `MAX_PIXELS`.
-        asked: how.
-        folder: where all files go.
-        tell: is told how far it is; what it raises ends the work.
-        lpips: a distance, if there is one at hand.
-    Raises: as `downscale_file`; RefusedError for a picture that is too small to measure.
+        asked: options.
+        folder: receives all files.
+        tell: called with the progress; an exception that it raises ends the work.
+        lpips: the LPIPS distance, if available.
+    Raises: as `downscale_file`; RefusedError for an image that is too small to measure.
     """
     tell(0.02, "reading")
     original = images.read(source, max_pixels=MAX_PIXELS)
@@ -104,7 +104,7 @@ def rescaled(
 
 
 def warm() -> None:
-    """What only the first picture would have to wait for."""
+    """Warm up, so that the first image need not wait for weights and kernels."""
     rescaler = files.load_cached(zoo.downscaling_model(Geometry.of("4")))
     rescaler.upscale_picture(rescaler.downscale_picture(Picture(np.zeros((256, 256, 3), np.uint8))))
 
@@ -121,7 +121,7 @@ def _part(tell: ProgressCallback, start: float, end: float) -> ProgressCallback:
 def _restored(
     rescaler: Rescaler, source: Path, asked: Asked, folder: Path, judge: "_Judge", tell: ProgressCallback
 ) -> tuple[Entry, Path, tuple[str, ...]]:
-    """Down and up by files, so that what is shown is what the command line makes."""
+    """Downscale and restore through files, so that the page shows what the command line writes."""
     small = folder / targets.small_name(source, asked.scale)
     large = folder / targets.large_name(small, is_restored=True)
     effort = RefineBudget.of(asked.steps) if asked.steps else None
@@ -148,7 +148,7 @@ def _bicubic(source: Path, size: Size, folder: Path, judge: "_Judge") -> Entry:
 
 
 def _coded(name: str, original: Picture, budget: int, folder: Path, judge: "_Judge") -> Entry:
-    """The large picture itself, in a lossy format, at the highest quality that the bytes allow."""
+    """Encode the original in a lossy format, at the highest quality that the bytes allow."""
     began = time.perf_counter()
     data = largest(lambda quality: encoded(name, original, quality), budget)
     path = folder / f"{name.lower()}.{CODECS[name]}"
@@ -157,13 +157,13 @@ def _coded(name: str, original: Picture, budget: int, folder: Path, judge: "_Jud
 
 
 def encoded(name: str, picture: Picture, quality: int) -> bytes:
-    """Colours only, in 8 bits: what all of these formats hold."""
+    """Encode the colours only, in 8 bits, which all of these formats hold."""
     pixels = picture.pixels if picture.depth == 8 else (picture.pixels / 257).round().astype(np.uint8)
     return images.encode(name.upper(), Picture(pixels), quality=quality)[0]
 
 
 def largest(encode: Callable[[int], bytes], budget: int) -> bytes:
-    """The largest file within a number of bytes that a quality from 1 to 100 gives; the smallest if none is."""
+    """Find the largest file within a number of bytes, by quality from 1 to 100; the smallest file if none fits."""
     low, high, best = 1, 100, encode(1)
     while low < high and len(best) <= budget:
         middle = (low + high + 1) // 2
@@ -176,7 +176,7 @@ def largest(encode: Callable[[int], bytes], budget: int) -> bytes:
 
 
 class _Judge:
-    """Measures by the papers' protocol, but on the whole picture: no border is cut, nothing is cropped."""
+    """Metrics by the papers' protocol, but on the whole image: no border is cut, nothing is cropped."""
 
     def __init__(self, original: Picture, lpips: Distance | None) -> None:
         self.original, self.lpips = original, lpips
@@ -189,7 +189,7 @@ class _Judge:
 
 
 def table(entries: Sequence[Entry]) -> str:
-    """Markdown; what is best in a column stands out."""
+    """Format the entries as a Markdown table; the best of each column stands out."""
     best = max(entries, key=lambda entry: entry.psnr)
     rows = ["| | bytes | PSNR | SSIM | LPIPS | time |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
     for entry in entries:

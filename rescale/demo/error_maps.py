@@ -1,4 +1,4 @@
-"""What two pictures have not in common, as a picture."""
+"""Error maps: the difference of two images, as an image."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from rescale.io.picture import Picture, Pixels
 
 VIEWS = ("picture", "error map", "difference")
 MOST = 32
-"""Levels, of 255, that an error map shows as the brightest."""
+"""Error in levels, of 255, that an error map shows at its brightest."""
 GAIN = 8
-"""By which a difference is enlarged."""
+"""Gain of a difference image."""
 _HEAT = np.array([(0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164)], np.float32)
 
 
 def view(kind: str, made: Picture, original: Picture) -> Picture:
-    """A picture as it is, or its error. Raises: UsageError for another view."""
+    """Return an image as it is, or its error. Raises: UsageError for an unknown view."""
     if kind not in VIEWS:
         raise UsageError(f"expected a view of {', '.join(VIEWS)}, got {kind!r:.40}")
     if kind == "picture":
@@ -23,7 +23,7 @@ def view(kind: str, made: Picture, original: Picture) -> Picture:
 
 
 def error_map(made: Picture, original: Picture) -> Pixels:
-    """(H, W, 3) uint8: black where both agree, through red to yellow where a channel misses by `MOST` levels."""
+    """Map the error to (H, W, 3) uint8: black for none, through red to yellow for `MOST` levels in a channel."""
     error = np.abs(_levels(made) - _levels(original)).max(axis=2)
     place = np.minimum(error / MOST, 1) * (len(_HEAT) - 1)
     below = np.minimum(place.astype(int), len(_HEAT) - 2)
@@ -32,11 +32,11 @@ def error_map(made: Picture, original: Picture) -> Pixels:
 
 
 def difference(made: Picture, original: Picture) -> Pixels:
-    """(H, W, 3) uint8: grey where both agree, else brighter or darker by `GAIN` times what is missed."""
+    """Amplify the difference by `GAIN`: (H, W, 3) uint8, grey where both agree, else brighter or darker."""
     return (128 + GAIN * (_levels(made) - _levels(original))).clip(0, 255).round().astype(np.uint8)
 
 
 def _levels(picture: Picture) -> np.ndarray:
-    """(H, W, 3) float32 in levels of 8 bits."""
+    """Convert to (H, W, 3) float32, in levels of 8 bits."""
     levels = picture.pixels.astype(np.float32) / (257 if picture.depth == 16 else 1)
     return levels if levels.shape[2] == 3 else levels.repeat(3, axis=2)

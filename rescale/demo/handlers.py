@@ -1,4 +1,4 @@
-"""What each button of the page does: raw values in, what the page is to show out."""
+"""Event handlers of the page: raw values in, component updates out."""
 
 import html
 import logging
@@ -26,20 +26,20 @@ MOST_STEPS = 200
 AGAINST = ("original", "bicubic", *CODECS)
 _log = logging.getLogger(__name__)
 _PROGRESS = gr.Progress()
-"""By which Gradio knows where to hand in its own."""
+"""Placeholder by which Gradio finds where to pass its own progress object."""
 
 
 def models() -> list[str]:
-    """Those that make pictures small."""
+    """List the models that downscale images."""
     return [AUTO, *(name for name, entry in zoo.manifest().items() if entry.model in ("irn", "iarn"))]
 
 
 class Desk:
-    """What the buttons do.
+    """Handlers of the page's buttons.
 
     Args:
-        visits: who is there.
-        lpips: the distance, where it is at hand.
+        visits: the sessions.
+        lpips: the LPIPS distance, if available.
     """
 
     def __init__(self, visits: Sessions, lpips: Distance | None = None) -> None:
@@ -48,7 +48,7 @@ class Desk:
     def rescale(
         self, photo: Any, scale: Any, model: Any, steps: Any, request: gr.Request, progress: gr.Progress = _PROGRESS
     ) -> Iterator[list[Any]]:
-        """A photograph down and up; then, what else the bytes would buy."""
+        """Downscale and restore a photograph; then show what else the bytes would buy."""
         with _sentences():
             asked, source = _asked(scale, model, steps), _path(photo, "a photograph")
             visit = self.visits.of(_key(request))
@@ -64,7 +64,7 @@ class Desk:
         return [self._compared(made, "original", "picture"), small, button, words, "original", "picture"]
 
     def look(self, against: Any, kind: Any, request: gr.Request) -> Any:
-        """Another pair under the slider."""
+        """Show another pair of images under the slider."""
         with _sentences():
             made = self.visits.of(_key(request)).shown
             if not isinstance(made, Exhibit):
@@ -79,14 +79,14 @@ class Desk:
         return gr.ImageSlider(value=(str(pair[0]), str(pair[1])), label=label)
 
     def restore(self, small: Any, force: Any, request: gr.Request, progress: gr.Progress = _PROGRESS) -> list[Any]:
-        """A small picture up, by its record."""
+        """Restore an LR image by its record."""
         with _sentences():
             source, visit = _path(small, "a small picture"), self.visits.of(_key(request))
             with visit.job() as folder:
                 return _enlarged(tasks.restore(source, folder, visit.told(progress), force=force is True))
 
     def enlarge(self, photo: Any, scale: Any, request: gr.Request, progress: gr.Progress = _PROGRESS) -> list[Any]:
-        """An ordinary picture up."""
+        """Super-resolve an ordinary image."""
         with _sentences():
             source, visit = _path(photo, "a picture"), self.visits.of(_key(request))
             with visit.job() as folder:
@@ -95,7 +95,7 @@ class Desk:
     def film(
         self, clip: Any, scale: Any, request: gr.Request, progress: gr.Progress = _PROGRESS
     ) -> Iterator[list[Any]]:
-        """A clip up: its first frame at once, then all of it."""
+        """Upscale a clip: its first frame at once, then all of it."""
         with _sentences():
             source, visit = _path(clip, "a clip"), self.visits.of(_key(request))
             with visit.job() as folder:
@@ -107,7 +107,7 @@ class Desk:
         self.visits.of(_key(request)).stopped.set()
 
     def leave(self, request: gr.Request) -> None:
-        """The page was closed."""
+        """End the session of a closed page."""
         self.visits.end(_key(request))
 
 
@@ -117,7 +117,7 @@ def _key(request: gr.Request) -> str:
 
 @contextmanager
 def _sentences() -> Iterator[None]:
-    """Every error as one sentence on the page, and none in the log but what is a mistake of ours."""
+    """Show every error as one sentence on the page; log only our own mistakes."""
     try:
         yield
     except StoppedError as error:
@@ -159,7 +159,7 @@ def _asked(scale: Any, model: Any, steps: Any) -> Asked:
 
 
 def _shown(made: Exhibit, name: str, kind: str) -> Path:
-    """The file of a view, made when it is first asked for."""
+    """Return the file of a view, made at its first request."""
     source = made.named(name)
     if kind == "picture":
         return source
@@ -170,7 +170,7 @@ def _shown(made: Exhibit, name: str, kind: str) -> Path:
 
 
 def _words(made: Exhibit, has_lpips: bool) -> str:
-    """The table, and what it says in words."""
+    """Format the table, and its summary in words."""
     ours, bicubic = made.entries[:2]
     winner = max(made.entries, key=lambda entry: entry.psnr)
     height, width = made.small_size

@@ -1,7 +1,7 @@
-"""What stands before the page: how much may be sent, to which routes, naming which files; and errors as sentences.
+"""Request guard in front of Gradio: limits on size, routes and file names; errors become sentences.
 
-Gradio opens any address or file that a request names before our own code sees it, and has routes that no visitor of
-this page needs. So a request is looked at first, and only what the page itself sends goes on.
+Gradio opens any address or file that a request names before our own code sees it, and has routes that no user of
+this page needs. So each request is checked first, and only what the page itself sends is passed on.
 """
 
 import json
@@ -22,25 +22,25 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_JSON = 64 * 2**10
-"""Bytes of a request that says what to do; pictures are uploaded, never written into it."""
+"""Maximum bytes of a JSON request; images are uploaded, never written into it."""
 _ROUTES = re.compile(
     r"/|/(config|theme\.css|manifest\.json|favicon\.ico|robots\.txt|static/.*|assets/.*|svelte/.*)/?"
     r"|/gradio_api/(queue/(join|data)|run/predict|upload|upload_progress|startup-events|cancel|reset|app_id|theme\.css"
     r"|heartbeat/\w+|file=.*)/?"
 )
 _BEGINS = re.compile(r"/gradio_api/(queue/join|run/predict)/?")
-"""A job, with the queue or without."""
+"""Routes that begin a job, with the queue or without."""
 _HEADERS = {
     b"content-security-policy": b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'",
     b"referrer-policy": b"no-referrer",
     b"x-content-type-options": b"nosniff",
 }
-"""The browser fetches nothing from elsewhere, and tells nobody."""
+"""Security headers: the browser fetches nothing from elsewhere, and sends no referrer."""
 _log = logging.getLogger(__name__)
 
 
 class Join(BaseModel):
-    """What the page sends to begin a job; further fields are Gradio's own business."""
+    """Request that begins a job; further fields are Gradio's own business."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -51,13 +51,13 @@ class Join(BaseModel):
 
 
 class Guard:
-    """An ASGI application around Gradio's.
+    """ASGI middleware around Gradio's application.
 
     Args:
-        app: Gradio's.
-        uploads: the folder of all that may be named in a request.
-        inputs: of a job, by its number: for each value that the job takes, what Gradio makes of it, or None.
-        max_bytes: of an upload.
+        app: Gradio's application.
+        uploads: the folder of all files that a request may name.
+        inputs: gives a job's inputs by its number: for each value the data model that Gradio parses it into, or None.
+        max_bytes: limit of an upload.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Guard:
         self.app, self.uploads, self.inputs, self.max_bytes = app, uploads.resolve(), inputs, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer it with a sentence."""
+        """Pass a request on, or answer it with a sentence."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -85,7 +85,7 @@ class Guard:
             await answer.say("this request makes no sense here", 500)
 
     async def _checked(self, scope: Scope, receive: Receive, most: int) -> Receive:
-        """The same messages, counted; those that begin a job are read to the end and looked at."""
+        """Count the bytes of a request against its limit; read and check requests that begin a job."""
         refusal = RefusedError(f"more than the {most:,} bytes that are taken here")
         if _length(scope) > most:
             raise refusal
@@ -118,7 +118,7 @@ class Guard:
         return again
 
     def check(self, body: bytes) -> None:
-        """Raises: UsageError for what the page would not have sent."""
+        """Check a request that begins a job. Raises: UsageError for what the page would not have sent."""
         try:
             join = Join.model_validate(json.loads(body))
         except (ValidationError, ValueError, RecursionError):
@@ -138,7 +138,7 @@ class Guard:
             raise UsageError("expected an uploaded file, got something else") from None
 
     def _check_files(self, value: Any, depth: int) -> None:
-        """Whatever looks like a file must have been uploaded here, and be no address."""
+        """Check that all that looks like a file was uploaded here, and is no URL."""
         if depth > 8:
             raise UsageError("expected a job of this page, got something too deep")
         if isinstance(value, dict):
@@ -158,13 +158,13 @@ class Guard:
 
 
 class _NowhereError(UsageError):
-    """A route that this page has not."""
+    """Error for a route that this page does not have."""
 
     status = 404
 
 
 class _Answer:
-    """Passes an answer on with our headers; or says one sentence, if nothing was said yet."""
+    """Response wrapper: adds our headers, or sends one sentence if no response was started."""
 
     def __init__(self, send: Send) -> None:
         self._send, self.has_begun = send, False

@@ -1,4 +1,4 @@
-"""Opens the page on this machine: on loopback, with a bound on everything, leaving nothing behind."""
+"""Demo server: serves the page on loopback, with a limit on everything, and leaves no files behind."""
 
 import logging
 import os
@@ -15,27 +15,27 @@ from rescale.demo.sessions import Sessions
 from rescale.errors import MachineError, UsageError
 
 MAX_BYTES = 64 * 2**20
-"""Of an upload: a clip, or 16 megapixels of 16 bits."""
+"""Maximum bytes of an upload: a clip, or 16 megapixels of 16 bits."""
 _QUEUE = 16
 _HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the page is served."""
+    """Address of the server."""
 
     host: str = "127.0.0.1"
     port: int | None = None
-    """The first free one from 7860 on without."""
+    """Port; the first free one from 7860 on if None."""
     is_opened: bool = False
-    """Whether a browser is told to show it."""
+    """Open the page in a browser."""
 
 
 @contextmanager
 def served(address: Address | None = None) -> Iterator[str]:
-    """The page, until the block ends; gives its URL.
+    """Serve the page until the block ends; yields its URL.
 
-    Raises: MachineError without Gradio, or where the port is taken; UsageError for a port that is none.
+    Raises: MachineError without Gradio, or where the port is taken; UsageError for an invalid port.
     """
     address = address or Address()
     if address.port is not None and not 1 <= address.port <= 65_535:
@@ -60,7 +60,7 @@ def served(address: Address | None = None) -> Iterator[str]:
 
 
 def _page(root: Path, visits: Sessions) -> tuple[Any, dict[str, Any]]:
-    """The page, and how Gradio is to serve it."""
+    """Build the page, and the settings by which Gradio serves it."""
     try:
         from gradio.themes import Default
         from starlette.middleware import Middleware
@@ -82,7 +82,7 @@ def _page(root: Path, visits: Sessions) -> tuple[Any, dict[str, Any]]:
 
 
 def _inputs(page: Any) -> Callable[[int], list[Any] | None]:
-    """For each value that a job takes, how Gradio will read it."""
+    """Look up, for each value that a job takes, the data model that Gradio parses it into."""
 
     def of(number: int) -> list[Any] | None:
         job = page.fns.get(number)
@@ -98,7 +98,7 @@ def _lpips() -> Any:
 
 
 def _examples(folder: Path) -> list[Path]:
-    """Copies of the pictures to try, where Gradio may read them."""
+    """Copy the example images to where Gradio may read them."""
     folder.mkdir()
     packed = _HERE / "pictures"
     found = sorted((packed if packed.is_dir() else _HERE.parent.parent / "demo").glob("*.png"))
@@ -107,7 +107,7 @@ def _examples(folder: Path) -> list[Path]:
 
 @contextmanager
 def _surroundings(root: Path) -> Iterator[None]:
-    """An empty folder to work in, since Gradio serves what lies there, and its own settings from the environment."""
+    """Work in an empty folder, since Gradio serves the working folder, and set Gradio's environment variables."""
     wanted = {
         "GRADIO_TEMP_DIR": str(root / "uploads"), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1",
         "GRADIO_SHARE": "False", "GRADIO_ALLOWED_PATHS": "", "GRADIO_MCP_SERVER": "False", "GRADIO_SSR_MODE": "False",

@@ -1,4 +1,4 @@
-"""Who is there: each visitor has a folder that nobody else is told of, and a job that can be stopped."""
+"""Sessions: each user has a private folder, and a job that can be stopped."""
 
 import secrets
 import shutil
@@ -13,31 +13,31 @@ from typing import Any
 from rescale.errors import RescaleError
 
 _REMEMBERED = 1000
-"""Visitors who have left."""
+"""Closed sessions that are remembered."""
 _PATIENCE_S = 5
 ProgressCallback = Callable[[float, str], None]
-"""Is told how much of the work is done, 0 to 1, and what is being done."""
+"""Called with the share of the work that is done, 0 to 1, and a description of the current step."""
 
 
 class StoppedError(RescaleError):
-    """The visitor does not want to wait any more."""
+    """Raised when the user has stopped the job."""
 
 
 @dataclass
 class Visit:
-    """One visitor."""
+    """Session of one user."""
 
     root: Path
     stopped: threading.Event = field(default_factory=threading.Event)
     shown: Any = None
-    """What the page shows, for other views of it."""
+    """Result that the page shows, for other views of it."""
     folder: Path | None = None
     is_gone: bool = False
     working: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def job(self) -> Iterator[Path]:
-        """An empty folder for a job; the files of the one before go."""
+        """Begin a job: yield an empty folder, after the previous job's files are removed."""
         with self.working:
             self.stopped.clear()
             self.clear()
@@ -46,18 +46,18 @@ class Visit:
             yield self.folder
 
     def clear(self) -> None:
-        """Forget what was made."""
+        """Remove the results."""
         self.shown = None
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def check(self) -> None:
-        """Raises: StoppedError where the visitor has stopped the job."""
+        """Check for a stop. Raises: StoppedError where the user has stopped the job."""
         if self.stopped.is_set() or self.is_gone:
             raise StoppedError("stopped")
 
     def told(self, tell: ProgressCallback) -> ProgressCallback:
-        """The same, and an end to the work where it was stopped."""
+        """Wrap a progress callback so that it ends a stopped job."""
 
         def both(share: float, words: str) -> None:
             self.check()
@@ -67,7 +67,7 @@ class Visit:
 
 
 class Sessions:
-    """All visitors, by the page's own name for each."""
+    """All sessions, by Gradio's session hash."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -76,14 +76,14 @@ class Sessions:
         self._lock = threading.Lock()
 
     def of(self, key: str) -> Visit:
-        """Whoever comes for the first time gets a place. Raises: StoppedError for who has left while waiting."""
+        """Get or create a session. Raises: StoppedError for a page that was closed while waiting."""
         with self._lock:
             if key in self._gone:
                 raise StoppedError("this page was left; reload it")
             return self._visits.setdefault(key, Visit(self.root))
 
     def end(self, key: str) -> None:
-        """The visitor has left: the job stops, the files go."""
+        """End a session: stop its job, remove its files."""
         with self._lock:
             self._gone.append(key)
             visit = self._visits.pop(key, None)
@@ -92,7 +92,7 @@ class Sessions:
             visit.clear()
 
     def end_all(self) -> None:
-        """The demo closes; jobs get a moment to stop."""
+        """End all sessions as the demo closes; jobs get a moment to stop."""
         with self._lock:
             visits, self._visits = list(self._visits.values()), {}
         for visit in visits:

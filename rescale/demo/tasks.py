@@ -1,4 +1,4 @@
-"""Restoring a small picture, enlarging an ordinary one, enlarging a clip: what the other tabs do, without the page."""
+"""Tasks of the other tabs, without the page: restore an LR image, super-resolve an image, upscale a clip."""
 
 import html
 import re
@@ -22,14 +22,14 @@ from rescale.video.transcode import EncodeOptions
 
 SCALES = (2, 3, 4)
 MAX_SECONDS = 30
-"""Of a clip."""
+"""Maximum length of a clip, in seconds."""
 MAX_FRAME = 9_000_000
-"""Pixels of an enlarged frame: a little more than 4K."""
+"""Maximum pixels of an upscaled frame: a little more than 4K."""
 
 
 @dataclass(frozen=True)
 class Enlarged:
-    """A large picture, and bicubic's of the same size."""
+    """Upscaled image, beside bicubic of the same size."""
 
     before: Path
     after: Path
@@ -38,7 +38,7 @@ class Enlarged:
 
 @dataclass(frozen=True)
 class Clip:
-    """An enlarged clip; None while it is being made, when there is only its first frame to see."""
+    """Upscaled clip; `film` is None while it is being made, when only its first frame can be shown."""
 
     before: Path | None
     after: Path | None
@@ -47,13 +47,13 @@ class Clip:
 
 
 def restore(source: Path, folder: Path, tell: ProgressCallback, *, force: bool = False) -> Enlarged:
-    """By the record of the small picture. Raises: RecordError where there is none, or where it was edited."""
+    """Restore an LR image by its record. Raises: RecordError where there is none, or where the image was edited."""
     tell(0.1, "restoring it by its record")
     return _enlarged(source, folder, tell, targets.large_name(source, is_restored=True), force=force)
 
 
 def super_resolve(source: Path, folder: Path, tell: ProgressCallback, *, scale: int) -> Enlarged:
-    """An ordinary picture, by super-resolution."""
+    """Super-resolve an ordinary image."""
     if scale not in SCALES:
         raise UsageError(f"expected a scale of {', '.join(map(str, SCALES))}, got {scale!r:.40}")
     tell(0.1, f"enlarging it x{scale}")
@@ -77,7 +77,7 @@ def _bicubic(small: Picture, size: Size) -> Picture:
 
 
 def upscale_clip(source: Path, folder: Path, tell: ProgressCallback, *, scale: int) -> Iterator[Clip]:
-    """A clip enlarged, or restored where it says how; first its first frame, to see whether to wait for the rest."""
+    """Super-resolve a clip, or restore it by its record; yields the first frame early, as a preview."""
     if scale not in SCALES:
         raise UsageError(f"expected a scale of {', '.join(map(str, SCALES))}, got {scale!r:.40}")
     tell(0.02, "looking at its first frame")
@@ -97,7 +97,7 @@ def upscale_clip(source: Path, folder: Path, tell: ProgressCallback, *, scale: i
 
 
 def _first(source: Path) -> tuple[Picture, VideoRecord | None]:
-    """Of a clip that is short enough: its first frame, and what it says about itself."""
+    """Decode the first frame of a clip that is short enough, and read its record."""
     with opened(source) as container:
         seconds = (container.duration or 0) / 1e6
         if seconds > MAX_SECONDS:
@@ -138,7 +138,7 @@ def _summary(done: VideoResult) -> str:
 
 
 def sentence(error: RescaleError) -> str:
-    """What went wrong, for the page: without the remedy, which is for programs, and safe to show."""
+    """Format an error for the page: HTML-safe, without the hint, which is for programs."""
     text = re.sub(r"\S*/([^/\s]+)", r"\1", error.message)  # a visitor's file has a name, but its folder is ours
     if isinstance(error, RecordError):
         text += ". An ordinary picture is enlarged under “Super-resolve”"

@@ -1,4 +1,4 @@
-"""What there is to see: four tabs, their settings kept in the address, so that a link shows the same page."""
+"""Layout of the page: four tabs, with their settings kept in the URL, so that a link shows the same page."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from rescale.demo.tasks import MAX_SECONDS, SCALES
 
 TABS = {"rescale": "Rescale", "restore": "Restore", "super-resolve": "Super-resolve", "video": "Video"}
 FONTS = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
-"""Of the visitor's own machine: nothing is fetched from elsewhere."""
+"""Fonts of the user's own machine: nothing is fetched from elsewhere."""
 CSS = """
 .gradio-container { max-width: min(1200px, 100vw) !important; margin: auto; overflow-x: clip; }
 .gradio-container :is(.main, main, .wrap, .column, .tabs, .tabitem) { min-width: 0; max-width: 100%; }
@@ -26,19 +26,19 @@ footer { display: none !important; }
 _INTRO = """# rescale
 **Drop a photograph: it becomes a small picture that any viewer shows, and that one gives the large one back.**"""
 _WORK: dict[str, Any] = {"concurrency_id": "work", "concurrency_limit": 1}
-"""One job at a time: each takes all cores."""
+"""Queue options: one job at a time, since each takes all cores."""
 _RAW: dict[str, Any] = {"preprocess": False, "api_visibility": "private"}
-"""Values come as they were sent: no file is opened before `images.read` does."""
+"""Listener options: values come as they were sent, and no file is opened before `images.read` does."""
 _AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 _STILL: dict[str, Any] = {"type": "filepath", "format": "png", "image_mode": None}
 
 
 def build(desk: Desk, pictures: list[Path]) -> gr.Blocks:
-    """The page, ready to be served.
+    """Build the page, ready to be served.
 
     Args:
-        desk: what the buttons do.
-        pictures: to try it with.
+        desk: handlers of the buttons.
+        pictures: example images.
     """
     with gr.Blocks(title="rescale", analytics_enabled=False, delete_cache=(300, 3600)) as page:
         gr.Markdown(_INTRO)
@@ -162,24 +162,24 @@ def _result(name: str, label: str) -> tuple[gr.ImageSlider, gr.DownloadButton, g
 
 
 class _Picked:
-    """The path of the example that was clicked."""
+    """Callable that returns the path of the clicked example."""
 
     def __init__(self, pictures: list[Path]) -> None:
         self.pictures = pictures
 
     def __call__(self, chosen: gr.SelectData) -> str:
-        """By its place in the gallery."""
+        """Look it up by its place in the gallery."""
         return str(self.pictures[int(chosen.index)])
 
 
 class _Remembered:
-    """The settings that the address speaks of; those that it does not, or wrongly, stay as they are."""
+    """Callable that applies the settings in the URL; missing or invalid ones stay as they are."""
 
     def __init__(self, kept: dict[str, Any]) -> None:
         self.kept = kept
 
     def __call__(self, request: gr.Request) -> list[Any]:
-        """For the tabs, and for each setting."""
+        """Return an update for the tabs, and one for each setting."""
         told = dict(request.query_params)
         tab = gr.Tabs(selected=told["tab"]) if told.get("tab") in TABS else gr.skip()
         return [tab, *(_value(component, told.get(name)) for name, component in self.kept.items())]
@@ -195,7 +195,7 @@ def _value(component: Any, told: str | None) -> Any:
 
 
 def _remember(fixed: dict[str, str], names: list[str]) -> str:
-    """JavaScript that writes values into the page's address."""
+    """Return JavaScript that writes values into the page's URL."""
     return f"""(...values) => {{
         if (!window.isRemembered) return [];  // the page itself selects its first tab
         const query = new URLSearchParams(window.location.search);

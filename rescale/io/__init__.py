@@ -1,1 +1,1 @@
-"""Image files in and out: one door to read, one to write, and the record in the low-resolution file."""
+"""Image files: one door to read, one to write, and the record in the low-resolution (LR) file."""

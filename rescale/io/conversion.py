@@ -1,4 +1,4 @@
-"""Pillow image, numpy array, tensor <-> what the rescaler works on; the result is of the kind that came."""
+"""Convert PIL images, NumPy arrays and tensors to the internal form, and back to the caller's type."""
 
 import warnings
 from typing import Any, TypeVar
@@ -17,12 +17,12 @@ Kind = TypeVar("Kind", Image.Image, NDArray[Any], Tensor)
 
 
 def is_levels(image: object) -> bool:
-    """Whether this holds levels of a file (Pillow, integer array) rather than floats in [0, 1]."""
+    """Tell whether an image holds integer levels (Pillow, integer array) rather than floats in [0, 1]."""
     return isinstance(image, Image.Image) or (isinstance(image, np.ndarray) and np.issubdtype(image.dtype, np.integer))
 
 
 def to_picture(image: object) -> Picture:
-    """Raises: UsageError for a shape or type that is no picture."""
+    """Convert to a Picture. Raises: UsageError for a shape or type that is no image."""
     if isinstance(image, Image.Image):
         picture = from_pil(image)
         if picture.notes:
@@ -40,7 +40,7 @@ def to_picture(image: object) -> Picture:
 
 
 def from_picture(picture: Picture, like: Kind) -> Kind:
-    """The opposite of `to_picture`."""
+    """Convert back to the caller's type: the opposite of `to_picture`."""
     if isinstance(like, Image.Image):
         return to_pil(picture)
     assert isinstance(like, np.ndarray)
@@ -48,7 +48,7 @@ def from_picture(picture: Picture, like: Kind) -> Kind:
 
 
 def to_batch(image: object) -> Tensor:
-    """Floats in [0, 1] as (N, 3, H, W) float32. Raises: UsageError for another shape or type."""
+    """Convert floats in [0, 1] to (N, 3, H, W) float32. Raises: UsageError for another shape or type."""
     x = _planes(image) if isinstance(image, np.ndarray) else image
     if not isinstance(x, Tensor) or x.ndim not in (3, 4) or x.shape[-3] != 3 or not x.is_floating_point():
         raise UsageError(
@@ -64,7 +64,7 @@ def to_batch(image: object) -> Tensor:
 
 
 def _planes(image: NDArray[Any]) -> Tensor | None:
-    """(H, W[, C]) floats -> (3 or C, H, W); None for what is no such thing."""
+    """Convert floats (H, W[, C]) to (3 or C, H, W); None for another shape or type."""
     if image.ndim not in (2, 3) or image.dtype not in (np.float16, np.float32, np.float64):
         return None
     x = torch.from_numpy(_own(image[..., None] if image.ndim == 2 else image)).permute(2, 0, 1)
@@ -72,17 +72,17 @@ def _planes(image: NDArray[Any]) -> Tensor | None:
 
 
 def _own(samples: NDArray[Any]) -> NDArray[Any]:
-    """In one piece and writable, as torch wants it: a view of a Pillow image, say, is neither."""
+    """Return a contiguous, writable array, as torch needs it; a view of a Pillow image, say, is neither."""
     return np.require(samples, requirements=["C", "W"])
 
 
 def is_grey(image: object) -> bool:
-    """Whether an array holds one channel only."""
+    """Tell whether an array holds one channel only."""
     return isinstance(image, np.ndarray) and (image.ndim == 2 or image.shape[2] == 1)
 
 
 def from_batch(x: Tensor, like: Kind, *, is_grey: bool) -> Kind:
-    """The opposite of `to_batch`; if grey, an array of one channel."""
+    """Convert back to the caller's type: the opposite of `to_batch`; if grey, an array of one channel."""
     if isinstance(like, Tensor):
         return (x if like.ndim == 4 else x[0]).to(like)
     assert isinstance(like, np.ndarray)
@@ -91,7 +91,7 @@ def from_batch(x: Tensor, like: Kind, *, is_grey: bool) -> Kind:
 
 
 def with_info(image: Kind, key: str, value: str) -> Kind:
-    """A Pillow image that remembers a text; the other kinds have no place for one."""
+    """Store a text in a Pillow image's `info`; arrays and tensors have no place for one."""
     if isinstance(image, Image.Image):
         image.info[key] = value
     return image

@@ -1,4 +1,4 @@
-"""The bytes of a picture file, or an open Pillow image -> Picture; what is damaged or too rare is refused by name."""
+"""Decode an image file's bytes, or an open Pillow image, into a Picture; damaged and unsupported ones raise by name."""
 
 import re
 import threading
@@ -24,13 +24,13 @@ _ORIENTATION = 0x0112
 _ORIENTATION_IN_XMP = re.compile(rb'tiff:Orientation="\d"|<tiff:Orientation>\d</tiff:Orientation>')
 _LAYOUT = (*range(254, 260), 262, 266, 273, *range(277, 280), 284, 317, 320, *range(322, 326), 330, 338, 339, 347,
            513, 514, 530, 532, 700, 34675)  # fmt: skip
-"""TIFF tags on how the file laid its pixels, XMP and profile out: false as soon as they lie elsewhere."""
+"""TIFF tags that describe how the file stored its pixels, XMP and profile: invalid once these are stored elsewhere."""
 _LEFT = {"comment": "comment", "photoshop": "IPTC and Photoshop data", "aspect": "pixel aspect ratio"}
 _LOCK = threading.Lock()
 
 
 def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """`images.read` of a file that is already in memory; the opposite of `encode`."""
+    """Decode a file that is already in memory, as `images.read` does; the opposite of `encode`."""
     with _decoding(name):
         Image.init()
         with Image.open(BytesIO(data), formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
@@ -40,7 +40,7 @@ def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def from_pil(image: Image.Image) -> Picture:
-    """A Pillow image that is already open, as if read from its file."""
+    """Convert an open Pillow image, as if read from its file."""
     with _decoding("image"):
         return _decode("image", image, b"")
 
@@ -50,7 +50,7 @@ def from_pil(image: Image.Image) -> Picture:
 
 @contextmanager
 def _decoding(name: str) -> Iterator[None]:
-    """Whatever a decoder throws at a damaged file becomes one sentence."""
+    """Turn any exception that a decoder raises for a damaged file into one sentence."""
     with _own_pillow() as heard:
         try:
             yield
@@ -67,7 +67,7 @@ def _decoding(name: str) -> Iterator[None]:
 
 @contextmanager
 def _own_pillow() -> Iterator[list[warnings.WarningMessage]]:
-    """Pillow without its own limit, as ours is checked before any pixel, and telling why it refuses a file.
+    """Lift Pillow's own pixel limit, as ours is checked before any pixel, and record why it refuses a file.
 
     Both are globals, as are Python's warnings, hence the lock.
     """
@@ -105,7 +105,7 @@ def _check_scans(name: str, image: Image.Image, data: bytes) -> None:
 
 
 def _count_scans(data: bytes) -> int:
-    """Of the first picture, marker by marker up to its end: behind that a telephone may have put a video."""
+    """Count the scans of the first image, marker by marker up to its end: a phone may have appended a video."""
     count, at = 0, 2
     while (at := data.find(b"\xff", at)) >= 0 and data[at + 1 : at + 2] != b"\xd9":
         kind = data[at + 1] if at + 1 < len(data) else 0
@@ -127,7 +127,7 @@ def _about_frames(name: str, image: Image.Image) -> Iterator[str]:
 
 
 def _count_frames(image: Image.Image) -> int:
-    """At most 1000 for a TIFF, as a hostile one may chain millions of pages, and Pillow would walk them all."""
+    """Count frames or pages; at most 1000 for a TIFF, as a hostile one may chain millions of pages."""
     if image.format != "TIFF":
         return int(getattr(image, "n_frames", 1))
     for page in range(1, _MAX_PAGES):
@@ -162,7 +162,7 @@ def _decode(name: str, image: Image.Image, data: bytes) -> Picture:
 
 
 def _samples(name: str, image: Image.Image, data: bytes) -> NDArray[Any]:
-    """(H, W) or (H, W, 2 to 4), alpha last, uint8 or uint16."""
+    """Read the samples: (H, W) or (H, W, 2 to 4), alpha last, uint8 or uint16."""
     samples = sixteen_bit.samples(name, image, data)
     if samples is not None:
         return samples
@@ -179,7 +179,7 @@ def _samples(name: str, image: Image.Image, data: bytes) -> NDArray[Any]:
 
 
 def _about_samples(image: Image.Image, data: bytes) -> Iterator[str]:
-    """What became of samples that a Picture does not hold as they are."""
+    """Note each conversion of samples that a Picture does not hold as they are."""
     costs = {"1": "1 bit a pixel became 8-bit grey", "CMYK": "CMYK became sRGB"}
     costs |= dict.fromkeys(("P", "PA"), "the palette became plain colours")
     if image.mode in costs:
@@ -196,7 +196,7 @@ def _avif_is_deep(data: bytes) -> bool:
 
 
 def _with_key(samples: Pixels, image: Image.Image, data: bytes) -> Pixels:
-    """The one colour that a file declares transparent becomes alpha."""
+    """Turn the one colour that a file declares transparent into alpha."""
     key = image.info.get("transparency")
     if not isinstance(key, int | tuple):
         return samples
@@ -207,7 +207,7 @@ def _with_key(samples: Pixels, image: Image.Image, data: bytes) -> Pixels:
 
 
 def _planes(samples: NDArray[Any]) -> tuple[Pixels, Pixels | None]:
-    """(H, W[, 1 to 4]) -> colour (H, W, 1 or 3), alpha (H, W) or None."""
+    """Split (H, W[, 1 to 4]) into colour (H, W, 1 or 3) and alpha (H, W) or None."""
     if samples.ndim == 2:
         samples = samples[..., None]
     has_alpha = samples.shape[2] % 2 == 0
@@ -241,7 +241,7 @@ def _from_cmyk(name: str, image: Image.Image) -> Image.Image:
 
 
 def _exif(image: Image.Image) -> tuple[int, Image.Exif, list[str]]:
-    """The orientation, the EXIF without it, and a note where that is damaged."""
+    """Return the orientation, the EXIF without it, and a note where that is damaged."""
     turn, exif = image.getexif().get(_ORIENTATION, 1), Image.Exif()
     try:
         exif.load(image.getexif().tobytes())  # a copy: the image may be the caller's
@@ -260,13 +260,13 @@ def _profile(image: Image.Image) -> bytes | None:
 
 
 def _xmp(image: Image.Image) -> bytes | None:
-    """Without orientation, like the EXIF."""
+    """Return the XMP without orientation, like the EXIF."""
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     return _ORIENTATION_IN_XMP.sub(b"", xmp.encode() if isinstance(xmp, str) else xmp) or None
 
 
 def _dpi(image: Image.Image, exif: Image.Exif) -> tuple[float, float] | None:
-    """From the file's own field, or from EXIF where a format has none."""
+    """Read the resolution from the file's own field, or from EXIF where a format has none."""
     unit = 2.54 if exif.get(296) == 3 else 1.0
     try:
         across, down = image.info.get("dpi") or (unit * float(exif.get(tag, 0)) for tag in (282, 283))

@@ -1,4 +1,4 @@
-"""Picture -> the bytes of a file, and a sentence on what that format could not hold."""
+"""Encode a Picture into a file's bytes, with a note on all that the format could not hold."""
 
 import struct
 import zlib
@@ -32,7 +32,7 @@ _NAMES = {
 
 
 def encode(format: str, picture: Picture, *, quality: int | None = None) -> tuple[bytes, list[str]]:
-    """The bytes of a file, and what it could not hold; the opposite of `decode`."""
+    """Encode into a file's bytes, with notes on what it could not hold; the opposite of `decode`."""
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"expected a quality of 1 to 100, got {quality}")
     if quality is not None and format not in _LOSSY:
@@ -100,7 +100,7 @@ def _by_pillow(format: str, picture: Picture, quality: int | None) -> bytes:
 
 
 def _with_resolution(picture: Picture) -> bytes | None:
-    """WebP and AVIF have no field for the resolution, but EXIF has."""
+    """Write the resolution into the EXIF, since WebP and AVIF have no field for it."""
     if not picture.dpi:
         return picture.exif
     exif = _exif(picture)
@@ -129,7 +129,7 @@ def _png(picture: Picture) -> bytes:
 
 
 def _tiff(picture: Picture) -> bytes:
-    """Our own small writer, as none at hand knows both 16-bit colour and EXIF: header, tags, strips of pixels."""
+    """Write a TIFF: header, tags, strips. Our own writer, as no library here has both 16-bit colour and EXIF."""
     samples = picture.samples
     if picture.depth == 16 and samples.shape[2] == 2:  # nor does a reader know 16-bit grey with alpha
         samples = samples[..., [0, 0, 0, 1]]
@@ -148,13 +148,13 @@ def _tiff(picture: Picture) -> bytes:
 
 
 def _strip(samples: Pixels) -> bytes:
-    """Deflated differences to the left neighbour, which wrap around as the standard wants."""
+    """Deflate differences to the left neighbour, which wrap around as the standard requires."""
     steps = np.diff(samples, axis=1, prepend=np.zeros_like(samples[:, :1]))
     return zlib.compress(steps.astype(steps.dtype.newbyteorder("<")).tobytes())
 
 
 def _layout(samples: Pixels, rows: int, strips: list[bytes]) -> dict[int, tuple[int, Any]]:
-    """TIFF tag -> (type, value), on where the samples lie and what they mean."""
+    """Tags on where the samples lie and what they mean: TIFF tag -> (type, value)."""
     height, width, channels = samples.shape
     lengths = [len(strip) for strip in strips]
     starts = tuple(accumulate(lengths[:-1], initial=0))  # from the end of the tags

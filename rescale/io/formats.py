@@ -8,11 +8,11 @@ FORMATS = {
     ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP", ".ppm": "PPM", ".pgm": "PPM", ".pnm": "PPM", ".pbm": "PPM",
     ".gif": "GIF",
 }  # fmt: skip
-"""The format that a suffix stands for."""
+"""Image format of each suffix."""
 
 
 def format_of(path: Place) -> str:
-    """The format that a suffix stands for."""
+    """Return the image format of a suffix."""
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
@@ -20,7 +20,7 @@ def format_of(path: Place) -> str:
 
 
 def carrier(target: Place) -> str:
-    """The format of a small picture. Raises: RefusedError where it has no place for a record."""
+    """Return the format of an LR image. Raises: RefusedError where it has no place for a record."""
     format = format_of(target)
     if format in ("BMP", "PPM", "GIF"):
         raise RefusedError(
@@ -30,9 +30,9 @@ def carrier(target: Place) -> str:
 
 
 SUFFIXES = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-"""What is written, by the target's suffix, under FFmpeg's names."""
+"""Containers that are written, by the target's suffix, under FFmpeg's names."""
 
 
 def is_video(path: Place) -> bool:
-    """Whether a name is that of a video which can be read and written."""
+    """Tell whether a name is that of a video that can be read and written."""
     return path.suffix.lower() in SUFFIXES

@@ -1,6 +1,6 @@
-"""Picture files: the one door in (`read`) and the one door out (`write`), for every format that is let through.
+"""Image files: the one door in (`read`) and the one door out (`write`), for every allowed format.
 
-Nothing is dropped in silence: depth, alpha, colour profile, EXIF, XMP, resolution and PNG colour chunks travel
+Nothing is dropped silently: depth, alpha, colour profile, EXIF, XMP, resolution and PNG colour chunks travel
 in the `Picture`; what cannot travel is named in its notes, or the file is refused.
 """
 
@@ -23,37 +23,37 @@ _METADATA_BYTES = 2**28  # the most that is read of a file beside 8 bytes for ea
 
 
 def find(path: Path) -> list[Path]:
-    """The picture files under a folder, by suffix, sorted; a file is itself."""
+    """List the image files under a folder, by suffix, sorted; a file is itself."""
     if not path.is_dir():
         return [path]
     return sorted(p for p in path.rglob("*") if p.suffix.lower() in FORMATS and p.is_file())
 
 
 def read(path: Place, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode a picture file, whatever its suffix says.
+    """Decode an image file, whatever its suffix says.
 
-    Raises: InputError for what is no readable picture; UnsupportedError for several frames, and for modes and
+    Raises: InputError for what is no readable image; UnsupportedError for several frames, and for modes and
         depths that cannot be kept; RefusedError above `max_pixels`, before any pixel is decoded.
     """
     return decode(fetch(path, max_pixels=max_pixels), path.name, max_pixels=max_pixels)
 
 
 def fetch(path: Place, *, max_pixels: int = MAX_PIXELS) -> bytes:
-    """All of a picture file, or of what may be one. Raises: as `read`."""
+    """Read all bytes of an image file, or of what may be one. Raises: as `read`."""
     return read_bytes(path, max_bytes=_METADATA_BYTES + 8 * max_pixels)
 
 
 def write(path: Place, picture: Picture, *, overwrite: bool = False, quality: int | None = None) -> list[str]:
-    """Encode a picture into the format of the path's suffix; all of it appears at once, or nothing does.
+    """Encode an image into the format of the path's suffix; the file appears complete, or not at all.
 
     Args:
         path: its suffix decides the format.
-        picture: what to write.
+        picture: the image to write.
         overwrite: replace an existing file.
-        quality: of lossy formats, 1 to 100; if not given, WebP is written without loss, JPEG and AVIF at 95.
-    Returns: what the format could not hold, one sentence each.
-    Raises: UsageError for an unknown suffix; UnsupportedError for alpha, depth or sides that the format has not;
-        RefusedError where the file exists; MachineError where the disk says no.
+        quality: quality of lossy formats, 1 to 100; if not given, WebP is lossless, JPEG and AVIF are written at 95.
+    Returns: notes on what the format could not hold, one sentence each.
+    Raises: UsageError for an unknown suffix; UnsupportedError for alpha, depth or sides that the format lacks;
+        RefusedError where the file exists; MachineError where it cannot be written.
     """
     data, notes = encode(format_of(path), picture, quality=quality)
     publish(path, data, overwrite=overwrite)

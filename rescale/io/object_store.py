@@ -1,7 +1,7 @@
-"""Object stores: the one door to pictures at s3://bucket/key and gs://bucket/key.
+"""Object stores: the one door to images at s3://bucket/key and gs://bucket/key.
 
-Credentials and addresses come from where each store's own tools look for them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL,
-~/.aws, GOOGLE_APPLICATION_CREDENTIALS, ...). Nothing of a store is imported before one of its URLs is met.
+Credentials and endpoints come from where each store's own tools look for them (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL,
+~/.aws, GOOGLE_APPLICATION_CREDENTIALS, ...). A store's library is imported only when one of its URLs is met.
 """
 
 import base64
@@ -16,14 +16,14 @@ from typing import Any
 from rescale.errors import InputError, MachineError, RefusedError, RescaleError, UsageError
 
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs"}
-"""The stores that are let through, and the library that speaks to each: no http, and no chain of several (`a::b`)."""
+"""Allowed schemes, and the library for each: no http, and no chain of several (`a::b`)."""
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)(::|://)")
 _BACKENDS = {"botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "requests", "fsspec"}
 
 
 @dataclass(frozen=True, order=True)
 class Url:
-    """An object, or with a slash at its end all whose keys begin so; answers what a `Path` is asked here."""
+    """URL of an object, or with a trailing slash of all keys with that prefix; has the `Path` methods used here."""
 
     text: str
 
@@ -46,7 +46,7 @@ class Url:
 
     @property
     def path(self) -> str:
-        """bucket/key"""
+        """Bucket and key, as bucket/key."""
         return self.text[len(self.scheme) + 3 :]
 
     @property
@@ -70,18 +70,18 @@ class Url:
         return Url(self.text.rstrip("/").removesuffix(self.name))
 
     def resolve(self) -> "Url":
-        """Itself: a store has no links."""
+        """Return itself: a store has no links."""
         return self
 
     def is_dir(self) -> bool:
-        """Whether it stands for all objects below; the folders of a store need not be made, but its buckets must.
+        """Tell whether it is a prefix, which needs no folder to be made; but its bucket must exist.
 
         Raises: MachineError where there is no such bucket.
         """
         return (self.text.endswith("/") or "/" not in self.path) and _stands(self.scheme, self.bucket)
 
     def exists(self) -> bool:
-        """Whether the object is there; where the store will not say, writing it will."""
+        """Tell whether the object exists; False where access is denied, since writing will tell."""
         try:
             return bool(_store(self.scheme).info(self.path)["type"] == "file")
         except (FileNotFoundError, PermissionError):
@@ -94,23 +94,23 @@ Place = Path | Url
 
 
 def place(text: "str | Place") -> Place:
-    """Where a word of the command line points: a URL of a store, or else a file. Raises: UsageError for other URLs."""
+    """Parse a command-line argument: a URL of a store, or else a file. Raises: UsageError for other URLs."""
     if isinstance(text, str) and is_remote(text):
         return Url(text)
     return text if isinstance(text, Url) else Path(text)
 
 
 def is_remote(text: str) -> bool:
-    """Whether a word is a URL, of whatever scheme; a file that is there is itself, whatever its name."""
+    """Tell whether a text is a URL, of whatever scheme; an existing file is itself, whatever its name."""
     return _SCHEME.match(text) is not None and not Path(text).exists()
 
 
 def find(url: Url, suffixes: Collection[str]) -> list[Url]:
-    """The objects under a prefix whose suffix is one of these, or that match a glob (* ? [] **); sorted.
+    """List the objects under a prefix with one of these suffixes, or that match a glob (* ? [] **); sorted.
 
-    A name that ends in one of the suffixes is an object, for which nothing is listed.
+    A name that ends in one of the suffixes is taken as one object, without a listing.
 
-    Raises: InputError where there is no such bucket; MachineError where the store says no.
+    Raises: InputError where there is no such bucket; MachineError where the store refuses.
     """
     if url.suffix.lower() in suffixes and not re.search(r"[*?\[]", url.text):
         return [url]
@@ -126,10 +126,10 @@ def find(url: Url, suffixes: Collection[str]) -> list[Url]:
 
 
 def read_bytes(url: Url, *, max_bytes: int) -> bytes:
-    """All of an object, in one request, so that it is of one version.
+    """Read all of an object, in one request, so that it is of one version.
 
-    Raises: InputError where there is none; RefusedError where it is too large; MachineError where the store says
-        no or cannot be reached.
+    Raises: InputError where there is none; RefusedError where it is too large; MachineError where the store
+        refuses or cannot be reached.
     """
     store = _store(url.scheme)
     try:
@@ -147,14 +147,14 @@ def read_bytes(url: Url, *, max_bytes: int) -> bytes:
 
 
 def publish(url: Url, data: bytes, *, overwrite: bool = False) -> None:
-    """Put an object in one request: all of it appears at once, or nothing does.
+    """Write an object in one request: it appears complete, or not at all.
 
     The store checks the bytes against a digest that is sent with them (S3), or answers with one (Google). Without
-    `overwrite` the store itself refuses a key that is taken (`If-None-Match: *`, `ifGenerationMatch=0`), unless it
+    `overwrite` the store itself refuses an existing key (`If-None-Match: *`, `ifGenerationMatch=0`), unless it
     already holds these very bytes: the answer to an earlier attempt may have been lost. A store that takes S3's
-    requests but leaves out that header replaces what somebody else put there since `exists` was asked.
+    requests but ignores that header replaces what somebody else has put there since `exists` was asked.
 
-    Raises: RefusedError where the object exists; MachineError where the store says no or cannot be reached.
+    Raises: RefusedError where the object exists; MachineError where the store refuses or cannot be reached.
     """
     how: dict[str, Any] = {"mode": "overwrite" if overwrite else "create", "chunksize": len(data) + 1}
     if url.scheme == "s3":
@@ -174,7 +174,7 @@ def publish(url: Url, data: bytes, *, overwrite: bool = False) -> None:
 
 
 def _holds(url: Url, data: bytes) -> bool | None:
-    """Whether an object holds just these bytes; None where there is none, or nobody can say."""
+    """Tell whether an object holds exactly these bytes; None if there is none, or it cannot be known."""
     try:
         return read_bytes(url, max_bytes=len(data)) == data
     except RefusedError:  # it is larger
@@ -206,7 +206,7 @@ def _store(scheme: str) -> Any:
 
 
 def _fault(error: Exception, verb: str, url: Url) -> RescaleError:
-    """A store's error as one sentence. Raises: the error itself, where it is a mistake of ours."""
+    """Convert a store's error to one sentence. Raises: the error itself, where it is a mistake of ours."""
     if isinstance(error, FileNotFoundError) and verb == "write":
         return MachineError(f"cannot write {url}: there is no such bucket")
     if isinstance(error, FileNotFoundError):

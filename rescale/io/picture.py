@@ -1,4 +1,4 @@
-"""A picture in memory, upright, with all that its file said about it; and its way to tensors and to Pillow."""
+"""Image in memory: upright pixels with all metadata of the file; conversion to tensors and to Pillow."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,23 +16,23 @@ Pixels = NDArray[Any]  # uint8 or uint16
 
 @dataclass(frozen=True)
 class Picture:
-    """What a picture file holds. Nothing of it is dropped in silence: what could not be kept is in the notes."""
+    """Contents of an image file. Nothing is dropped silently: the notes say what could not be kept."""
 
     pixels: Pixels
-    """(H, W, 1) grey or (H, W, 3) RGB; uint8 or uint16, as the file had it."""
+    """Samples: (H, W, 1) grey or (H, W, 3) RGB; uint8 or uint16, as in the file."""
     alpha: Pixels | None = None
-    """(H, W), of the same type; straight, not premultiplied."""
+    """Alpha plane: (H, W), of the same type; straight, not premultiplied."""
     icc: bytes | None = None
     exif: bytes | None = None
-    """Without orientation, which has been applied, and without thumbnail, which would show the old picture."""
+    """EXIF without orientation, which has been applied, and without thumbnail, which would show the old image."""
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     text: tuple[tuple[str, str], ...] = ()
-    """Key and value of PNG text chunks."""
+    """Keys and values of PNG text chunks."""
     colour_chunks: tuple[tuple[bytes, bytes], ...] = ()
-    """PNG chunks that change how the numbers look: gAMA, cHRM, sRGB, cICP and the like."""
+    """PNG chunks that change how the samples are displayed: gAMA, cHRM, sRGB, cICP and the like."""
     notes: tuple[str, ...] = ()
-    """What could not be kept as it was, one sentence each."""
+    """Notes on what could not be kept as it was, one sentence each."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -48,29 +48,29 @@ class Picture:
 
     @property
     def rgb(self) -> Tensor:
-        """(1, 3, H, W) float32 in [0, 1]; grey is repeated."""
+        """Colours as (1, 3, H, W) float32 in [0, 1]; grey is repeated."""
         return to_tensor(self.pixels).expand(1, 3, -1, -1)
 
     @property
     def samples(self) -> Pixels:
-        """(H, W, 1 to 4): the pixels, and alpha behind them where there is one."""
+        """Pixels with alpha, if any, as the last channel: (H, W, 1 to 4)."""
         return self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha])
 
 
 def to_tensor(pixels: Pixels) -> Tensor:
-    """(H, W, C) uint8 or uint16 -> (1, C, H, W) float32 in [0, 1]."""
+    """Convert (H, W, C) uint8 or uint16 to (1, C, H, W) float32 in [0, 1]."""
     x = torch.from_numpy(pixels.astype(np.float32))
     return x.permute(2, 0, 1)[None] / np.iinfo(pixels.dtype).max
 
 
 def to_pixels(x: Tensor, depth: int) -> Pixels:
-    """(1, C, H, W) in [0, 1] -> (H, W, C) uint8 or uint16, rounded: the opposite of `to_tensor`."""
+    """Convert (1, C, H, W) in [0, 1] to (H, W, C) uint8 or uint16, rounded: the opposite of `to_tensor`."""
     levels = (x[0].clamp(0, 1) * (2**depth - 1)).round().permute(1, 2, 0).cpu().numpy()
     return levels.astype(np.uint8 if depth == 8 else np.uint16)
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """A Pillow image with ICC, EXIF, XMP, resolution and text in its `info`; 16-bit colour has no such thing."""
+    """Convert to a Pillow image with ICC, EXIF, XMP, resolution and text in its `info`; Pillow has no 16-bit colour."""
     samples = picture.samples
     modes = {(8, 1): "L", (8, 2): "LA", (8, 3): "RGB", (8, 4): "RGBA", (16, 1): "I;16"}
     mode = modes.get((picture.depth, samples.shape[2]))

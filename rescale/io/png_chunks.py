@@ -1,4 +1,4 @@
-"""PNG chunks: read them all, and put metadata into a finished PNG, whichever encoder made its pixels."""
+"""PNG chunks: read them, and insert metadata into a finished PNG, whichever encoder wrote its pixels."""
 
 import struct
 import zlib
@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
-"""Chunks that say how the numbers look; a decoder that knows none of them still shows the picture."""
+"""Chunks that define how samples are displayed; a decoder that ignores them still shows the image."""
 KNOWN = (
     *COLOUR, b"IHDR", b"PLTE", b"IEND", b"tRNS", b"iCCP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt",
     b"sBIT", b"hIST", b"tIME",
 )  # fmt: skip
-"""Chunks that are read; the last three speak of the old samples, so nobody misses them beside new ones."""
+"""Chunks that are read; the last three describe the old samples, so nobody misses them beside new ones."""
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
 def read(data: bytes) -> list[tuple[bytes, bytes]]:
-    """(type, body) of every chunk but the pixels. Raises: ValueError for a broken one, wherever it stands."""
+    """Read (type, body) of every chunk but the pixels. Raises: ValueError for a broken one, wherever it stands."""
     found = [(kind, body) for kind, body in _walk(data) if kind != b"IDAT"]
     if found[0][0] != b"IHDR" or len(found[0][1]) != 13:
         raise ValueError("a PNG without a header")
@@ -24,7 +24,7 @@ def read(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def bare(data: bytes) -> bytes:
-    """The same pixels without the metadata, about which libpng would grumble on the terminal."""
+    """Remove the metadata, about which libpng would print warnings; the pixels stay."""
     return SIGNATURE + b"".join(_pack(*chunk) for chunk in _walk(data) if chunk[0] in _PIXELS)
 
 
@@ -40,7 +40,7 @@ def _walk(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def insert(png: bytes, new: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The same PNG with chunks added right after its header, where all of these types may stand."""
+    """Insert chunks right after the header, where all of these types may stand."""
     at = len(SIGNATURE) + 25  # IHDR is always first and always 13 bytes long
     return png[:at] + b"".join(_pack(kind, body) for kind, body in new) + png[at:]
 
@@ -53,7 +53,7 @@ def describe(
     text: Sequence[tuple[str, str]],
     colour: Sequence[tuple[bytes, bytes]],
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Metadata as chunks. A profile and sRGB exclude each other by the standard, so the profile wins."""
+    """Encode metadata as chunks. A profile and sRGB exclude each other by the standard, so the profile wins."""
     yield from (chunk for chunk in colour if not (icc and chunk[0] == b"sRGB"))
     if icc:
         yield b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)

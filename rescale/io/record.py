@@ -1,7 +1,7 @@
-"""What an LR picture says about itself: a few hundred bytes of JSON in the picture's own metadata.
+"""Record of an LR image: a few hundred bytes of JSON in the image's own metadata, by which it can be restored.
 
 A record is hostile input: at most 4 KB, a strict schema, and it may only name a model id and a size that fits.
-PNG carries it as a text chunk, the other formats inside their XMP.
+PNG holds it in a text chunk, the other formats in their XMP.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ Side = Annotated[int, Field(ge=1, le=2**31)]
 
 
 class Record(BaseModel):
-    """All that `up` needs to know; unknown further fields are ignored."""
+    """Contents of a record: all that `up` needs; unknown further fields are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
@@ -45,23 +45,23 @@ class Record(BaseModel):
     size: tuple[Side, Side]
     """Height and width of the original."""
     small: tuple[Side, Side] | None = None
-    """Height and width of the LR; records of rescale 0.1 leave it out."""
+    """Height and width of the LR image; records of rescale 0.1 leave it out."""
     refined: str = Field("", pattern=r"^[\w.+, ]{0,48}$")
-    """How the LR was refined, in words of a user; empty if it was not."""
+    """How the LR image was refined, in a user's words; empty if it was not."""
     depth: Literal[8, 16] = 8
     grey: bool = False
     alpha: bool = False
     pixels: str = Field(pattern=r"^[0-9a-f]{16}$")
-    """Digest of the LR pixels, see `digest`."""
+    """Digest of the LR image's pixels, see `digest`."""
 
     @classmethod
     def parse(cls, text: str | bytes) -> "Record":
-        """Raises: RecordError, see `parsed`."""
+        """Parse a record. Raises: RecordError, see `parsed`."""
         return parsed(cls, text)
 
 
 def parsed(schema: type[Schema], text: str | bytes) -> Schema:
-    """A record from its JSON. Raises: RecordError for what is too long, damaged, or written by a newer version."""
+    """Parse JSON by a schema. Raises: RecordError for what is too long, damaged, or written by a newer version."""
     raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
     if len(raw) > _LIMIT_BYTES:
         raise RecordError(f"the record is damaged: expected at most {_LIMIT_BYTES} bytes, got {len(raw)}")
@@ -76,7 +76,7 @@ def parsed(schema: type[Schema], text: str | bytes) -> Schema:
 
 
 def digest(picture: Picture) -> str:
-    """16 hex digits over size, depth and every sample, as any lossless format would keep them.
+    """Digest of the pixels: 16 hex digits over size, depth and every sample, the same in any lossless format.
 
     Some formats store grey as RGB and leave out an alpha that is opaque, so neither makes a difference.
     """
@@ -89,7 +89,7 @@ def digest(picture: Picture) -> str:
 
 
 def is_opaque(picture: Picture) -> bool:
-    """Whether nothing shows through, with or without an alpha plane that says so."""
+    """Tell whether nothing shows through, with or without an alpha plane that says so."""
     return picture.alpha is None or bool((picture.alpha == np.iinfo(picture.alpha.dtype).max).all())
 
 
@@ -98,7 +98,7 @@ def _little_endian(samples: Pixels) -> bytes:
 
 
 def embed(picture: Picture, record: Record, format: str) -> Picture:
-    """The picture carrying a record where this format keeps such things."""
+    """Put a record into an image, where this format keeps it."""
     picture = strip(picture)
     text = record.model_dump_json()
     if format == "PNG":
@@ -112,13 +112,13 @@ def embed(picture: Picture, record: Record, format: str) -> Picture:
 
 
 def extract(picture: Picture) -> Record | None:
-    """The record that a picture carries, or None: the opposite of `embed`. Raises: RecordError if it is damaged."""
+    """Read the record of an image, or None: the opposite of `embed`. Raises: RecordError if it is damaged."""
     text = find(picture)
     return None if text is None else Record.parse(text)
 
 
 def find(picture: Picture) -> str | None:
-    """The text of the record that a picture carries, as it stands."""
+    """Find the text of an image's record, as it stands."""
     for key, value in picture.text:
         if key == KEY:
             return value
@@ -127,7 +127,7 @@ def find(picture: Picture) -> str | None:
 
 
 def strip(picture: Picture) -> Picture:
-    """The picture without any record, its other metadata as before."""
+    """Remove any record from an image; its other metadata stay."""
     text = tuple(item for item in picture.text if item[0] != KEY)
     xmp = _REWRITTEN.sub(b"", _OURS.sub(b"", picture.xmp)) if picture.xmp else picture.xmp
     return replace(picture, text=text, xmp=None if xmp == _XMP.encode() else xmp)

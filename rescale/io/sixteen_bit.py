@@ -1,4 +1,4 @@
-"""Samples of 16 bits, which Pillow would narrow to 8."""
+"""Decoders for samples of 16 bits, which Pillow would narrow to 8."""
 
 import logging
 import math
@@ -14,7 +14,7 @@ from rescale.io.picture import Pixels
 
 
 def samples(name: str, image: Image.Image, data: bytes) -> Pixels | None:
-    """(H, W[, 2 to 4]) of an image opened from these bytes, or None where Pillow itself keeps all.
+    """Decode (H, W[, 2 to 4]) of an image opened from these bytes, or None where Pillow itself keeps all.
 
     Raises: UnsupportedError for depths, colour spaces and kinds of alpha that have no place in a Picture.
     """
@@ -34,7 +34,7 @@ def _png(name: str, image: Image.Image, data: bytes) -> Pixels | None:
 
 
 def _tiff(name: str, image: Any, data: bytes) -> Pixels | None:
-    """Colour of 16 bits, and grey where Pillow forgets to invert it."""
+    """Decode colour of 16 bits, and grey where Pillow forgets to invert it."""
     bits, photometric = image.tag_v2.get(258, (1,)), image.tag_v2.get(262)
     if max(bits) not in (1, 2, 4, 8, 16, 32):
         raise UnsupportedError(f"{name}: expected 8 or 16 bits a channel, got {max(bits)}")
@@ -66,7 +66,7 @@ def _tiff_page(name: str, data: bytes, shape: tuple[int, int, int]) -> Pixels:
 
 
 def _ppm(name: str, image: Any, data: bytes) -> Pixels | None:
-    """Colour of more than 8 bits, stretched to 16."""
+    """Decode colour of more than 8 bits, stretched to 16."""
     codec, _, offset, args = image.tile[0]
     if image.mode != "RGB" or not isinstance(args, tuple) or args[1] < 256:
         return None

@@ -1,4 +1,4 @@
-"""Local files: read whole, written under a temporary name, put in place in one step, swept."""
+"""Local files: read whole, written under a temporary name and moved into place; stale temporary files are removed."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ _TEMPORARY = re.compile(r"\.rescale-[0-9a-f]{32}\.tmp")
 
 
 def publish(path: Place, data: bytes, *, overwrite: bool = False) -> None:
-    """Put bytes at a path, see `published`, or at a URL, see `storage.publish`."""
+    """Write bytes to a path, see `published`, or to a URL, see `object_store.publish`."""
     if isinstance(path, Url):
         object_store.publish(path, data, overwrite=overwrite)
     else:
@@ -36,9 +36,9 @@ def publish(path: Place, data: bytes, *, overwrite: bool = False) -> None:
 
 @contextmanager
 def published(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
-    """A file to write that appears at its path when all is done: under another name, flushed, moved in one step.
+    """Yield a file that appears at its path when complete: written under a temporary name, flushed, moved in one step.
 
-    Raises: RefusedError where the path exists; DiskFullError, MachineError where the disk says no.
+    Raises: RefusedError where the path exists; DiskFullError, MachineError where it cannot be written.
     """
     try:
         if path.exists() and not overwrite:
@@ -60,7 +60,7 @@ def published(path: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """A new file, locked as long as it is open, which tells `sweep` that its writer lives."""
+    """Make a new file, locked as long as it is open, which tells `sweep` that its writer lives."""
     is_ours = False
     while not is_ours:  # whoever sweeps may have come between opening and locking
         path = folder / f".rescale-{uuid.uuid4().hex}.tmp"  # not from a result's name, which may be as long as can be
@@ -74,7 +74,7 @@ def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers have left in a folder under temporary names; what a living one holds stays."""
+    """Remove temporary files that killed writers left in a folder; those of a living writer stay."""
     for path in folder.glob(".rescale-*.tmp"):
         with suppress(OSError):
             if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
@@ -84,7 +84,7 @@ def sweep(folder: Path) -> None:
 
 
 def _locked(file: BinaryIO, *, wait: bool) -> bool:
-    """Whether this process has the file for itself, or the file system has no locks and it writes all the same."""
+    """Tell whether this process got the lock of the file, or the file system has no locks."""
     try:
         if fcntl:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -94,7 +94,7 @@ def _locked(file: BinaryIO, *, wait: bool) -> bool:
 
 
 def check_folder(folder: Path) -> None:
-    """Before any work: files can be made there. Raises: MachineError."""
+    """Check, before any work, that files can be made in a folder. Raises: MachineError."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -103,7 +103,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _move_to_free_name(temporary: Path, path: Path) -> None:
-    """Unlike a rename, a link fails if somebody took the name meanwhile."""
+    """Move to a name that must be free: unlike a rename, a link fails if somebody took the name meanwhile."""
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -113,7 +113,7 @@ def _move_to_free_name(temporary: Path, path: Path) -> None:
 
 
 def read_bytes(path: Place, *, max_bytes: int) -> bytes:
-    """All of a regular file: no folder, pipe or device, and none that is too large. Raises: as `read`."""
+    """Read all of a regular file: no folder, pipe or device, and none that is too large. Raises: as `read`."""
     if isinstance(path, Url):
         return object_store.read_bytes(path, max_bytes=max_bytes)
     try:
@@ -130,7 +130,7 @@ def read_bytes(path: Place, *, max_bytes: int) -> bytes:
 
 
 def sha256(path: Place) -> str:
-    """The digest of a file, however large, or of an object. Raises: OSError; as `read` of an object."""
+    """Compute the digest of a file, however large, or of an object. Raises: OSError; as `read` of an object."""
     if isinstance(path, Url):
         return hashlib.sha256(object_store.read_bytes(path, max_bytes=sys.maxsize)).hexdigest()
     with path.open("rb") as file:

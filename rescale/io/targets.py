@@ -1,4 +1,4 @@
-"""Where results go: their names, and whether a target may be written."""
+"""Targets: names of results, and the check whether one may be written."""
 
 from rescale.errors import RefusedError, UsageError
 from rescale.geometry import Geometry
@@ -7,18 +7,18 @@ from rescale.io.object_store import Place, Url
 
 
 def small_name(source: Place, scale: Geometry) -> str:
-    """photo.jpg -> photo.x4.png or photo.800x600.png; clip.mp4 -> clip.x4.mkv"""
+    """Name an LR file: photo.jpg -> photo.x4.png or photo.800x600.png; clip.mp4 -> clip.x4.mkv"""
     return f"{source.stem}.{scale}.{'mkv' if is_video(source) else 'png'}"
 
 
 def large_name(source: Place, *, is_restored: bool) -> str:
-    """photo.x4.png -> photo.x4.restored.png; an ordinary picture.jpg -> picture.upscaled.png; a video's suffix stays"""
+    """Name a result of `up`: a.x4.png -> a.x4.restored.png, a.jpg -> a.upscaled.png; a video keeps its suffix."""
     suffix = source.suffix if is_video(source) else ".png"
     return f"{source.stem}.{'restored' if is_restored else 'upscaled'}{suffix}"
 
 
 def check_target(source: Place, target: Place, *, overwrite: bool = False) -> None:
-    """Before any work: the target is free, and never the source itself. Raises: RefusedError, UsageError."""
+    """Check, before any work, that the target is free, and not the source itself. Raises: RefusedError, UsageError."""
     is_there = target.exists()
     if is_there and _is_same(source, target):
         raise RefusedError(f"{target}: the result would replace its own source", hint="pass another target=")

@@ -1,4 +1,4 @@
-"""The luma of a video, large and as its receiver decodes it small, side by side on the disk."""
+"""Training frames of one video: HR luma, and LR luma as its receiver decodes it, side by side on the disk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,19 +19,19 @@ from rescale.video.io.frames import Frame, VideoReader
 from rescale.video.transforms import time_ms
 
 MOST_BYTES = 4 * 2**30
-"""Of luma on the disk; of a longer video, every n-th frame is taken."""
+"""Maximum bytes of luma on the disk; of a longer video, every n-th frame is taken."""
 
 
 @dataclass(frozen=True)
 class FramePairs:
-    """Frames to learn from and to be measured on.
+    """Pairs of HR and LR frames to train and to evaluate on.
 
     Args:
-        hr: (frames, H, W) levels.
-        lr: (frames, h, w) levels, h·scale ≥ H.
-        times_ms: of the frames, from 0 on.
-        levels: what the samples mean.
-        scale: of the sides.
+        hr: (frames, H, W), in levels.
+        lr: (frames, h, w), in levels, h·scale ≥ H.
+        times_ms: times of the frames, from 0 on.
+        levels: depth and range of the samples.
+        scale: HR/LR, of the sides.
     """
 
     hr: NDArray[Any]
@@ -44,24 +44,24 @@ class FramePairs:
         return len(self.times_ms)
 
     def large(self, k: int) -> Tensor:
-        """(H, W) levels."""
+        """HR frame k: (H, W), in levels."""
         return _tensor(self.hr[k])
 
     def small(self, k: int) -> Tensor:
-        """(h, w) levels."""
+        """LR frame k: (h, w), in levels."""
         return _tensor(self.lr[k])
 
 
 @contextmanager
 def open_pairs(source: Path, small: Path, folder: Path, scale: int, *, tolerant: bool = False) -> Iterator[FramePairs]:
-    """Both videos' luma, in files that go when all is done.
+    """Decode both videos' luma into files that are removed at the end.
 
     Args:
-        source: the large video.
-        small: made of it, with the same frames.
-        folder: for the files.
-        scale: of the sides.
-        tolerant: take what there is of a damaged source.
+        source: the original video.
+        small: the LR video, with the same frames.
+        folder: holds the files.
+        scale: HR/LR, of the sides.
+        tolerant: use what can be decoded of a damaged source.
     Raises: InputError, MachineError.
     """
     paths = [folder / "hr.luma", folder / "lr.luma"]

@@ -1,4 +1,4 @@
-"""How close an overfitted video comes to its original, beside bicubic and the generic network."""
+"""PSNR of an overfitted video, beside bicubic and the generic network."""
 
 import math
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from rescale.video.embedded.patchwise import PatchwiseUpscaler
 
 @dataclass(frozen=True)
 class Closeness:
-    """PSNR of luma, of the mean squared error over all pixels of all frames that were measured."""
+    """PSNR of luma in dB, from the mean squared error over all pixels of all measured frames."""
 
     bicubic: float
     generic: float
     overfitted: float
     shaved: tuple[float, float, float]
-    """The same three as STDO's released code measures: without scale + 4 pixels along the edges of each patch."""
+    """PSNR of the same three as STDO's released code measures: without scale + 4 pixels along each patch's edges."""
     frames: int
 
 
 def measured(pairs: FramePairs, generic: LumaSR, parcel: NetworkBundle) -> Closeness:
-    """Bicubic, the generic network and those of a parcel against the original, on all frames of the pairs."""
+    """Measure bicubic, the generic network and a bundle's networks against the original, on all frames of the pairs."""
     device = next(generic.parameters()).device
     networks = [network.to(device) for network in parcel.networks]
     one = whole(parcel.partition.side)
@@ -52,7 +52,7 @@ def measured(pairs: FramePairs, generic: LumaSR, parcel: NetworkBundle) -> Close
 
 
 def _kept(pairs: FramePairs, side: int) -> Tensor:
-    """(H, W): which pixels are further from the edges of their patch than scale + 4."""
+    """Mask (H, W) of the pixels that are further from the edges of their patch than scale + 4."""
     by, shave = side * pairs.scale, pairs.scale + 4
     inner = [
         ((torch.arange(length) % by) - (by - 1) / 2).abs() < by / 2 - shave for length in pairs.hr.shape[1:]

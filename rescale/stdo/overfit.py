@@ -1,4 +1,4 @@
-"""STDO: a small video that any player shows, and in it the networks that restore it."""
+"""STDO: an LR video that any player shows, with the networks that restore it embedded."""
 
 import hashlib
 from collections.abc import Callable
@@ -33,27 +33,27 @@ from rescale.video.transcode import EncodeOptions, check_times, fingerprint, ope
 
 MINUTES, CRF, PRESET = 10.0, 18, "medium"
 PARAMETERS = 40_000
-"""Of all networks together, where nobody asks for a number of them: 70 kB, which half a minute of video carries."""
+"""Parameters of all networks together, by default: 70 kB, which half a minute of video can carry."""
 BY: By = "network"
 _SECOND = 1 / 3
-"""Of the minutes or steps, for the lesson on refined frames."""
+"""Share of the minutes or steps for training on refined frames."""
 
 
 @dataclass(frozen=True)
 class OverfitBudget:
-    """How a video is to be learned."""
+    """Training budget and options of an overfit."""
 
     parts: int | None = None
-    """Networks, each for its part of the patches; as many as have `PARAMETERS` if not given."""
+    """Number of networks, each for its part of the patches; as many as have `PARAMETERS` if not given."""
     minutes: float = MINUTES
     steps: int | None = None
-    """Instead of minutes: the same steps always lead to the same networks."""
+    """Training steps instead of minutes: the same steps always lead to the same networks."""
     emphasis: float = EMPHASIS
-    """How strongly hard patches are preferred."""
+    """Preference for hard patches, see `EMPHASIS`."""
     refine: int = 0
-    """Steps of gradient descent on each small frame, for the networks that have learned the others (HCD)."""
+    """Steps of gradient descent (HCD) on each LR frame, by the networks of a first training; a second one follows."""
     by: By = BY
-    """Which patches go together: equally hard ones, those of one time, or those that one network knows best."""
+    """Patches that share a network: equally hard ones, those of one time, or those that one network restores best."""
 
     def __post_init__(self) -> None:
         if self.by not in get_args(By):
@@ -65,7 +65,7 @@ class OverfitBudget:
 
 @dataclass(frozen=True)
 class OverfitResult:
-    """What became of one video."""
+    """Result of overfitting one video."""
 
     source: Path
     target: Path
@@ -75,10 +75,10 @@ class OverfitResult:
     elapsed_s: float
     closeness: Closeness
     stream_bytes: int
-    """Of the small video's packets."""
+    """Bytes of the LR video's packets."""
     networks_bytes: int
     map_bytes: int
-    """Of those, the map of the patches."""
+    """Bytes of the patch map, part of `networks_bytes`."""
     notes: tuple[str, ...] = ()
 
 
@@ -93,20 +93,20 @@ def overfit(
     how: EncodeOptions | None = None,
     tell: Callable[[Progress], None] = lambda _: None,
 ) -> OverfitResult:
-    """Make a video small, and let small networks learn it by heart that travel with it.
+    """Downscale a video, and overfit small networks to it that travel in the same file.
 
-    The networks learn from the frames that a receiver decodes, begin as a generic network, and are never worse on
-    their part of the video than that. A run that is killed goes on where it was.
+    The networks train on the frames that a receiver decodes, start from a generic network, and are never worse on
+    their part of the video than that. A killed run resumes where it was.
 
     Args:
         source: MP4, MOV, MKV or WebM, of luma and chroma or of luma.
         target: an MKV.
         model: the generic network; espcn-x2-mid, or espcn-x3-rt and its like by default.
-        scale: of the sides, 2, 3 or 4.
+        scale: 2, 3 or 4.
         effort: parts, and minutes or steps.
-        device: where to learn.
-        how: choices for the small video; H.264 or H.265, CRF 18, medium.
-        tell: is told after each step how far all is.
+        device: where to train.
+        how: encoding of the LR video; H.264 or H.265, CRF 18, medium.
+        tell: called with the progress after each step.
     Raises: InputError, UnsupportedError, UsageError, RefusedError, MachineError.
     Source: STDO (2303.08331).
     """
@@ -152,7 +152,7 @@ def _generic(model: str, scale: int, device: str | None) -> Rescaler:
 
 @dataclass
 class OverfitRun:
-    """From the small video's packets to what has learned them, and to the target."""
+    """One training run: LR packets, their networks, and the target file."""
 
     source: Path
     generic: Rescaler
@@ -164,11 +164,11 @@ class OverfitRun:
     def learned(
         self, work: transforms.FrameTransform, begun: NetworkBundle | None, tell: Callable[[Progress], None]
     ) -> NetworkBundle:
-        """Encode what the work makes of the frames, and learn to restore that.
+        """Encode the LR frames, and train networks that restore them.
 
         Args:
-            work: makes the small frames.
-            begun: networks to begin with, and their parts; the generic one without.
+            work: makes the LR frames.
+            begun: networks to start from, with their partition; the generic network if None.
             tell: see `overfit`.
         """
         with opened(self.source) as container:
@@ -190,7 +190,7 @@ class OverfitRun:
         return parcel
 
     def written(self, target: Path, parcel: NetworkBundle) -> OverfitResult:
-        """The small video with its networks."""
+        """Write the LR video with its networks."""
         data = parcel.pack()
         digest, generic = hashlib.sha256(data).hexdigest(), self.generic
         label = VideoRecord.of(generic.name, generic.digest, self.facts, _first(self.small), digest)

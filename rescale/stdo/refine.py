@@ -1,4 +1,4 @@
-"""HCD for a video's small frames: each is moved, by gradient descent, to where its networks restore it better."""
+"""HCD for LR frames of a video: gradient descent moves each frame to where its networks restore it better."""
 
 import torch
 from torch import Tensor
@@ -11,23 +11,23 @@ from rescale.video.io.frames import Frame, StreamInfo
 from rescale.video.transforms import FrameTransform, repeated, time_ms
 
 _STEP = 0.5
-"""Levels of 8 bits that a sample moves in one step."""
+"""Step size, in levels of 8 bits."""
 _FIDELITY = 0.3
-"""What a squared level away from bicubic costs, against one of the restored frame: or the encoder would not follow."""
+"""Weight of the squared distance from bicubic, against the restored frame's error; or the encoder would not follow."""
 
 
 def refined_downscale(
     reduce: FrameTransform, facts: StreamInfo, origin: int, parcel: NetworkBundle, steps: int, device: torch.device
 ) -> FrameTransform:
-    """`reduce`, and then gradient descent on the luma that it makes.
+    """Extend `reduce` by gradient descent on the luma that it makes.
 
     Args:
-        reduce: makes the small frames.
-        facts: of the large video.
-        origin: time of its first frame, in ticks.
-        parcel: the networks, which stay as they are.
-        steps: for each frame.
-        device: where to work.
+        reduce: makes the LR frames.
+        facts: stream information of the original.
+        origin: time of the original's first frame, in ticks.
+        parcel: the networks, which stay fixed.
+        steps: number of steps for each frame.
+        device: where to run.
     Source: HCD (2211.10643), its second stage; Adam, and staying near bicubic, are ours.
     """
     levels, partition, scale = facts.colours.levels, parcel.partition, parcel.scale
@@ -76,5 +76,5 @@ def _missed(
 
 
 def _foot(levels: Levels) -> float:
-    """Levels at which what networks take is zero."""
+    """Level that the networks' input maps to zero."""
     return float(-levels.to_unit(torch.zeros(())) * levels.unit)

@@ -1,4 +1,4 @@
-"""Small networks that learn one video by heart: drawn patches, steps, measures, and a state to go on from."""
+"""Overfit small networks to one video: patch sampling, training steps, evaluation, and a state to resume from."""
 
 import copy
 import json
@@ -27,39 +27,39 @@ from rescale.video.luma_upscaler import LumaUpscaler, mirrored_indices
 By = Literal["difficulty", "time", "network"]
 LR = 2e-3
 EMPHASIS = 0.0
-"""How strongly hard patches are preferred: they are drawn in proportion to the power of their error."""
+"""Preference for hard patches: they are drawn in proportion to this power of their error."""
 _BATCH = 16
 _WARMUP = 200
 _MEASURED = 48
-"""Frames on which a state is compared with the best one."""
+"""Frames on which the networks are compared with the best ones so far."""
 _MEASURES = 12
 _SETTLED = 0.6
-"""Share of the steps after which no patch changes its network any more."""
+"""Share of the steps after which no patch changes its network."""
 _SAVED_EVERY_S = 60.0
 _SEED = 20230308
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a lesson is."""
+    """Progress of a training run."""
 
     step: int
     steps: int
     gain_db: float
-    """Over the generic network so far, on some frames."""
+    """Gain in dB over the generic network so far, on some frames."""
     elapsed_s: float
 
 
 @dataclass
 class OverfitTrainer:
-    """Networks between two steps; each learns in its turn.
+    """Networks in training, one step of one network at a time.
 
     Args:
-        pairs: what is learned.
-        generic: what they begin as.
-        partition: which patches each serves.
-        error: (frames, rows, columns), what the generic network misses in each patch.
-        steps: in all, of all networks together.
+        pairs: training frames.
+        generic: network to start from.
+        partition: the patches of each network.
+        error: (frames, rows, columns), squared error of the generic network in each patch.
+        steps: total of all networks.
         emphasis: see `EMPHASIS`.
     Source: STDO (2303.08331): a network for each class of patches, or one for all (JSTO) that sees hard patches more
         often. The schedule and the sampling of the latter are not published: ours.
@@ -72,10 +72,10 @@ class OverfitTrainer:
     steps: int
     emphasis: float = EMPHASIS
     is_learned: bool = False
-    """Whether patches go, now and then, to the network that by then misses least of them."""
+    """Reassign patches, now and then, to the network that by then restores them best."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     begun: list[LumaSR] | None = None
-    """What they begin as instead, one for each part."""
+    """Networks to start from instead of the generic one, one for each part."""
     step: int = 0
     elapsed_s: float = 0.0
 
@@ -91,17 +91,17 @@ class OverfitTrainer:
             self.measure()
 
     def _divide(self, partition: Partition) -> None:
-        """Begin to learn by a partition; the generic network is then the best that is known."""
+        """Begin to train on a partition; the generic network is then the best one so far."""
         self.partition = partition
         choices = torch.stack([partition.at(t) for t in self.pairs.times_ms])
         weight = self.error.clamp_min(1e-3).double() ** self.emphasis
         self._chances = [(weight * (choices == k)).flatten().cumsum(0) for k in range(self.count)]
         self.best = [copy.deepcopy(self.generic).eval().requires_grad_(False) for _ in range(self.count)]
         self.missed = self._by_part([self._generic_missed] * self.count)
-        """Squared error of the best of each part, on the frames that are measured."""
+        """Squared error of the best network of each part, on the measured frames."""
 
     def _by_part(self, missed: list[Tensor]) -> Tensor:
-        """(parts,): of what each network misses, (frames, rows, columns), that in its own patches."""
+        """Sum each network's error, (frames, rows, columns), over its own patches: (parts,)."""
         choices = torch.stack([self.partition.at(t) for t in self._times])
         return torch.stack([(error * (choices == k)).sum() for k, error in enumerate(missed)])
 
@@ -111,13 +111,13 @@ class OverfitTrainer:
 
     @property
     def gain_db(self) -> float:
-        """Of the best over the generic network."""
+        """Gain in dB of the best networks over the generic one."""
         return 10 * math.log10(max(float(self._generic_missed.sum()), 1e-9) / max(float(self.missed.sum()), 1e-9))
 
     def learn(self, state: Path, tell: Callable[[Progress], None]) -> NetworkBundle:
-        """All steps that are left; the state is saved as it goes.
+        """Run all remaining steps; the state is saved at intervals.
 
-        Returns: the best network for each part, as it travels, and the parts.
+        Returns: the best network for each part, in the precision in which it travels, and the partition.
         """
         every = max(self.steps // _MEASURES, 1)
         saved, began = time.monotonic(), time.monotonic() - self.elapsed_s
@@ -135,7 +135,7 @@ class OverfitTrainer:
         return NetworkBundle([self.best[k].cpu() for k in used.tolist()], replace(self.partition, choice=choice))
 
     def descend(self) -> None:
-        """One step of one network."""
+        """Take one step of one network."""
         k = self._turn()
         network, optimiser = self.networks[k], self.optimisers[k]
         small, large = self._draw(k)
@@ -153,12 +153,12 @@ class OverfitTrainer:
         self.step += 1
 
     def _turn(self) -> int:
-        """Whose step it is; a network without a patch is left out."""
+        """Pick the network whose turn it is; a network without a patch is left out."""
         served = [k for k, chances in enumerate(self._chances) if chances[-1] > 0]
         return served[self.step % len(served)]
 
     def _draw(self, k: int) -> tuple[Tensor, Tensor]:
-        """A batch for network k: (N, 1, side + 2·halo, ...) and (N, 1, scale·side, ...) in what networks take."""
+        """Draw a batch for network k, as networks take it: (N, 1, side + 2·halo, ...) and (N, 1, scale·side, ...)."""
         chances = self._chances[k]
         generator = torch.Generator().manual_seed(_SEED + self.step)
         points = torch.rand(_BATCH, generator=generator, dtype=torch.double) * chances[-1]
@@ -177,7 +177,7 @@ class OverfitTrainer:
         return self.pairs.levels.to_unit(batch.float())
 
     def measure(self, *, may_divide: bool = False) -> None:
-        """Keep, part by part, the better of the networks now and the best until now."""
+        """Keep, part by part, the better of the current network and the best so far."""
         now = [as_half_precision(network) for network in self.networks]
         each = [errors(network, self.pairs, self._seen) for network in now]
         if may_divide and self.count > 1:
@@ -188,7 +188,7 @@ class OverfitTrainer:
                 self.best[k], self.missed[k] = now[k], missed[k]
 
     def save(self, path: Path) -> None:
-        """All that the next step depends on; the opposite of `resume`."""
+        """Save all that the next step depends on; the opposite of `resume`."""
         tensors = {
             f"{part}.{key}": value for part, m in self._modules().items() for key, value in m.state_dict().items()
         }
@@ -201,7 +201,7 @@ class OverfitTrainer:
         publish(path, safetensors.torch.save(copies, header), overwrite=True)
 
     def resume(self, path: Path) -> None:
-        """Go on from a saved state, if there is one. Raises: InputError where it is damaged."""
+        """Resume from a saved state, if there is one. Raises: InputError where it is damaged."""
         if not path.exists():
             return
         try:
@@ -229,20 +229,20 @@ class OverfitTrainer:
 
 
 def prepared(pairs: FramePairs, generic: LumaSR, parts: int, by: By) -> tuple[Partition, Tensor]:
-    """A partition to begin with, and how hard each patch is for a generic network."""
+    """Make an initial partition, and measure how hard each patch is for a generic network."""
     error = errors(generic, pairs, range(len(pairs)))
     divide = by_difficulty if by == "difficulty" else by_time
     return divide(error, pairs.times_ms, parts), error
 
 
 def errors(network: LumaSR, pairs: FramePairs, frames: Iterable[int], side: int = SIDE) -> Tensor:
-    """(frames, rows, columns): squared error of luma in levels, summed over each patch."""
+    """Squared error of luma in levels, summed over each patch: (frames, rows, columns)."""
     enlarge = LumaUpscaler(network, pairs.levels)
     return torch.stack([by_patch(_missed(enlarge, pairs, k), side * pairs.scale) for k in frames])
 
 
 def steps_in(lesson: OverfitTrainer, minutes: float) -> int:
-    """How many steps fit, by a few steps of a copy."""
+    """Estimate how many steps fit, by timing a few steps of a copy."""
     trial = copy.copy(lesson)
     trial.networks = [copy.deepcopy(network) for network in lesson.networks]
     trial.optimisers = [Muon(network.parameters(), 0.0) for network in trial.networks]
@@ -260,7 +260,7 @@ def steps_in(lesson: OverfitTrainer, minutes: float) -> int:
 
 
 def _missed(enlarge: LumaUpscaler, pairs: FramePairs, k: int) -> Tensor:
-    """(H, W) squared error of a frame's luma, in levels."""
+    """Squared error of a frame's luma, in levels: (H, W)."""
     large = pairs.large(k)
     device = next(enlarge.buffers()).device
     made = enlarge(pairs.small(k).to(device))[: large.shape[0], : large.shape[1]].cpu()
@@ -268,7 +268,7 @@ def _missed(enlarge: LumaUpscaler, pairs: FramePairs, k: int) -> Tensor:
 
 
 def _window(plane: Any, top: int, left: int, side: int, halo: int) -> Tensor:
-    """Part of a plane with its surroundings; beyond the edges, mirror images."""
+    """Cut out a patch with its halo; beyond the edges, mirror images."""
     rows, columns = (
         mirrored_indices(length, halo, max(at + side - length, 0) + halo, torch.device("cpu"))[
             at : at + side + 2 * halo
@@ -279,5 +279,5 @@ def _window(plane: Any, top: int, left: int, side: int, halo: int) -> Tensor:
 
 
 def _schedule(step: float, steps: float) -> float:
-    """Warm up, then half a cosine."""
+    """Learning-rate schedule: warm-up, then half a cosine."""
     return min(1.0, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -1,1 +1,1 @@
-"""Video: frames in, frames out, sound and all else kept. Needs the extra `video`."""
+"""Video: decode, transform and encode frames; sound and all other streams are kept. Needs the extra `video`."""

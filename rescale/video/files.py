@@ -1,4 +1,4 @@
-"""One video file down, one video file up; and the frames of one, for programs."""
+"""Downscale or upscale one video file; yield its upscaled frames for programs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -24,7 +24,7 @@ from rescale.video.upscaler import upscaler_for
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What became of one video."""
+    """Result of processing one video."""
 
     source: Path
     target: Path
@@ -34,10 +34,10 @@ class VideoResult:
     rate: float
     """Frames a second, all stages together."""
     rates: dict[str, float]
-    """Of each stage, had it not to wait for the others."""
+    """Frames a second of each stage, if it had not to wait for the others."""
     notes: tuple[str, ...] = ()
     weights: str = ""
-    """Digest of the model's weights, its first 16 digits."""
+    """First 16 hex digits of the digest of the model's weights."""
 
 
 def upscale_video(
@@ -50,16 +50,16 @@ def upscale_video(
     force: bool = False,
     how: EncodeOptions | None = None,
 ) -> VideoResult:
-    """Enlarge a video, or restore a small one by its record; sound, timing and all other streams stay.
+    """Super-resolve a video, or restore a low-resolution one by its record; sound, timing and all other streams stay.
 
     Args:
         source: MP4, MOV, MKV or WebM.
         target: the same; its suffix decides.
-        model: to enlarge or restore with; espcn-x2-rt and its like by default.
-        scale: enlarge an ordinary video by 2, 3 or 4; without it, the video's record says all.
+        model: for super-resolution or restoring; espcn-x2-rt and its like by default.
+        scale: super-resolve an ordinary video by 2, 3 or 4; without it, the video's record says all.
         device: where to run.
-        force: restore even if the small video was changed since it was made.
-        how: choices for the file that is written.
+        force: restore even if the LR video was changed since it was made.
+        how: encoding options.
     Raises: InputError, UnsupportedError, UsageError, RecordError, RefusedError, MachineError.
     """
     how = how or EncodeOptions()
@@ -78,9 +78,9 @@ def downscale_video(
     device: str | None = None,
     how: EncodeOptions | None = None,
 ) -> VideoResult:
-    """A small video whose frames restore; lossless (FFV1, RGB) in MKV, since a lossy one loses what is hidden in it.
+    """Downscale a video so that it can be restored; lossless (FFV1, RGB) in MKV, as lossy codecs lose hidden detail.
 
-    Args: as `upscale_video`; `scale` is how many times smaller, or to which size.
+    Args: as `upscale_video`; `scale` is the downscaling factor, or the target size.
     """
     how = how or EncodeOptions()
     check_small(target, how.codec)
@@ -97,7 +97,7 @@ def downscale_video(
 def frames(
     source: Path | str, *, model: str | None = None, scale: float | None = None, device: str | None = None
 ) -> Iterator[Frame]:
-    """The frames of a video, enlarged, or restored by its record: planes of levels and timestamps, decoded ahead.
+    """Yield a video's frames, super-resolved or restored by its record: planes of levels and timestamps, decoded ahead.
 
     Args: as `upscale_video`.
     """

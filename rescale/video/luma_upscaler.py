@@ -1,6 +1,6 @@
-"""The fast way to enlarge one plane of a video: levels in, levels out, all of it at the network's own small sides.
+"""Fast super-resolution of one luma plane: levels in, levels out, computed at LR size.
 
-What bicubic adds to the nearest pixel is linear, so it is one more convolution of the last layer's; the nearest pixel
+The difference of bicubic to nearest-neighbour is linear, so it is one more convolution; the nearest pixel
 itself is added in whole levels. So 8 bits lose nothing where convolutions run in bfloat16.
 """
 
@@ -23,12 +23,12 @@ _CL = torch.channels_last
 
 
 class LumaUpscaler(nn.Module):
-    """A network of luma for the luma planes of one video.
+    """Luma network prepared for the luma planes of one video.
 
     Args:
-        model: with bicubic beside it, as all shipped ones.
-        levels: what the samples of the video mean.
-        precision: of the convolutions; more than 8 bits need float32, and get it.
+        model: a network whose output is added to bicubic, as of all shipped ones.
+        levels: depth and range of the video's samples.
+        precision: compute type of the convolutions; samples of more than 8 bits always use float32.
     """
 
     def __init__(self, model: LumaSR, levels: Levels, precision: Precision = "auto") -> None:
@@ -40,26 +40,26 @@ class LumaUpscaler(nn.Module):
         self.last = FastConv(_scaled(model.up.conv, levels.unit), self.dtype)
         reach = math.ceil(2 / self.cell)  # cells that bicubic looks at
         self.around = model.halo // model.cell
-        """Cells of mirrored picture around the edges, where zeros, as the network knows them, would show."""
+        """Cells of mirror padding around the edges, where the network's own zero padding would show."""
         lift = _lift(self.scale, self.cell, reach).to(device, self.dtype, memory_format=_CL)
         self.register_buffer("lift", lift)
         self.reach = reach
 
     @property
     def halo(self) -> int:
-        """LR pixels around a window that `fine` takes beside it."""
+        """LR pixels that `fine` needs around a window."""
         return self.around * self.cell
 
     @torch.inference_mode()
     def forward(self, y: Tensor) -> Tensor:
-        """(h, w) levels, uint8 or int32 -> (scale·h, scale·w), the same."""
+        """Super-resolve a plane: (h, w) levels, uint8 or int32 -> (scale·h, scale·w), of the same type."""
         height, width = y.shape
         fine = self.fine(mirror_pad(y, self.halo, self.cell)[None])[0]
         return self.added(y, fine[: height * self.scale, : width * self.scale])
 
     @torch.inference_mode()
     def fine(self, windows: Tensor) -> Tensor:
-        """What is to be added to the nearest pixel: (N, h + 2·halo, w + 2·halo) levels -> (N, scale·h, scale·w).
+        """Compute the detail beyond the nearest pixel: (N, h + 2·halo, w + 2·halo) levels -> (N, scale·h, scale·w).
 
         h and w are multiples of the cell.
         """
@@ -73,7 +73,7 @@ class LumaUpscaler(nn.Module):
         return made
 
     def added(self, y: Tensor, fine: Tensor) -> Tensor:
-        """The nearest pixel's level and what is finer, as levels."""
+        """Add the detail to the nearest pixel, as levels."""
         wide = torch.int16 if self.levels.depth < 15 else torch.int32
         nearest = y.to(wide)[:, None, :, None].expand(-1, self.scale, -1, self.scale).reshape(fine.shape)
         made = fine.round().to(wide).add_(nearest)
@@ -81,7 +81,7 @@ class LumaUpscaler(nn.Module):
 
 
 def mirror_pad(y: Tensor, around: int, cell: int) -> Tensor:
-    """A plane with its mirror images around it, the rest of a last cell included."""
+    """Pad a plane with its mirror image, and to whole cells."""
     rows, columns = (mirrored_indices(side, around, around + -side % cell, y.device) for side in y.shape)
     return y[rows][:, columns]
 
@@ -94,7 +94,7 @@ def _body(model: LumaSR, dtype: torch.dtype) -> nn.Sequential:
 
 
 def _lift(scale: int, cell: int, around: int) -> Tensor:
-    """(S², cell², k, k) with S = scale·cell: what bicubic adds to the nearest pixel, cell by cell."""
+    """Kernel of bicubic minus nearest-neighbour, cell by cell: (S², cell², k, k) with S = scale·cell."""
     reach = 2 * around + 1
     length, middle = (reach + 4) * cell, (around + 2) * cell  # far from the edges
     start = slice(middle - around * cell, middle + (around + 1) * cell)
@@ -109,7 +109,7 @@ def _lift(scale: int, cell: int, around: int) -> Tensor:
 
 
 def _scaled(conv: nn.Conv2d, by: float) -> nn.Conv2d:
-    """The same convolution, whose results are so many times larger."""
+    """Return the same convolution with its output multiplied."""
     made = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.padding)  # type: ignore[arg-type]
     made.weight.data = conv.weight.detach() * by
     assert conv.bias is not None and made.bias is not None
@@ -118,6 +118,6 @@ def _scaled(conv: nn.Conv2d, by: float) -> nn.Conv2d:
 
 
 def mirrored_indices(length: int, before: int, after: int, device: torch.device) -> Tensor:
-    """Indices of a side with its mirror images on both ends, edges repeated."""
+    """Indices of a side padded with its mirror image at both ends, edges repeated."""
     index = torch.arange(-before, length + after, device=device) % (2 * length)
     return torch.where(index < length, index, 2 * length - 1 - index)

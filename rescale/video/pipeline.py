@@ -1,4 +1,4 @@
-"""Decode, network, encode: three threads with short queues between them, and a clock that says which one limits."""
+"""Decode, network, encode: three threads with short queues between them, and a clock that shows the slowest stage."""
 
 import queue
 import threading
@@ -12,22 +12,22 @@ from rescale.video.transforms import FrameTransform
 
 T = TypeVar("T")
 _AHEAD = 4
-"""Frames that wait between two stages: enough to even out, few enough for any memory."""
+"""Maximum frames queued between two stages: enough to even out, few enough for any memory."""
 _END = object()
 
 
 @dataclass
 class Clock:
-    """How long each stage was at work."""
+    """Working time of each stage."""
 
     frames: int = 0
     total: int | None = None
-    """Frames that there will be, if that is known."""
+    """Total number of frames, if known."""
     busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("decode", "network", "encode"), 0.0))
     began: float = field(default_factory=time.monotonic)
 
     def timed(self, stage: str, items: Iterable[T], sign: int = 1) -> Iterator[T]:
-        """Items, with the time that each takes to come; a sign of -1 takes it off again."""
+        """Yield items while timing how long each takes to come; a sign of -1 subtracts that time."""
         iterator = iter(items)
         while True:
             start = time.perf_counter()
@@ -39,7 +39,7 @@ class Clock:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Frames a second of each stage, had it not to wait for the others."""
+        """Frames a second of each stage, if it had not to wait for the others."""
         return {stage: self.frames / busy for stage, busy in self.busy.items() if busy}
 
     @property
@@ -49,9 +49,9 @@ class Clock:
 
 
 def ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same items, made in a thread of their own; an error there is raised here.
+    """Iterate in a thread of its own, a few items ahead; an error there is raised here.
 
-    Whoever stops early should close the iterator: the thread then ends with the item that it is at.
+    A caller that stops early should close the iterator: the thread then ends after its current item.
     """
     waiting: queue.Queue[Any] = queue.Queue(_AHEAD)
     stopped = threading.Event()
@@ -93,7 +93,7 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
 def worked(
     frames: Iterable[Frame], work: FrameTransform, clock: Clock, tell: Callable[[Clock], None]
 ) -> Iterator[Frame]:
-    """Each frame's planes through a network, decoded ahead and passed on."""
+    """Run each frame's planes through a network, with decoding and inference ahead in threads of their own."""
 
     def through(decoded: Iterator[Frame]) -> Iterator[Frame]:
         for frame in decoded:

@@ -1,4 +1,4 @@
-"""What a small video says about itself, in its container's metadata; see `record` for pictures."""
+"""Record of an LR video, in its container's metadata; see `rescale.io.record` for images."""
 
 import hashlib
 from fractions import Fraction
@@ -18,35 +18,35 @@ _Hex = Annotated[str, Field(pattern=r"^([0-9a-f]{2}){1,256}$")]
 
 
 class VideoRecord(BaseModel):
-    """All that `up` needs to know to restore a small video; unknown further fields are ignored."""
+    """Contents of a record: all that `up` needs to restore an LR video; unknown further fields are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
     version: Annotated[int, Field(ge=1, le=2)]
-    """2 with networks."""
+    """Version; 2 with networks."""
     model: str = Field(pattern=r"^\w[\w .+()-]{0,63}$")
     weights: str = Field(pattern=r"^[0-9a-f]{16}$")
     """First 16 hex digits of the SHA-256 of the weight file."""
     size: tuple[_Side, _Side]
     """Height and width of the original."""
     layout: str = Field(pattern=r"^[a-z0-9]{1,16}$")
-    """FFmpeg's name of the original's planes."""
+    """FFmpeg's name of the pixel format of the original's planes."""
     tags: tuple[_Tag, _Tag, _Tag, _Tag]
     matrix: _Tag
     full: bool
     siting: Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
     first: str = Field(pattern=r"^[0-9a-f]{16}$")
-    """Digest of the first small frame."""
+    """Digest of the first LR frame."""
     networks: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """SHA-256 of those that travel with the video; `model` and `weights` are then what they began from."""
+    """SHA-256 of the bundle in the video; `model` and `weights` then name the generic network it started from."""
     side: dict[Literal["MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"], _Hex] = {}
-    """Brightness of HDR, as FFmpeg lays it out in memory."""
+    """HDR metadata, as FFmpeg lays it out in memory."""
 
     @classmethod
     def of(
         cls, model: str, weights: str, original: StreamInfo, first: list[Tensor], networks: str | None = None
     ) -> "VideoRecord":
-        """What the small video made of an original is to say."""
+        """Make the record of an LR video from its original."""
         colours = original.colours
         return cls(
             version=2 if networks else 1, model=model, weights=weights, size=original.size, layout=original.layout,
@@ -57,7 +57,7 @@ class VideoRecord(BaseModel):
 
     @classmethod
     def find(cls, metadata: dict[str, Any]) -> "VideoRecord | None":
-        """In a container's metadata. Raises: RecordError for one that is damaged or newer."""
+        """Read the record in a container's metadata. Raises: RecordError for one that is damaged or newer."""
         text = next((value for key, value in metadata.items() if key.lower() == KEY), None)
         if text is None:
             return None
@@ -71,7 +71,7 @@ class VideoRecord(BaseModel):
         return (self.matrix == 0) == is_rgb and (is_rgb or self.matrix in known) and self.tags[0] <= 2
 
     def original(self, small: StreamInfo) -> StreamInfo:
-        """What the restored video is to be."""
+        """Properties of the restored video."""
         chroma, depth = LAYOUTS[self.layout]
         colours = Colours(Levels(depth, self.full), self.matrix, chroma, self.siting)
         side = {str(key): bytes.fromhex(value) for key, value in self.side.items()}
@@ -81,7 +81,7 @@ class VideoRecord(BaseModel):
 
 
 def digest(planes: list[Tensor]) -> str:
-    """16 hex digits over the samples of a frame."""
+    """Digest of a frame's samples: 16 hex digits."""
     total = hashlib.sha256()
     for plane in planes:
         total.update(str(tuple(plane.shape)).encode() + plane.int().cpu().numpy().astype("<i4").tobytes())

@@ -22,7 +22,7 @@ from rescale.video.io.segments import Segments
 from rescale.video.pipeline import Clock, worked
 
 _SEGMENT_S = 10
-"""Seconds of video that a killed run loses at most."""
+"""Length of a segment in seconds of video: the most that a killed run loses."""
 
 
 ProgressCallback = Callable[[Clock], None]
@@ -30,19 +30,19 @@ ProgressCallback = Callable[[Clock], None]
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """Choices for the file that is written."""
+    """Options for the file that is written."""
 
     codec: str | None = None
     quality: int | None = None
     preset: str | None = None
     overwrite: bool = False
     allow_truncated: bool = False
-    """Take what there is of a file that ends before its header says."""
+    """Accept a file that ends before its header says."""
     max_pixels: int = images.MAX_PIXELS
     threads: int = 0
-    """Of the decoder, and of the encoder; 0 lets each choose."""
+    """Number of threads of the decoder, and of the encoder; 0 lets each choose."""
     tell: ProgressCallback = field(default=lambda _: None)
-    """Is told after each frame how far all is."""
+    """Called with the clock after each frame."""
 
 
 def transcode(
@@ -53,7 +53,7 @@ def transcode(
     clock: Clock,
     how: EncodeOptions,
 ) -> None:
-    """What is not yet in the segments."""
+    """Encode the frames that are not yet in the segments."""
     rest = islice(given.frames(), segments.open(), None)
     try:
         _encode(rest, work, plan, segments, clock, how.tell)
@@ -67,12 +67,12 @@ def transcode(
 
 
 def open_reader(container: Any, path: Path, how: EncodeOptions) -> VideoReader:
-    """The video of an open container, read as the choices say."""
+    """Open the video of a container, with the reader's options."""
     return VideoReader(container, path, threads=how.threads, tolerant=how.allow_truncated, max_pixels=how.max_pixels)
 
 
 def check_times(segments: Segments, base: Fraction, target: Path) -> None:
-    """Raises: UsageError where frames come so fast that a container of milliseconds would show two at once."""
+    """Check timestamps. Raises: UsageError where frames are too close for a container that counts in milliseconds."""
     times = segments.times()
     if format_of(target) in ("matroska", "webm") and len({round(pts * base * 1000) for pts in times}) < len(times):
         raise UsageError(
@@ -88,7 +88,7 @@ def _encode(
     clock: Clock,
     tell: ProgressCallback,
 ) -> None:
-    """Segment after segment, until the frames end."""
+    """Encode segment after segment, until the frames end."""
     length = max(round(plan.facts.rate * _SEGMENT_S), 1)
     with closing(worked(decoded, work, clock, tell)) as made:  # type: ignore[type-var]
         for frame in made:
@@ -98,7 +98,7 @@ def _encode(
 
 
 def fingerprint(source: Path, maker: Producer | Rescaler, plan: Encoding, said: str | None) -> dict[str, Any]:
-    """Everything that decides what the packets are."""
+    """Collect everything that decides the packets."""
     facts = source.stat()
     return {
         "source": [str(source.resolve()), facts.st_size, facts.st_mtime_ns, _ends(source)],
@@ -109,7 +109,7 @@ def fingerprint(source: Path, maker: Producer | Rescaler, plan: Encoding, said: 
 
 
 def _ends(path: Path) -> str:
-    """A digest of the first and the last of a file."""
+    """Digest of the first and the last MiB of a file."""
     with path.open("rb") as file:
         total = hashlib.sha256(file.read(2**20))
         file.seek(max(path.stat().st_size - 2**20, 0))

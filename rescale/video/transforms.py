@@ -1,4 +1,4 @@
-"""What becomes of one frame: larger or smaller planes, by luma alone or by all colours."""
+"""Per-frame transforms: super-resolve, downscale or restore the planes of a frame."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,9 +21,9 @@ FrameTransform = Callable[[Frame], list[Tensor]]
 
 
 def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
-    """Super-resolution: luma by the network, chroma by bicubic where it sits; RGB plane by plane.
+    """Super-resolve: luma by the network, chroma by bicubic with its siting kept; RGB plane by plane.
 
-    Returns: the work, and what its results are.
+    Returns: the transform, and the properties of its results.
     """
     model = rescaler.model
     if not isinstance(model, LumaSR) or not model.is_residual:
@@ -42,7 +42,7 @@ def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform
 
 
 def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameTransform, StreamInfo]:
-    """Small frames that restore themselves: RGB, of the same depth."""
+    """Downscale to frames that can be restored: RGB, of the same depth."""
     colours = replace(facts.colours, matrix=0, chroma=(1, 1), levels=Levels(facts.colours.levels.depth, is_full=True))
     way = rescaler.runner.down(facts.size, size)
 
@@ -57,7 +57,7 @@ def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameT
 
 
 def restore(rescaler: Rescaler, facts: StreamInfo, original: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
-    """The opposite of `shrinker`: frames of the original's size, layout and colours."""
+    """Restore frames of the original's size, layout and colours: the opposite of `downscale`."""
     way = rescaler.runner.up(facts.size, original.size)
 
     def work(frame: Frame) -> list[Tensor]:
@@ -70,7 +70,7 @@ def restore(rescaler: Rescaler, facts: StreamInfo, original: StreamInfo) -> tupl
 
 
 def bicubic_downscale(facts: StreamInfo, scale: int) -> tuple[FrameTransform, StreamInfo]:
-    """Bicubic small frames that any encoder takes: of even sides, for which the frame's last lines are repeated."""
+    """Downscale by bicubic to even sides, which any encoder takes; the last lines are repeated where needed."""
     colours = facts.colours
     if colours.matrix == 0:
         raise UsageError("expected a video of luma and chroma, got RGB")
@@ -90,7 +90,7 @@ def bicubic_downscale(facts: StreamInfo, scale: int) -> tuple[FrameTransform, St
 
 
 def small_size(size: Size, scale: int) -> Size:
-    """Height and width of the frames that `reducer` makes."""
+    """Height and width of the frames that `bicubic_downscale` makes."""
     height, width = (-(-side // (2 * scale)) * 2 for side in size)
     return height, width
 
@@ -98,12 +98,12 @@ def small_size(size: Size, scale: int) -> Size:
 def patchwise_restore(
     parcel: NetworkBundle, facts: StreamInfo, original: StreamInfo, origin: int, device: torch.device
 ) -> tuple[FrameTransform, StreamInfo]:
-    """The opposite of `reducer`, by the networks that travel with the video.
+    """Restore by the networks embedded in the video: the opposite of `bicubic_downscale`.
 
     Args:
-        parcel: them.
-        facts: of the small video.
-        original: what the restored one is to be.
+        parcel: the networks.
+        facts: stream information of the LR video.
+        original: properties of the restored video.
         origin: time of the first frame, in ticks.
         device: where to run.
     """
@@ -123,12 +123,12 @@ def patchwise_restore(
 
 
 def time_ms(frame: Frame, facts: StreamInfo, origin: int) -> int:
-    """Milliseconds since the first frame."""
+    """Time since the first frame, in milliseconds."""
     return round((frame.pts - origin) * facts.time_base * 1000)
 
 
 def _sizes(facts: StreamInfo) -> list[Size]:
-    """Of each plane."""
+    """Height and width of each plane."""
     if facts.layout.startswith("gray"):
         return [facts.size]
     (height, width), (tall, wide) = facts.size, facts.colours.chroma
@@ -136,7 +136,7 @@ def _sizes(facts: StreamInfo) -> list[Size]:
 
 
 def repeated(plane: Tensor, size: Size) -> Tensor:
-    """(h, w) -> size, the last line and column repeated."""
+    """Extend (h, w) to `size` by repeating the last line and column."""
     rows, columns = (torch.arange(to).clamp_max(now - 1) for to, now in zip(size, plane.shape, strict=True))
     return plane[rows][:, columns]
 

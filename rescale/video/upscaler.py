@@ -1,4 +1,4 @@
-"""Which way a video goes up: as an ordinary one, by its record, or by the networks that it brings."""
+"""Choice of the upscaling method: super-resolution, the model in the video's record, or its embedded networks."""
 
 from typing import NamedTuple
 
@@ -17,19 +17,19 @@ from rescale.video.record import VideoRecord, digest
 
 
 class VideoUpscaler(NamedTuple):
-    """How the frames of one video are made larger."""
+    """Upscaling method of one video."""
 
     maker: Producer | Rescaler
     work: transforms.FrameTransform
     made: StreamInfo
-    """What the work's results are."""
+    """Properties of the upscaled frames."""
     notes: tuple[str, ...] = ()
 
 
 def upscaler_for(
     given: VideoReader, model: str | None, scale: float | None, device: str | None, *, force: bool = False
 ) -> VideoUpscaler:
-    """The way that the arguments of `upscale_video` ask for.
+    """Choose the method by the arguments of `upscale_video` and the video's record.
 
     Raises: UsageError, RecordError, WeightsError.
     """
@@ -75,7 +75,7 @@ def _by_own_networks(
 
 
 def _attached(given: VideoReader, found: VideoRecord) -> NetworkBundle:
-    """The networks that a video brings. Raises: RecordError where they are missing, damaged, or of another video."""
+    """Read a video's embedded networks. Raises: RecordError where they are missing, damaged, or of another video."""
     data = next((s.data for s in given.container.streams.attachments if s.name == ATTACHMENT), None)
     if data is None:
         raise RecordError("the networks that restore it are missing")

@@ -1,4 +1,4 @@
-"""Frames as they are made, for a player: yuv4mpeg, which all of them read from a pipe."""
+"""Stream frames to a player as yuv4mpeg, which players read from a pipe."""
 
 import contextlib
 from contextlib import closing
@@ -22,13 +22,13 @@ _NAMES = {"yuv420p": "420mpeg2", "yuv422p": "422", "yuv444p": "444", "gray": "mo
 def pipe(
     source: Path, file: IO[bytes], *, model: str | None = None, scale: float | None = None, device: str | None = None
 ) -> int:
-    """Write all frames of a video, enlarged, or restored by its record where no scale is asked for.
+    """Write all frames of a video, super-resolved, or restored by its record where no scale is given.
 
-    Returns: how many, fewer if whoever reads has closed the pipe.
+    Returns: number of frames, fewer if the reader has closed the pipe.
 
-    The format knows one rate only: a video of variable rate plays at its mean.
+    The format has one frame rate only: a video of variable rate plays at its mean.
 
-    Raises: UnsupportedError for planes that the format does not know; else as `upscale_video`.
+    Raises: UnsupportedError for planes that the format does not support; else as `upscale_video`.
     """
     count = 0
     with opened(source) as container:

@@ -1,1 +1,1 @@
-"""Playing an overfitted video: the networks that it carries, and which patch each restores."""
+"""Embedded networks of an overfitted video: their bundle, the partition into patches, and playback."""

@@ -1,6 +1,6 @@
-"""The networks that travel with a video, as bytes: half precision, later ones as differences where that is smaller.
+"""Bundle of the networks in a video, as bytes: half precision, later ones as differences where that is smaller.
 
-A generic network that no lesson could better travels in full precision, and so does exactly what it does at home.
+A generic network that training could not improve is stored in full precision, so its results are exactly the same.
 
 ```
 safetensors     header: model, config, parts, side and slot of the patches, which networks are differences, which wide
@@ -35,7 +35,7 @@ _MOST_BYTES = 2**26
 _DAMAGE = (ValueError, KeyError, TypeError, RecursionError, zlib.error, RescaleError, safetensors.SafetensorError)
 _MOST_NUMBERS = 2**26
 _LIMITS = {"scale": 4, "cell": 4, "kernels": 9, "widths": 128, "channels": 64, "blocks": 32, "widen": 8}
-"""So that no header asks for more memory than a network that is any use."""
+"""Limits on the configuration, so that no header asks for more memory than any useful network."""
 Bits = NDArray[np.uint16] | NDArray[np.uint32]
 Count = Annotated[int, Field(ge=1, le=2**20)]
 
@@ -44,16 +44,16 @@ class _Header(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
     version: Annotated[int, Field(ge=1, le=2)]
-    """1 where no network is wide, so that older readers read it as well."""
+    """Version; 1 where no network is wide, so that older readers can read it as well."""
     model: str
     config: dict[str, Any]
     shape: tuple[Count, Count, Count]
     side: Count
     slot_ms: Count
     differs: list[bool] = Field(min_length=1, max_length=256)
-    """For each network, whether it is stored as what is to be added to the first."""
+    """For each network, whether it is stored as its difference from the first."""
     wide: list[bool] = []
-    """For each network, whether it is stored as float32; none is where this is empty."""
+    """For each network, whether it is stored as float32; an empty list means none."""
 
     @model_validator(mode="after")
     def _one_for_each_network(self) -> "_Header":
@@ -65,13 +65,13 @@ class _Header(BaseModel):
 
 @dataclass(frozen=True)
 class NetworkBundle:
-    """What a receiver needs beside the small video."""
+    """Networks and partition that a receiver needs besides the LR video."""
 
     networks: list[LumaSR]
     partition: Partition
 
     def pack(self) -> bytes:
-        """As an attachment; the opposite of `unpack`."""
+        """Serialise as an attachment; the opposite of `unpack`."""
         flat = [_flat(network) for network in self.networks]
         wide = [bool((numbers.half().float() != numbers).any()) for numbers in flat]
         bits = [_bits(numbers, is_wide) for numbers, is_wide in zip(flat, wide, strict=True)]
@@ -95,7 +95,7 @@ class NetworkBundle:
 
     @classmethod
     def unpack(cls, data: bytes, sha256: str) -> "NetworkBundle":
-        """Raises: RecordError for other bytes than those of that digest, and for what does not fit together."""
+        """Deserialise. Raises: RecordError for bytes with another digest, and for contents that do not fit together."""
         if hashlib.sha256(data).hexdigest() != sha256 or len(data) > _MOST_BYTES:
             raise RecordError("the networks in it are damaged")
         try:
@@ -118,12 +118,12 @@ class NetworkBundle:
 
     @property
     def map_bytes(self) -> int:
-        """What the map alone takes."""
+        """Bytes of the compressed map alone."""
         return len(zlib.compress(self.partition.choice.numpy().tobytes(), 9))
 
 
 def as_half_precision(network: LumaSR) -> LumaSR:
-    """A copy whose parameters are rounded as they travel."""
+    """Return a copy with its parameters rounded as they travel."""
     made = copy.deepcopy(network).eval().requires_grad_(False)
     made.load_state_dict({key: value.half().float() for key, value in made.state_dict().items()})
     return made
@@ -188,7 +188,7 @@ def _filled(network: LumaSR, bits: Bits) -> LumaSR:
 
 
 def _deflated(bits: Bits) -> bytes:
-    """Like bytes beside like: all low ones first, all high ones last."""
+    """Compress with bytes of like significance together: all low ones first, all high ones last."""
     return zlib.compress(np.ascontiguousarray(bits.view(np.uint8).reshape(-1, bits.itemsize).T).tobytes(), 9)
 
 
@@ -199,7 +199,7 @@ def _inflated(data: bytes, count: int, kind: type[np.uint16] | type[np.uint32]) 
 
 
 def _unzipped(data: bytes, length: int) -> bytes:
-    """Exactly so many bytes; what would become more is never made. Raises: RecordError."""
+    """Decompress exactly so many bytes; longer output is never produced. Raises: RecordError."""
     made = zlib.decompressobj().decompress(data, length + 1)
     if len(made) != length:
         raise RecordError("the networks in it are damaged: they are of another length")

@@ -1,4 +1,4 @@
-"""Luma enlarged by several networks, each for the patches that are its own."""
+"""Super-resolve luma by several networks, each on its own patches."""
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +11,16 @@ from rescale.video.luma_upscaler import LumaUpscaler, mirror_pad
 
 
 class PatchwiseUpscaler(nn.Module):
-    """The networks of one video.
+    """Networks of one video, each run on its own patches.
 
-    Each sees its patches with as much around them as it looks at, from the neighbours' patches as well, so that
-    patches meet as exactly as two networks agree.
+    Each patch comes with its halo, the network's receptive field into neighbouring patches, so that
+    patches match at their borders as closely as two networks agree.
 
     Args:
-        networks: of one shape.
-        partition: whose numbers are those of the networks; its patches are of whole cells.
-        levels: what the samples mean.
-        precision: as of `LumaEnlarger`.
+        networks: networks of one configuration.
+        partition: the network's number for each patch; patches are of whole cells.
+        levels: depth and range of the samples.
+        precision: as of `LumaUpscaler`.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class PatchwiseUpscaler(nn.Module):
 
     @torch.inference_mode()
     def forward(self, y: Tensor, time_ms: int) -> Tensor:
-        """(h, w) levels, and when the frame is shown -> (scale·h, scale·w) levels."""
+        """Super-resolve a frame shown at `time_ms`: (h, w) levels -> (scale·h, scale·w) levels."""
         choice = self.partition.at(time_ms).flatten().to(y.device)
         first, *others = choice.unique().tolist()
         if not others:
@@ -55,6 +55,6 @@ class PatchwiseUpscaler(nn.Module):
 
 
 def windows_of(y: Tensor, side: int, halo: int) -> Tensor:
-    """(h, w) -> (rows, columns, side + 2·halo, side + 2·halo): each patch with its surroundings."""
+    """Cut into patches with their halo: (h, w) -> (rows, columns, side + 2·halo, side + 2·halo)."""
     reach = side + 2 * halo
     return mirror_pad(y, halo, side).unfold(0, reach, side).unfold(1, reach, side)

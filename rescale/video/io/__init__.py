@@ -1,1 +1,1 @@
-"""Video files in and out: containers, frames, colour, encoders, segments, muxing."""
+"""Video input and output: containers, frames, colour, encoders, segments, muxing."""

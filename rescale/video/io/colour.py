@@ -1,4 +1,4 @@
-"""What the samples of a video mean: depth, range, matrix, where chroma sits; and planes <-> RGB by that."""
+"""Colour of video samples: depth, range, matrix, chroma siting; conversion between planes and RGB."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,18 +11,18 @@ from rescale.ops.resample import phased
 Siting = Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
 _KR_KB = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
           9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}  # fmt: skip
-"""Shares of red and blue in luma, by the number of the matrix. Source: ITU-T H.273, table 4."""
+"""Luma coefficients Kr and Kb by the number of the matrix. Source: ITU-T H.273, table 4."""
 _LUMA_SPAN, _LUMA_FOOT = 219 / 255, 16 / 255
-"""The studio range that networks learned luma in, as shares of 255."""
+"""Studio range of the luma that networks are trained on, as shares of 255."""
 
 
 @dataclass(frozen=True)
 class Levels:
-    """How levels stand for luma."""
+    """Depth and range of the samples."""
 
     depth: int = 8
     is_full: bool = False
-    """Whether black is 0 and white the highest level; else 16 and 235, times 2^(depth - 8)."""
+    """Full range: black is 0 and white the highest level; else 16 and 235, times 2^(depth - 8)."""
 
     @property
     def top(self) -> int:
@@ -30,27 +30,27 @@ class Levels:
 
     @property
     def unit(self) -> float:
-        """Levels for a change of 1 in what networks take: studio-range luma, where 255 levels of 8 bits are 1."""
+        """Levels for a change of 1 in the networks' input: studio-range luma, where 255 levels of 8 bits are 1."""
         return self.top / _LUMA_SPAN if self.is_full else 255.0 * 2 ** (self.depth - 8)
 
     def to_unit(self, levels: Tensor) -> Tensor:
-        """Levels to what networks take."""
+        """Convert levels to the networks' input."""
         return levels / self.unit + (_LUMA_FOOT if self.is_full else 0.0)
 
 
 @dataclass(frozen=True)
 class Colours:
-    """How the planes of a video become a picture."""
+    """Colour space, subsampling and siting of a video's planes."""
 
     levels: Levels
     matrix: int = 6
-    """As H.273 numbers them: 0 RGB, 1 BT.709, 5 and 6 BT.601, 9 BT.2020."""
+    """Matrix as H.273 numbers it: 0 RGB, 1 BT.709, 5 and 6 BT.601, 9 BT.2020."""
     chroma: tuple[int, int] = (2, 2)
-    """Luma samples for one of chroma: down and across."""
+    """Chroma subsampling: luma samples for one of chroma, down and across."""
     siting: Siting = "left"
 
     def offset(self, axis: int) -> float:
-        """By how much of a luma sample the first chroma sample lies after the middle of its luma samples; <= 0."""
+        """Offset of the first chroma sample from the middle of its luma samples; negative to the left or top."""
         by = self.chroma[axis]
         at_start = ("top" if axis == 0 else "left") in self.siting
         at_end = axis == 0 and "bottom" in self.siting
@@ -60,19 +60,19 @@ class Colours:
 
 
 def guessed_matrix(height: int) -> int:
-    """What an untagged video most likely means: BT.709 from 720 lines up, else BT.601, as players do."""
+    """Guess the matrix of an untagged video, as players do: BT.709 from 720 lines up, else BT.601."""
     return 1 if height >= 720 else 6
 
 
 def guessed_siting(codec: str, matrix: int) -> Siting:
-    """Where chroma most likely sits; FFmpeg knows what a file says, but PyAV does not pass it on."""
+    """Guess the chroma siting; FFmpeg knows what a file says, but PyAV does not pass it on."""
     if codec in ("mjpeg", "mpeg1video"):
         return "center"
     return "topleft" if matrix in (9, 10) else "left"
 
 
 def resized_chroma(plane: Tensor, size: tuple[int, int], colours: Colours) -> Tensor:
-    """(C, h, w) chroma samples in floats -> (C, *size) for luma larger by the same factor, sited alike.
+    """Resize chroma (C, h, w) in floats to (C, *size), for luma scaled by the same factor, with the same siting.
 
     A chroma sample at offset d from the middle of its luma samples is, at another scale, still at d luma samples;
     so both axes move by d / chroma · (1 - small/large) samples of the source.
@@ -84,7 +84,7 @@ def resized_chroma(plane: Tensor, size: tuple[int, int], colours: Colours) -> Te
 
 
 def to_rgb(planes: list[Tensor], colours: Colours) -> Tensor:
-    """Y, Cb, Cr levels (h, w), (h/2, w/2), ... -> (3, h, w) RGB in floats, about [0, 1], not clamped."""
+    """Convert Y, Cb, Cr levels (h, w), (h/2, w/2), ... to (3, h, w) RGB in floats, about [0, 1], not clamped."""
     y, foot, span, centre = _numbers(planes[0], colours)
     if colours.matrix == 0 and len(planes) == 3:  # planar RGB is stored as G, B, R
         return torch.stack([planes[2], planes[0], planes[1]]).float() / colours.levels.top
@@ -102,7 +102,7 @@ def to_rgb(planes: list[Tensor], colours: Colours) -> Tensor:
 
 
 def from_rgb(rgb: Tensor, colours: Colours) -> list[Tensor]:
-    """The opposite of `to_rgb`, rounded to levels: Y, Cb and Cr of (h, w), (h/2, w/2), ..."""
+    """Convert RGB to levels, rounded: Y, Cb and Cr of (h, w), (h/2, w/2), ...; the opposite of `to_rgb`."""
     top = colours.levels.top
     if colours.matrix == 0:
         red, green, blue = (rgb.clamp(0, 1) * top).round()
@@ -121,7 +121,7 @@ def from_rgb(rgb: Tensor, colours: Colours) -> list[Tensor]:
 
 
 def _numbers(y: Tensor, colours: Colours) -> tuple[Tensor, float, float, float]:
-    """Luma in floats, and the levels of black, from black to white, and of grey chroma."""
+    """Return luma in floats, the level of black, the span from black to white, and the level of neutral chroma."""
     times = 2 ** (colours.levels.depth - 8)
     centre = 128.0 * times
     if colours.levels.is_full:

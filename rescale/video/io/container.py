@@ -1,4 +1,4 @@
-"""The one door to video files: which containers are read, by which demuxer, and that nothing else is ever opened."""
+"""Container access: the one door to video files, with allow-listed formats and demuxers, and no other file or URL."""
 
 import stat
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _EBML = b"\x1a\x45\xdf\xa3"
 
 
 def library() -> Any:
-    """PyAV. Raises: MachineError where it is not installed."""
+    """Import PyAV. Raises: MachineError where it is not installed."""
     try:
         import av
     except ImportError as error:
@@ -24,7 +24,7 @@ def library() -> Any:
 
 
 def format_of(path: Place) -> str:
-    """The container that a target's suffix asks for. Raises: UsageError for another suffix."""
+    """Return the container for a target's suffix. Raises: UsageError for another suffix."""
     try:
         return SUFFIXES[path.suffix.lower()]
     except KeyError:
@@ -32,16 +32,16 @@ def format_of(path: Place) -> str:
 
 
 def check_small(target: Place, codec: str | None) -> None:
-    """Raises: UsageError for a target that cannot hold lossless small frames."""
+    """Check a target for lossless LR frames. Raises: UsageError where it cannot hold them."""
     if format_of(target) != "matroska" and codec in (None, "ffv1"):
         raise UsageError(f"expected a target that ends in .mkv for lossless small frames, got {target.name}")
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A video file for reading, as PyAV's container.
+    """Open a video file for reading, as PyAV's container.
 
-    The file is handed over as bytes, by a demuxer that its first bytes decide: no name is ever taken for an address,
+    The file is passed as bytes, to a demuxer that its first bytes decide: no name is ever taken for a URL,
     and no playlist is followed.
 
     Raises: InputError for what is no such file, or breaks while it is read; MachineError without PyAV.
@@ -63,7 +63,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[Any]:
-    """A regular file as bytes. Raises: InputError for what is none."""
+    """Open a regular file as bytes. Raises: InputError for anything else."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path}: expected a regular file")
@@ -75,5 +75,5 @@ def readable(path: Path) -> Iterator[Any]:
 
 
 def reason(error: BaseException) -> str:
-    """FFmpeg's words for an error, without its numbers."""
+    """Return FFmpeg's message for an error, without its numbers."""
     return str(getattr(error, "strerror", None) or error).strip().lower() or type(error).__name__

@@ -1,4 +1,4 @@
-"""Planes to packets: which encoder, with which options, told all that the source says of its colours."""
+"""Encoder selection and options: planes to packets, tagged with the source's colours."""
 
 import os
 import struct
@@ -18,7 +18,7 @@ CODECS = {
     "h264": ("h264_nvenc", "libx264"), "h265": ("hevc_nvenc", "libx265"), "av1": ("av1_nvenc", "libsvtav1"),
     "vp9": ("libvpx-vp9",), "ffv1": ("ffv1",),
 }  # fmt: skip
-"""What a user asks for, and the encoders that make it, the best first."""
+"""Codecs that a user may request, and the encoders for each, the best first."""
 _LAYOUTS = {
     "h264_nvenc": ("yuv420p", "yuv444p"), "hevc_nvenc": ("yuv420p", "yuv444p"), "av1_nvenc": ("yuv420p",),
     "libx264": ("yuv420p", "yuv422p", "yuv444p", "gray", "yuv420p10le", "yuv422p10le", "yuv444p10le", "gray10le"),
@@ -40,10 +40,10 @@ _CARRIED = {
 
 @dataclass(frozen=True)
 class Encoding:
-    """How frames are to be encoded."""
+    """Settings of one encode."""
 
     encoder: str
-    """FFmpeg's name."""
+    """FFmpeg's name of the encoder."""
     layout: str
     size: Size
     quality: float | None
@@ -53,12 +53,12 @@ class Encoding:
 
     @property
     def pixels(self) -> str:
-        """FFmpeg's name of what the encoder is given: the same samples, in an order that it takes."""
+        """Pixel format that the encoder takes, in FFmpeg's words: the same samples, in its order."""
         return "bgr0" if (self.encoder, self.layout) == ("ffv1", "gbrp") else self.layout
 
     @property
     def options(self) -> dict[str, str]:
-        """What the encoder is told beside size, rate and colours."""
+        """Encoder options beside size, rate and colours."""
         name, chosen = self.encoder, {}
         if name in _QUALITY:
             key = "cq" if "nvenc" in name else "crf"
@@ -80,7 +80,7 @@ class Encoding:
         return chosen
 
     def begin(self) -> Any:
-        """A new encoder. Raises: MachineError where it cannot be had."""
+        """Open a new encoder. Raises: MachineError where it is not available; UsageError for an unknown preset."""
         av = library()
         os.environ.setdefault("SVT_LOG", "1")  # or SVT-AV1 would tell of itself on stderr
         try:
@@ -94,7 +94,7 @@ class Encoding:
         return context
 
     def fit(self, context: Any) -> None:
-        """Tell an encoder all this, before it is opened."""
+        """Configure an encoder before it is opened."""
         facts = self.facts
         context.height, context.width = self.size
         context.pix_fmt, context.time_base, context.framerate = self.pixels, facts.time_base, facts.rate
@@ -104,7 +104,7 @@ class Encoding:
         context.flags |= 1 << 22  # the header once, in front of all packets
 
     def packets(self, context: Any, frames: "Iterator[Frame]") -> Iterator[Any]:
-        """Encode, and drain the encoder at the end."""
+        """Encode frames, and drain the encoder at the end."""
         for frame in frames:
             made = to_frame(frame.planes, self.layout)
             made = made if self.pixels == self.layout else made.reformat(format=self.pixels)
@@ -128,18 +128,18 @@ def encoding(
     preset: str | None = None,
     threads: int = 0,
 ) -> tuple[Encoding, list[str]]:
-    """The encoder for frames laid out as a source's.
+    """Choose the encoder for frames laid out as a source's.
 
     Args:
-        facts: of the source.
+        facts: stream information of the source.
         size: height and width of the result.
-        container: FFmpeg's name of it.
-        codec: of `CODECS`; without it h264 for 8 bits and h265 for more, in WebM vp9.
-        quality: CRF; lower is better; the encoder's good default without.
-        preset: the encoder's own word for speed against bytes.
-        threads: of the encoder; 0 lets it choose.
-    Returns: it, and what the user should know.
-    Raises: UsageError for a codec that the container or the layout forbids; MachineError if no encoder can be had.
+        container: FFmpeg's name of the container.
+        codec: one of `CODECS`; by default h264 for 8 bits and h265 for more, in WebM vp9.
+        quality: CRF; lower is better; by default a good one for the encoder.
+        preset: the encoder's own name of a trade-off between speed and bytes.
+        threads: number of encoder threads; 0 lets it choose.
+    Returns: the encoding, and notes for the user.
+    Raises: UsageError for a codec that the container or the layout forbids; MachineError if no encoder is available.
     """
     depth = facts.colours.levels.depth
     shallow, deep = ("vp9", "av1") if container == "webm" else ("h264", "h265")
@@ -170,7 +170,7 @@ def _check_layout(layout: str, codec: str) -> None:
 
 
 def _works(found: Encoding) -> bool:
-    """Whether the encoder really encodes, tried with one grey frame where it needs a device."""
+    """Tell whether the encoder really works; one that needs a GPU is tried with one grey frame."""
     if "nvenc" not in found.encoder:
         return found.encoder in library().codecs_available
     import torch
@@ -187,7 +187,7 @@ def _works(found: Encoding) -> bool:
 
 
 def _hdr(side_data: dict[str, bytes]) -> list[str]:
-    """x265's words for how bright the master was. Source: FFmpeg's AVMasteringDisplayMetadata, in its own order."""
+    """Format HDR mastering data for x265. Source: FFmpeg's AVMasteringDisplayMetadata, in its own order."""
     said = []
     mastering = side_data.get("MASTERING_DISPLAY_METADATA", b"")
     if len(mastering) >= 88 and all(struct.unpack_from("<2i", mastering, 80)):

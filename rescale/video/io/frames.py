@@ -1,4 +1,4 @@
-"""Frames of a video file as planes of levels with their timestamps; and planes as frames for an encoder."""
+"""Decoded frames as planes of levels with timestamps, and planes as frames for an encoder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,64 +19,64 @@ from rescale.video.io.container import library
 _PLANAR = {"yuv420p": (2, 2), "yuv422p": (1, 2), "yuv444p": (1, 1), "gray": (1, 1), "gbrp": (1, 1)}
 _DEPTHS = {"": 8, "9le": 9, "10le": 10, "12le": 12, "14le": 14, "16le": 16}
 LAYOUTS = {f"{name}{suffix}": (chroma, depth) for name, chroma in _PLANAR.items() for suffix, depth in _DEPTHS.items()}
-"""Formats whose planes are taken as they are: samples of luma for one of chroma, down and across; and the depth."""
+"""Layouts whose planes are used as they are: luma samples for one of chroma (down, across), and the depth."""
 _SAME = {
     "yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p", "nv12": "yuv420p", "nv21": "yuv420p",
     "p010le": "yuv420p10le", "rgb24": "gbrp", "bgr24": "gbrp", "rgb0": "gbrp", "bgr0": "gbrp", "rgba": "gbrp",
     "bgra": "gbrp", "gbrap": "gbrp", "pal8": "gbrp", "yuva420p": "yuv420p", "yuva444p": "yuv444p", "yuyv422": "yuv422p",
     "uyvy422": "yuv422p", "rgb48le": "gbrp16le", "gray8": "gray", "gbrap10le": "gbrp10le", "gbrap12le": "gbrp12le",
 }  # fmt: skip
-"""Formats with the same samples in another order."""
+"""Pixel formats with the same samples as a layout, in another order."""
 HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
 _NOT_MISSED = (
     "DISPLAYMATRIX", "SEI_UNREGISTERED", "VIDEO_ENC_PARAMS", "MOTION_VECTORS", "PANSCAN", "AFD", "VIDEO_HINT",
 )  # fmt: skip
-"""Beside a frame: kept in another way, or about how the old frames were encoded."""
+"""Side data not reported as lost: kept in another way, or about how the old frames were encoded."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a video."""
+    """One frame of a video."""
 
     planes: list[Tensor]
-    """Y, Cb, Cr, or Y alone, or G, B, R; (h, w) uint8, or int32 for more than 8 bits."""
+    """Planes: Y, Cb, Cr, or Y alone, or G, B, R; (h, w) uint8, or int32 for more than 8 bits."""
     pts: int
-    """When it is shown, in ticks of its stream."""
+    """Presentation time, in ticks of the stream."""
 
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What is known of a video stream before its first frame is worked on."""
+    """Properties of a video stream, known once its first frame is decoded."""
 
     size: Size
     layout: str
-    """FFmpeg's name of the planes."""
+    """FFmpeg's name of the planes' pixel format."""
     colours: Colours
     time_base: Fraction
-    """Seconds of a tick."""
+    """Seconds in a tick."""
     rate: Fraction
     """Mean frames a second."""
     aspect: Fraction
-    """Width of a pixel by its height."""
+    """Pixel aspect ratio: width by height."""
     tags: tuple[int, int, int, int]
     """Range, primaries, transfer and matrix as the stream numbers them; 2, or 0 for the range, if it does not say."""
     display_matrix: bytes | None
-    """How a player is to turn the picture."""
+    """Rotation that a player should apply."""
     side_data: dict[str, bytes] = field(default_factory=dict)
-    """Brightness of HDR, by FFmpeg's names."""
+    """HDR metadata by FFmpeg's names."""
     notes: tuple[str, ...] = ()
-    """What cannot be kept."""
+    """Notes on what cannot be kept."""
 
 
 class VideoReader:
-    """The first video stream of an open container.
+    """Reader of the first video stream of an open container.
 
     Args:
-        container: of PyAV.
-        path: for messages.
-        threads: of the decoder; 0 lets it choose.
+        container: an open PyAV container.
+        path: its path, for messages.
+        threads: number of decoder threads; 0 lets it choose.
         max_pixels: refuse larger frames, before one is decoded.
-        tolerant: pass over what cannot be decoded, and end where the file breaks.
+        tolerant: skip frames that cannot be decoded, and end where the file breaks.
     Raises: InputError where there is no video, or its first frame cannot be decoded.
     """
 
@@ -97,9 +97,9 @@ class VideoReader:
         self.tolerant = tolerant
         self._decoded = self._decode()
         self.ends: dict[int, float] = {}
-        """Seconds at which each stream was seen to end."""
+        """Seconds at which each stream ended, as read."""
         self.damaged = 0
-        """Frames that could not be decoded as they were encoded."""
+        """Number of frames that were decoded with errors, or not at all."""
         try:
             first = next(self._decoded)
         except StopIteration:
@@ -108,7 +108,7 @@ class VideoReader:
         self.first = self._frame(first)
 
     def frames(self) -> Iterator[Frame]:
-        """All frames in the order in which they are shown, once. Raises: InputError where one cannot be decoded."""
+        """Yield all frames in presentation order, once. Raises: InputError where one cannot be decoded."""
         yield self.first
         last = self.first.pts
         for frame in self._decoded:
@@ -118,13 +118,13 @@ class VideoReader:
             yield self._frame(frame)
 
     def check_whole(self, hint: str = "") -> None:
-        """Raises: InputError where something is missing; asked when all frames were read."""
+        """Check, after all frames were read, that none is missing. Raises: InputError."""
         problem = self.missing()
         if problem:
             raise InputError(f"{self.path}: cut short or damaged: {problem}", hint=hint)
 
     def missing(self) -> str | None:
-        """What shows that the file ends before its header says; asked when all frames were read.
+        """Describe, after all frames were read, how the file ends before its header says; None if it does not.
 
         The header's length is that of the longest stream, so all streams are compared with it.
         """
@@ -217,12 +217,12 @@ class VideoReader:
 
 
 def planes_of(frame: Any, depth: int) -> list[Tensor]:
-    """The samples of a decoded frame, copied."""
+    """Copy the samples of a decoded frame."""
     return [_samples(plane, depth, copy=True) for plane in frame.planes]
 
 
 def to_frame(planes: list[Tensor], layout: str) -> Any:
-    """Planes as a frame of PyAV: the opposite of `planes_of`."""
+    """Make a PyAV frame of planes: the opposite of `planes_of`."""
     height, width = planes[0].shape
     frame = library().VideoFrame(width, height, layout)
     for plane, samples in zip(frame.planes, planes, strict=True):
@@ -231,7 +231,7 @@ def to_frame(planes: list[Tensor], layout: str) -> Any:
 
 
 def _samples(plane: Any, depth: int, *, copy: bool = False) -> Any:
-    """The samples of a plane without the padding of its lines: a copy as a tensor, or themselves to write into."""
+    """Read a plane without the padding of its lines: a copy as a tensor, or a view to write into."""
     dtype = np.dtype(np.uint8 if depth == 8 else "<u2")
     lines = np.frombuffer(plane, dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
     seen = lines[:, : plane.width]
@@ -241,7 +241,7 @@ def _samples(plane: Any, depth: int, *, copy: bool = False) -> Any:
 
 
 def _tags(frame: Any, context: Any, name: str) -> tuple[int, int, int, int]:
-    """Range, primaries, transfer, matrix: as the frame says, else as the stream does."""
+    """Read range, primaries, transfer and matrix: of the frame if tagged, else of the stream."""
 
     def said(attribute: str, unknown: tuple[int, ...]) -> int:
         value = int(getattr(frame, attribute) or 0)
@@ -254,5 +254,5 @@ def _tags(frame: Any, context: Any, name: str) -> tuple[int, int, int, int]:
 
 
 def _is_cover(stream: Any) -> bool:
-    """A still picture among the streams, as of an album."""
+    """Tell whether a stream is a still image, such as an album cover."""
     return "attached_pic" in stream.disposition.name if stream.disposition else False

@@ -1,4 +1,4 @@
-"""The finished file: the new video, and everything else of the source as it was."""
+"""Muxing: the new video stream, with all other streams, chapters and metadata of the source."""
 
 import heapq
 import struct
@@ -14,11 +14,11 @@ from rescale.video.io.encoders import Encoding
 from rescale.video.io.segments import Segments
 
 _NOT_OURS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", KEY}
-"""Of the metadata: what the muxer writes itself."""
+"""Metadata keys that the muxer writes itself."""
 ATTACHMENT = "networks.rescale"
-"""Name of the networks among the attachments."""
+"""Name of the attachment that holds the networks."""
 _PRIMING_S = 0.05
-"""Of sound that a decoder needs before the first that is heard."""
+"""Seconds of sound before the start that a decoder needs as priming."""
 
 
 def assemble(
@@ -35,15 +35,15 @@ def assemble(
     """Write the target: packets of the segments, and the source's other streams, chapters and metadata.
 
     Args:
-        source: the file that all else is copied from.
-        index: of its stream that the segments replace.
-        file: to write, seekable.
-        container: FFmpeg's name of it.
-        encoding: what the segments were encoded with.
-        segments: all of them.
-        said: the record of a small video.
-        networks: that travel with it, as an attachment of MKV.
-    Returns: what could not be kept.
+        source: the file that everything else is copied from.
+        index: the stream of the source that the segments replace.
+        file: the file to write, seekable.
+        container: FFmpeg's name of the container.
+        encoding: settings of the segments.
+        segments: the complete segments.
+        said: the record of an LR video.
+        networks: a bundle of networks, written as an attachment of MKV.
+    Returns: notes on what could not be kept.
     Raises: MachineError where FFmpeg cannot write this.
     """
     av = library()
@@ -92,7 +92,7 @@ def _fill(
 
 
 def _options(container: str) -> dict[str, str]:
-    """An MP4 that says how many tags it holds, begins to play before it is whole, and keeps tags of any name."""
+    """Set muxer options: MP4 is playable before it is fully loaded, and keeps metadata of any name."""
     if container in ("mp4", "mov"):
         return {"movflags": "+faststart+use_metadata_tags"}
     return {"avoid_negative_ts": "disabled"}
@@ -112,7 +112,7 @@ def _video(stream: Any, made: Any, encoding: Encoding) -> Any:
 
 
 def _copied(stream: Any, made: Any, notes: list[str]) -> Any:
-    """The same stream in the new file; None, and a note, where it cannot be."""
+    """Add a copy of a stream to the new file; None, with a note, where that is not possible."""
     name = f"{stream.type} stream {stream.index}"
     if stream.type == "attachment":
         if stream.name == ATTACHMENT:
@@ -138,9 +138,9 @@ def _copied(stream: Any, made: Any, notes: list[str]) -> Any:
 
 
 def _video_packets(stream: Any, encoding: Encoding, segments: Segments) -> Iterator[tuple[Fraction, Any]]:
-    """Each with the time at which it is decoded, in seconds.
+    """Yield each video packet with its decoding time in seconds.
 
-    Encoders count that time for each segment anew, so it is made here: packets are decoded in their order, each at
+    Encoders restart that time with each segment, so it is computed here: packets are decoded in their order, each at
     the time at which the frame so many before it is shown that none is shown before it is decoded.
     """
     base = encoding.facts.time_base
@@ -161,7 +161,7 @@ def _decoding_times(shown: list[int]) -> list[int]:
 
 
 def _other_packets(given: Any, copies: dict[int, Any], container: str) -> Iterator[tuple[Fraction, Any]]:
-    """As they come, each with a time that never goes back; what the source hides before its start, MKV cannot hide."""
+    """Yield other streams' packets with times that never decrease; MKV drops what the source hides before its start."""
     last, keeps_hidden = Fraction(-(2**40)), "matroska" not in container
     for packet in _timed(given.demux(*(given.streams[index] for index in copies)) if copies else ()):
         if not keeps_hidden and (packet.dts + (packet.duration or 0)) * packet.time_base < -_PRIMING_S:
@@ -172,7 +172,7 @@ def _other_packets(given: Any, copies: dict[int, Any], container: str) -> Iterat
 
 
 def _timed(packets: Iterable[Any]) -> Iterator[Any]:
-    """All packets, those without a decoding time given one: MKV has none, and FFmpeg finds the first only later."""
+    """Complete decoding times: MKV has none, and FFmpeg derives the first only later."""
     waiting: dict[int, list[Any]] = {}
     for packet in packets:
         if not packet.size:
@@ -187,7 +187,7 @@ def _timed(packets: Iterable[Any]) -> Iterator[Any]:
 
 
 def _backwards(packets: list[Any]) -> list[Any]:
-    """Decoding times counted back from that of the last one; from 0 where it has none."""
+    """Count decoding times back from that of the last packet; from 0 where it has none."""
     for packet, after in zip(packets[-2::-1], packets[:0:-1], strict=True):
         if after.dts is None:
             after.dts = after.pts or 0

@@ -1,4 +1,4 @@
-"""The video encoded so far, in segments of which each is whole or absent; a run that was killed goes on from them."""
+"""Segments of the video encoded so far, each complete or absent, by which a killed run resumes."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ _OURS = (
 )
 _PACKET = struct.Struct("<qqB3xI")
 _LONGEST = 200
-"""Characters of a name that leave room for what is added."""
+"""Maximum length of a name that leaves room for a suffix."""
 
 
 @dataclass(frozen=True)
 class Packet:
-    """What an encoder made of a frame."""
+    """One encoded packet."""
 
     pts: int
     duration: int
@@ -39,18 +39,18 @@ class Packet:
 
 
 class Segments:
-    """A folder of segments beside the target.
+    """Folder of segments beside the target.
 
     ```
-    header.json     what the run is about; other work starts anew
-    lock            held by the run
+    header.json     fingerprint of the run; another one starts anew
+    lock            held by the running process
     000000.seg      magic, packets, SHA-256 of all that
     small.mkv, state.safetensors, *.luma, .refined.partial    of a run that overfits
     ```
 
     Args:
-        target: of the run.
-        about: everything that decides what the packets are; a folder made with anything else is emptied.
+        target: the file that the run writes.
+        about: everything that decides the packets; a folder made with anything else is emptied.
     """
 
     def __init__(self, target: Path, about: dict[str, Any]) -> None:
@@ -59,13 +59,13 @@ class Segments:
         self.about = json.dumps(about, sort_keys=True)
         self._held: BinaryIO | None = None
         self.whole: list[tuple[Path, int]] = []
-        """Segments that are complete, each with its frames."""
+        """Complete segments, each with its number of frames."""
 
     def open(self) -> int:
-        """Make or take up the folder, for this process alone.
+        """Make or resume the folder, for this process alone.
 
-        Returns: how many frames are done.
-        Raises: RefusedError where another run has it, or it holds files of somebody else; MachineError.
+        Returns: number of frames already encoded.
+        Raises: RefusedError where another run holds it, or it contains foreign files; MachineError.
         """
         try:
             self.folder.mkdir(exist_ok=True)
@@ -87,7 +87,7 @@ class Segments:
         return sum(count for _, count in self.whole)
 
     def _lock(self) -> None:
-        """Two runs for one target would mix their frames. The lock goes with its process, however that ends."""
+        """Lock the folder, as two runs for one target would mix their frames; the lock ends with its process."""
         self._held = (self.folder / "lock").open("wb")
         if fcntl is None:
             return
@@ -104,7 +104,7 @@ class Segments:
             number += 1
 
     def add(self, packets: Iterable[Any]) -> None:
-        """Write one more segment from an encoder's packets; it counts only when all of it is on the disk."""
+        """Write one more segment from an encoder's packets; it counts only when complete on the disk."""
         path = self.folder / f"{len(self.whole):06}.seg"
         temporary, total, count = path.with_suffix(".seg.tmp"), hashlib.sha256(_MAGIC), 0
         try:
@@ -125,26 +125,26 @@ class Segments:
         self.whole.append((path, count))
 
     def times(self) -> list[int]:
-        """When each packet is shown, in the order of the packets."""
+        """Presentation times of the packets, in decoding order."""
         return [packet.pts for packet in self.packets()]
 
     def packets(self) -> Iterator[Packet]:
-        """All packets, in the order of decoding."""
+        """Read all packets, in decoding order."""
         for path, _ in self.whole:
             yield from _packets(path)
 
     def discard_if_empty(self) -> None:
-        """Leave nothing behind from which no run could go on."""
+        """Remove a folder without any segment to resume from."""
         if not self.whole and self._held:
             self.discard()
 
     def discard(self) -> None:
-        """Remove the folder, when the target is written."""
+        """Remove the folder, once the target is written."""
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Let go of the folder; another run may take it up."""
+        """Release the folder; another run may resume it."""
         if self._held:
             self._held.close()
 
@@ -160,7 +160,7 @@ def _packets(path: Path) -> Iterator[Packet]:
 
 
 def _count(path: Path) -> int | None:
-    """Packets of a segment; None if it is not whole, or none at all."""
+    """Count the packets of a segment; None if it is incomplete or absent."""
     total, end = hashlib.sha256(), path.stat().st_size - hashlib.sha256().digest_size
     with path.open("rb") as file:
         while file.tell() < end and (part := file.read(min(2**20, end - file.tell()))):
