@@ -123,7 +123,7 @@ for _ in range(20): torch.ones(2**24)
 print(faults() - before)"""
         return int(subprocess.run([sys.executable, "-c", body], capture_output=True, check=True).stdout)
 
-    assert fresh_pages("memory.keep()") < fresh_pages("") / 3
+    assert fresh_pages("device.keep_memory()") < fresh_pages("") / 3
 
 
 BIG = """
