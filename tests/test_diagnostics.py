@@ -104,7 +104,7 @@ def test_what_is_not_installed_is_no_fault_and_says_how_to_get_it(monkeypatch):
     found = diagnostics.Report()
     diagnostics._try_extras(found)
     assert found.missing["video"] == "needs av: pip install 'rescale[video]'"
-    assert "rescale[train]" in found.missing["curves of training and evaluate --plot"]
+    assert "rescale[train]" in found.missing["curves of training and of evaluation"]
     assert "video" not in str(found.broken)
 
 
