@@ -1,4 +1,4 @@
-"""Which device computes, how much memory it has, and tiles to try until there is enough."""
+"""Choice of a device, its free memory, and sides of tiles that fit it."""
 
 import contextlib
 import ctypes
@@ -11,15 +11,15 @@ import torch
 from rescale.errors import UsageError
 
 LARGEST, SMALLEST = 2048, 256
-"""HR pixels of a tile's side: the overlap costs little at the one, and all that memory can be saved at the other."""
+"""Largest and smallest side of a tile, in HR pixels: the overlap costs little at the one, the other saves memory."""
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of malloc.h
 _SHORT = ("can't allocate memory", "could not create a primitive")
-"""What PyTorch and oneDNN say on a CPU."""
+"""Out-of-memory messages of PyTorch and oneDNN on a CPU."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that may still be taken on a device, as far as can be known."""
+    """Return the bytes that may still be allocated on a device, as far as can be known."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
@@ -27,11 +27,11 @@ def free_memory(device: torch.device) -> float:
 
 
 def tile_sides(device: torch.device, bytes_per_pixel: float) -> Iterator[int]:
-    """Sides of tiles to try, the largest first that is likely to fit, then half as large each time.
+    """Yield sides of tiles to try, the largest first that is likely to fit, then half as large each time.
 
     Args:
-        device: where.
-        bytes_per_pixel: that a network needs at its busiest, for each HR pixel of a tile.
+        device: device to run on.
+        bytes_per_pixel: peak memory of a network, for each HR pixel of a tile.
     """
     side, room = LARGEST, free_memory(device) / 2
     while side > SMALLEST and side**2 * bytes_per_pixel > room:
@@ -42,7 +42,7 @@ def tile_sides(device: torch.device, bytes_per_pixel: float) -> Iterator[int]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was not enough memory."""
+    """Tell whether an error says that there was not enough memory."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(said in str(error) for said in _SHORT)
 
 
@@ -57,7 +57,7 @@ def keep_memory() -> None:
 
 
 def release_memory() -> None:
-    """The opposite of `keep`, once: what lies unused goes back to the system."""
+    """Return unused memory to the system, once: the inverse of `keep_memory`."""
     _tell_malloc("malloc_trim", 0)
 
 
@@ -67,7 +67,7 @@ def _tell_malloc(what: str, *values: int) -> None:
 
 
 def _granted() -> float:
-    """What a Linux container may still take; infinity where no limit is set."""
+    """Return the bytes that a Linux container may still take; infinity where no limit is set."""
     try:
         limit = int((_CGROUP / "memory.max").read_text(encoding="ascii"))
         return limit - int((_CGROUP / "memory.current").read_text(encoding="ascii"))
@@ -76,7 +76,7 @@ def _granted() -> float:
 
 
 def usable_device(device: str | torch.device | None) -> torch.device:
-    """The device, or CUDA if there is one and none is named, else the CPU. Raises: UsageError for one that is not."""
+    """Return the device, by default CUDA if there is one, else the CPU. Raises: UsageError for one that is missing."""
     try:
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=where)

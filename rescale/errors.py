@@ -1,14 +1,14 @@
-"""Every error a user can cause, each with the exit code that the command line returns for it.
+"""Every error that a user can cause, each with the exit code that the command line returns for it.
 
 RescaleError                 3   some input failed
 ├── UsageError               2   an option or argument makes no sense
 ├── InputError               3   a file cannot be read as what it claims to be
 │   └── UnsupportedError     3   it can be read, but something in it cannot be kept
 ├── RefusedError             4   a limit or a policy says no
-│   └── RecordError          4   the record in an LR picture is missing, damaged, foreign or stale
+│   └── RecordError          4   the record in an LR image is missing, damaged, foreign or stale
 ├── WeightsError             4   a weight file is not what the manifest says, or is not safetensors
 └── MachineError             5   disk, permission, memory, a missing extra
-    └── DiskFullError        5   no room is left, for this picture or any other
+    └── DiskFullError        5   no room is left, for this image or any other
 """
 
 import errno
@@ -26,7 +26,7 @@ class RescaleError(Exception):
     def __init__(self, message: str = "", *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        """What is wrong: what was expected, what came."""
+        """Description of the problem: what was expected, what came."""
         self.hint = hint
         """The remedy, in terms of arguments: "pass overwrite=True to replace it"; empty where there is none to name."""
 
@@ -55,7 +55,7 @@ class RefusedError(RescaleError):
 
 
 class RecordError(RefusedError):
-    """The record in an LR picture is missing, damaged, foreign, newer, or contradicts the pixels."""
+    """The record in an LR image is missing, damaged, foreign, newer, or contradicts the pixels."""
 
 
 class WeightsError(RescaleError):
@@ -75,13 +75,13 @@ class DiskFullError(MachineError):
 
 
 def machine_error(sentence: str, error: Exception) -> MachineError:
-    """What the system said, as an error of ours."""
+    """Wrap an operating system's error as an error of ours."""
     kind = DiskFullError if getattr(error, "errno", None) in _NO_ROOM else MachineError
     return kind(f"{sentence}: {getattr(error, 'strerror', None) or error}".removeprefix(": "))
 
 
 def as_rescale_error(error: Exception) -> RescaleError:
-    """An error as one sentence with its exit code. Raises: the error itself, where it is a mistake of ours."""
+    """Convert an error to one sentence with its exit code. Raises: the error itself, where it is a mistake of ours."""
     if isinstance(error, RescaleError):
         return error
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):

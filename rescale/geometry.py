@@ -1,4 +1,4 @@
-"""How small a picture is to become, in the words of a user: `2.7`, `1.5x2.5`, `50%`, `800x600`, `800x`, `x600`."""
+"""Scales and sizes in the notation of a user: `2.7`, `1.5x2.5`, `50%`, `800x600`, `800x`, `x600`."""
 
 import math
 import re
@@ -16,15 +16,15 @@ MAX_SCALE = 4
 _FORMS = "expected a scale (2.7, 1.5x2.5, 50%) or a size (800x600, 800x, x600; with !, > or <)"
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}"
 _FEW = 16
-"""Two whole numbers of at most this are scales: 4x4; above, they are a size: 800x600."""
+"""Largest whole numbers that are read as scales: 4x4; above, they are a size: 800x600."""
 
 
 @dataclass(frozen=True)
 class Geometry:
     """Scales or a size, as ImageMagick's `-resize` takes them; width before height, as in all that a user types.
 
-    A size keeps the picture's proportions and fits into the box, unless `!` asks for exactly that size. `>` leaves
-    pictures alone that fit already, `<` those that do not.
+    A size keeps the image's proportions and fits into the box, unless `!` asks for exactly that size. `>` leaves
+    images alone that fit already, `<` those that do not.
     """
 
     width: float | None
@@ -34,7 +34,7 @@ class Geometry:
 
     @classmethod
     def of(cls, asked: "str | float | Sequence[float] | Geometry") -> Self:
-        """From words, from a scale, or from two scales (of the height, of the width). Raises: UsageError."""
+        """Parse words, a scale, or two scales (of the height, of the width). Raises: UsageError."""
         if isinstance(asked, cls):
             return asked
         if isinstance(asked, str):
@@ -74,13 +74,13 @@ class Geometry:
 
     @property
     def scales(self) -> tuple[float, float] | None:
-        """Of height and width, or None where they depend on the picture."""
+        """The scales of height and width, or None where they depend on the image."""
         return (self.height, self.width) if self.unit == "scale" else None  # type: ignore[return-value]
 
     def small_size(self, full: Size) -> Size:
-        """(height, width) of the small picture of one of `full`; scales are rounded up, so that it covers the original.
+        """Return the LR (height, width) for an HR size `full`; rounded up by a scale, so that it covers the original.
 
-        Raises: UsageError where that would be larger than the picture.
+        Raises: UsageError where that would be larger than the image.
         """
         if self.unit == "scale":
             return _shrunk(full[0], self.height), _shrunk(full[1], self.width)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ class Geometry:
         return _shrunk(full[0], by), _shrunk(full[1], by)
 
     def __str__(self) -> str:
-        """Short, for the names of files: x2.7, x1.5x2.5, 800x600."""
+        """Format for the names of files: x2.7, x1.5x2.5, 800x600."""
         if self.unit == "scale":
             return f"x{self.width:.6g}" if self.width == self.height else f"x{self.width:.6g}x{self.height:.6g}"
         return f"{self.width or ''}x{self.height or ''}"
@@ -119,7 +119,7 @@ def _inverse(percent: str, text: str) -> float:
 
 
 def _shrunk(length: int, scale: float) -> int:
-    """Rounded up, but for what is only the rounding of the scale itself."""
+    """Divide a length by a scale, rounded up, with tolerance for the rounding of the scale itself."""
     return max(math.ceil(length / scale - 1e-6), 1)
 
 
@@ -129,15 +129,15 @@ Scale = float | Sequence[float] | str | Geometry
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a model serves; every method raises UsageError for what it does not."""
+    """The sizes that a model serves; every method raises UsageError for others."""
 
     name: str
-    """Of the model, for the errors."""
+    """Name of the model, for error messages."""
     scale: int | None
-    """Its own; None if it serves all from 1 to 4."""
+    """The model's own scale; None if it serves all from 1 to 4."""
 
     def check(self, scale: Scale) -> Geometry:
-        """What was asked for, in one form, if it can be served for some picture."""
+        """Return the requested scale in one form, if it can be served for some image."""
         geometry = Geometry.of(scale)
         if geometry.scales and self.scale and geometry.scales != (self.scale, self.scale):
             raise UsageError(f"{self.name} works at x{self.scale}, got {geometry}", hint="other models serve others")
@@ -149,7 +149,7 @@ class Sizes:
         return geometry
 
     def small(self, full: Size, scale: Scale | None = None, size: Size | None = None) -> Size:
-        """Of the small picture of one of `full`, by a scale, a size, or the model's own scale."""
+        """Return the LR size for an HR size `full`, by a scale, a size, or the model's own scale."""
         if scale is None and size is None and self.scale is None:
             raise UsageError(f"{self.name} serves every scale from 1 to {MAX_SCALE}, and needs to be given one")
         if scale is None:
@@ -164,7 +164,7 @@ class Sizes:
         return made if self.scale else self._served(full, made)
 
     def full(self, small: Size, scale: Scale | None = None, size: Size | None = None) -> Size:
-        """Of the large picture of one of `small`."""
+        """Return the HR size for an LR size `small`."""
         if size is not None:
             if not self.fit(checked(size), small):
                 at = f"x{self.scale}" if self.scale else f"scales from 1 to {MAX_SCALE}"
@@ -182,13 +182,13 @@ class Sizes:
         return round(small[0] * scales[0]), round(small[1] * scales[1])
 
     def fit(self, full: Size, small: Size) -> bool:
-        """Whether the model makes so small a picture of one so large."""
+        """Tell whether the model downscales from the HR size to the LR size."""
         if self.scale:
             return self._own(full) == small
         return all(near <= far <= MAX_SCALE * near for near, far in zip(small, full, strict=True))
 
     def _own(self, full: Size) -> Size:
-        """Rounded up, so that the small picture covers the original."""
+        """Return the LR size by the model's own scale, rounded up, so that the LR image covers the original."""
         assert self.scale
         return -(-full[0] // self.scale), -(-full[1] // self.scale)
 
@@ -201,7 +201,7 @@ class Sizes:
 
 
 def check_scales(full: Size, small: Size) -> None:
-    """Raises: UsageError for a small size that is not 1 to 1/MOST of the full one along each axis."""
+    """Check a pair of sizes. Raises: UsageError unless LR is 1 to 1/MAX_SCALE of HR along each axis."""
     if not all(0 < near <= far <= MAX_SCALE * near for far, near in zip(full, small, strict=True)):
         raise UsageError(
             f"expected a small picture of 1 to 1/{MAX_SCALE} the width and height, got {by(small)} for {by(full)}"
@@ -209,12 +209,12 @@ def check_scales(full: Size, small: Size) -> None:
 
 
 def checked(size: Size) -> Size:
-    """A size that a caller gave. Raises: UsageError for what is none."""
+    """Check a size that a caller gave, and return it. Raises: UsageError where it is none."""
     if not isinstance(size, tuple | list) or len(size) != 2 or not all(isinstance(n, Integral) and n > 0 for n in size):
         raise UsageError(f"expected a size of (height, width) in whole pixels, got {size!r}")
     return int(size[0]), int(size[1])
 
 
 def by(size: Size) -> str:
-    """As a user says it, width first."""
+    """Format a size for a user, width first."""
     return f"{size[1]}x{size[0]}"

@@ -174,6 +174,34 @@ def test_no_message_of_the_library_names_a_flag_or_verb():
     assert not flags_named(ast.parse("raise RefusedError('a well-kept file', hint='pass overwrite=True')"))
 
 
+FRAGMENTS = "What Which Of How Where When Who As By In For From With At To On Under Than Beside Instead Whether So If"
+"""First words of a fragment; a docstring opens with an imperative verb or a noun phrase instead."""
+
+
+def docstrings(tree: ast.AST) -> list[str]:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    texts = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, kinds)]
+    return [text for text in texts if text]
+
+
+def fragments(texts: list[str]) -> list[str]:
+    return [text for text in texts if text.split()[0].strip("\"'`,;:.").capitalize() in FRAGMENTS.split()]
+
+
+def test_docstrings_open_with_a_verb_or_a_noun():
+    """At most one in fifty opens with a fragment, such as "What became of each job"."""
+    texts = [text for tree in TREES.values() for text in docstrings(tree)]
+    bad = fragments(texts)
+    assert len(bad) <= 0.02 * len(texts), f"{len(bad)} of {len(texts)}: {bad}"
+    assert len(texts) > 500
+
+
+def test_a_fragment_is_caught():
+    code = '''"""Whether it fits."""\nclass A:\n    """Yield jobs."""\n    def f(self): "What, then, became of it."'''
+    assert fragments(docstrings(ast.parse(code))) == ["Whether it fits.", "What, then, became of it."]
+    assert not fragments(["Inference on images.", "Format a row.", "(N, 3, H, W) -> (N,)", "Forward to HR."])
+
+
 def functions() -> list[ast.FunctionDef]:
     return [node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
 

@@ -1,4 +1,4 @@
-"""Pictures beside what models make of them: the same detail of each, enlarged, with its PSNR below."""
+"""Crops of originals and restored images side by side: the same detail of each, magnified, with its PSNR below."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -14,23 +14,23 @@ from rescale.metrics import psnr
 
 SIDE, ZOOM, LABEL = 96, 2, 34  # pixels of a detail, how often each is repeated, and of the line below
 MOST = 12
-"""Pictures that are shown, so that all can be seen; later ones are left out."""
+"""Largest number of images shown; later ones are left out."""
 _STEP = 8
 _MARGIN = 9  # what the largest scale may crop
 
 
 @dataclass
 class Grid:
-    """Fills row by row: a row for each picture, the original first, then each model's result."""
+    """A grid of crops: a row for each image, the original first, then each model's result."""
 
     rows: dict[Hashable, dict[str, Image.Image]] = field(default_factory=dict)
 
     def add(self, key: Hashable, cells: dict[str, Image.Image]) -> None:
-        """One model's result on a picture, of `details`: `key` tells pictures apart."""
+        """Add one model's result on an image, from `details`: `key` tells images apart."""
         self.rows.setdefault(key, {}).update(cells)
 
     def picture(self) -> Picture:
-        """The whole as one picture."""
+        """Return the whole grid as one image."""
         columns = list(dict.fromkeys(name for row in self.rows.values() for name in row))
         width, height = SIDE * ZOOM + 4, SIDE * ZOOM + LABEL
         sheet = Image.new("RGB", (width * len(columns), height * len(self.rows)), "white")
@@ -42,7 +42,7 @@ class Grid:
 
 
 def details(name: str, original: Picture, trial: Trial) -> dict[str, Image.Image]:
-    """The original's busiest place, called `name`, and what a model made of it."""
+    """Crop the original's busiest place, called `name`, and the same of the restored image."""
     top, left = busiest(original)
     place = slice(top, top + SIDE), slice(left, left + SIDE)
     score = decibels(psnr(trial.restored.rgb, trial.picture.rgb).item())
@@ -51,7 +51,7 @@ def details(name: str, original: Picture, trial: Trial) -> dict[str, Image.Image
 
 
 def busiest(picture: Picture) -> tuple[int, int]:
-    """Top left of the window with the most detail, in steps of a few pixels; clear of what a scale may crop."""
+    """Return the top left of the window with the most detail, in steps of a few pixels; clear of cropped borders."""
     grey = picture.rgb[0].mean(dim=0)
     energy = (grey[1:, 1:] - grey[:-1, 1:]).abs() + (grey[1:, 1:] - grey[1:, :-1]).abs()
     energy = energy[: max(len(energy) - _MARGIN, 1), : max(energy.shape[1] - _MARGIN, 1)]

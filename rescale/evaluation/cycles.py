@@ -1,6 +1,6 @@
-"""Down and up again and again: how much of a picture is left after ten owners have each made it small and large.
+"""Repeated downscaling and restoring: the quality that is left of an image after each cycle.
 
-A picture and its small one are rounded to 8 bits in every cycle, as files would. Source of the idea: "Towards
+An image and its LR image are rounded to 8 bits in every cycle, as files would. Source of the idea: "Towards
 Bidirectional Arbitrary Image Rescaling" (2203.00911), whose test is not described further; what is measured is ours.
 """
 
@@ -27,24 +27,24 @@ SHOWN = (1, 2, 3, 5, 10, 20, 50, 100)
 
 @dataclass(frozen=True)
 class Cycle:
-    """What is left after some cycles; PSNR in dB on Y."""
+    """The quality left after some cycles; PSNR in dB on Y."""
 
     model: str
     scale: str
     set: str
     count: int
     psnr_y: float
-    """Of the picture against the original."""
+    """PSNR of the image against the original."""
     lr_psnr_y: float
-    """Of the small picture against bicubic of the original."""
+    """PSNR of the LR image against bicubic of the original."""
 
 
 def cycles(
     rescaler: Rescaler, picture: Picture, count: int, scale: Geometry, *, kind: Kind = "same", set_name: str = ""
 ) -> Iterator[Cycle]:
-    """Make a picture small and large again `count` times; tells after each.
+    """Downscale and restore an image `count` times; yields after each.
 
-    Raises: UsageError for scales drawn at random where the model has one of its own; InputError for a picture that is
+    Raises: UsageError for scales drawn at random where the model has one of its own; InputError for an image that is
     too small for the scale and as many cuts.
     """
     if kind == "random" and rescaler.scale is not None:
@@ -72,7 +72,7 @@ def cycles(
 
 
 def markdown(rows: Sequence[Cycle]) -> str:
-    """Means over pictures as a table: a row for each model, scale and set, a column for each count."""
+    """Format means over images as a table: a row for each model, scale and set, a column for each count."""
     groups: dict[tuple[str, str, str], dict[int, list[Cycle]]] = {}
     for row in rows:
         groups.setdefault((row.model, row.scale, row.set), {}).setdefault(row.count, []).append(row)

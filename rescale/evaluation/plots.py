@@ -1,4 +1,4 @@
-"""Figures as pictures to look at: the curve of a training run, PSNR over the scales."""
+"""Plots as image files: the curve of a training run, PSNR over the scales."""
 
 import importlib.util
 import math
@@ -14,12 +14,12 @@ from rescale.io.storage import publish
 
 
 def has_matplotlib() -> bool:
-    """Whether matplotlib, which draws, is installed."""
+    """Tell whether matplotlib, which draws, is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw(rows: Sequence[Mapping[str, Any]], target: Path, *, title: str) -> None:
-    """PSNR of held-out pictures and of their small ones over the steps; nothing without matplotlib."""
+    """Plot PSNR of held-out images and of their LR images over the steps; nothing without matplotlib."""
     if not has_matplotlib():
         return
     from matplotlib.figure import Figure  # no pyplot: it would keep every figure
@@ -37,7 +37,7 @@ def draw(rows: Sequence[Mapping[str, Any]], target: Path, *, title: str) -> None
 
 
 def draw_scales(rows: Sequence[Scores], target: Path, *, overwrite: bool = False) -> None:
-    """PSNR of restored pictures over the scale, a line for each model and set."""
+    """Plot PSNR of restored images over the scale, a line for each model and set."""
     from matplotlib.figure import Figure
 
     lines: dict[str, list[tuple[float, float]]] = {}
@@ -54,7 +54,7 @@ def draw_scales(rows: Sequence[Scores], target: Path, *, overwrite: bool = False
 
 
 def draw_rates(lines: Mapping[str, Sequence[tuple[int, float]]], target: Path, *, overwrite: bool = False) -> None:
-    """PSNR of a video over its bytes, a line for each way to spend them."""
+    """Plot PSNR of a video over its bytes, a line for each way to spend them."""
     if not has_matplotlib():
         raise MachineError("to draw needs matplotlib: pip install matplotlib")
     from matplotlib.figure import Figure

@@ -1,12 +1,11 @@
-"""A folder of pictures -> the table of the papers, with the protocol printed beside it.
+"""Evaluate a folder of images by the protocol of the papers, which is printed beside the table.
 
-Protocol: the picture is cropped at the bottom and right to a multiple of the scale, if that is whole; the small
-picture is rounded to 8 bits; the restored one is rounded to 8 bits and loses `scale` pixels on each side, rounded up
-(the larger of two); PSNR and SSIM on the luma
-of BT.601 in studio range, unrounded; means over pictures of each picture's own value. The small picture is
-compared with bicubic (a = -0.5, antialiased, symmetric edges) without loss of border. A grey picture is its own
-luma. Source: the released code of IRN (2005.05650). The bicubic rows that papers copy from each other are older:
-they round the luma to 8 bits, which `round_luma` does.
+Protocol: the image is cropped at the bottom and right to a multiple of the scale, if that is whole; the LR image is
+rounded to 8 bits; the restored one is rounded to 8 bits and loses `scale` pixels on each side, rounded up (the larger
+of two); PSNR and SSIM on the luma of BT.601 in studio range, unrounded; means over images of each image's own value.
+The LR image is compared with bicubic (a = -0.5, antialiased, symmetric edges) without loss of border. A grey image
+is its own luma. Source: the released code of IRN (2005.05650). The bicubic rows that papers copy from each other are
+older: they round the luma to 8 bits, which `round_luma` does.
 """
 
 import math
@@ -40,13 +39,13 @@ PROTOCOL = (
 
 @dataclass(frozen=True)
 class Scores:
-    """One picture through one model; PSNR in dB, infinite where nothing differs."""
+    """Scores of one image by one model; PSNR in dB, infinite for equal images."""
 
     model: str
     scale: str
-    """As x2.5, or x1.5x4 for that of the width and of the height."""
+    """Scale such as x2.5, or x1.5x4 for that of the width and of the height."""
     refined: str
-    """How long the LR was refined, see `RefineBudget`; empty if it was not."""
+    """Budget that the LR image was refined by, see `RefineBudget`; empty if it was not."""
     set: str
     picture: str
     psnr_y: float
@@ -57,16 +56,16 @@ class Scores:
     lr_ssim_y: float
     lr_psnr_rgb: float
     bits_per_pixel: float
-    """Of the LR as PNG, for each pixel of the HR."""
+    """Bits of the LR image as PNG, for each pixel of the HR image."""
     seconds_per_megapixel: float
-    """Down and up, for each million pixels of the HR."""
+    """Seconds to downscale and restore, for each million pixels of the HR image."""
     lpips_alex: float = math.nan
     lpips_vgg: float = math.nan
-    """Not a number where it was not asked for."""
+    """LPIPS; not a number where it was not asked for."""
 
 
 def protocol(*, round_luma: bool = False) -> str:
-    """The protocol in one sentence, to print with a table."""
+    """Return the protocol in one sentence, to print with a table."""
     return PROTOCOL.format(rounding="rounded" if round_luma else "unrounded")
 
 
@@ -75,12 +74,12 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Trial:
-    """One picture that went through one model."""
+    """One image downscaled and restored by one model."""
 
     model: str
     scale: Geometry
     refined: str
-    """How long the small picture was refined; empty if it was not."""
+    """Budget that the LR image was refined by; empty if it was not."""
     picture: Picture
     """The original, cropped to a multiple of a whole scale."""
     small: Picture
@@ -101,7 +100,7 @@ def evaluate(
     round_luma: bool = False,
     lpips: Mapping[str, Distance] | None = None,
 ) -> Iterator[Scores]:
-    """Score every picture of a folder, in the order of names; arguments as of `round_trip` and `score`."""
+    """Score every image of a folder, in the order of names; arguments as of `round_trip` and `score`."""
     for file in images.find(folder):
         trial = round_trip(rescaler, images.read(file), file.stem, scale)
         yield score(trial, folder.name, file.stem, round_luma=round_luma, lpips=lpips)
@@ -116,15 +115,15 @@ def round_trip(
     refine: RefineBudget | None = None,
     report: Report | None = None,
 ) -> Trial:
-    """Down, to bytes, up, to bytes: what a user gets through files, without the files.
+    """Downscale, round to 8 bits, restore, round to 8 bits: the same as a round trip through files, without the files.
 
     Args:
         rescaler: the model.
         picture: its alpha is left out, and 16 bits are rounded to 8.
-        name: for the error.
-        scale: for a model that serves many.
-        refine: how long to refine the small picture.
-        report: is told how far that is.
+        name: name for error messages.
+        scale: scale, for a model that serves many.
+        refine: budget to refine the LR image by.
+        report: called with the progress of refining.
     Raises: InputError for sides that the protocol's cut borders would use up; UsageError for another scale.
     """
     geometry = Geometry.of(scale if scale is not None else rescaler.scale or MAX_SCALE)
@@ -141,7 +140,7 @@ def round_trip(
 
 
 def cropped(picture: Picture, geometry: Geometry) -> Picture:
-    """What the protocol takes of a picture: 8 bits, sides that are multiples of the scales that are whole, no alpha."""
+    """Crop an image for the protocol: 8 bits, sides that are multiples of the scales that are whole, no alpha."""
     scales = geometry.scales or (1.0, 1.0)
     height, width = (
         length // int(scale) * int(scale) if scale == int(scale) else length
@@ -162,14 +161,14 @@ def score(
     round_luma: bool = False,
     lpips: Mapping[str, Distance] | None = None,
 ) -> Scores:
-    """Compare what went in with what came out.
+    """Compare the restored image with the original, and the LR image with bicubic.
 
     Args:
-        trial: of `round_trip`.
-        set_name: for the row.
-        name: for the row.
+        trial: result of `round_trip`.
+        set_name: name of the set, for the row.
+        name: name of the image, for the row.
         round_luma: round Y to 8 bits, as in the older rows of the papers.
-        lpips: distances of `perceptual.lpips` by trunk, for RGB without the border.
+        lpips: distances of `metrics.lpips` by trunk, for RGB without the border.
     """
     picture, small, border = trial.picture, trial.small, trial.border
 
@@ -200,12 +199,12 @@ def score(
 
 
 def luma_of(rgb: Tensor, picture: Picture) -> Tensor:
-    """The luma on which a picture is measured: studio range, but that of a grey one is grey itself."""
+    """Compute the luma on which an image is measured: studio range, but that of a grey one is grey itself."""
     return (luma(rgb) * 255 - 16) / 219 if picture.is_grey else luma(rgb)
 
 
 def _as_bytes(pixels: Pixels) -> Pixels:
-    """The protocol knows 8 bits only."""
+    """Convert to 8 bits, the only depth of the protocol."""
     return pixels if pixels.dtype == np.uint8 else (pixels / 257).round().astype(np.uint8)
 
 
@@ -213,7 +212,7 @@ NUMBERS = tuple(field.name for field in fields(Scores) if field.type is float or
 
 
 def means(rows: Iterable[Scores]) -> list[Scores]:
-    """One row for each model, scale, refinement and set, in order of appearance."""
+    """Average to one row for each model, scale, refinement and set, in order of appearance."""
     groups: dict[tuple[str, str, str, str], list[Scores]] = {}
     for row in rows:
         groups.setdefault((row.model, row.scale, row.refined, row.set), []).append(row)
@@ -225,7 +224,7 @@ def _means(rows: Sequence[Scores]) -> dict[str, Any]:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean; among others, an exact picture counts as 99 dB."""
+    """Average; among others, an exact image counts as 99 dB."""
     if all(value == math.inf for value in values):
         return math.inf
     return fmean(99.0 if value == math.inf else value for value in values)

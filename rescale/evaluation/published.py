@@ -1,4 +1,4 @@
-"""The papers' table: a row for each method, a column for each set, other people's published rows among ours."""
+"""The table of the papers: a row for each method, a column for each set, published rows among ours."""
 
 import math
 import tomllib
@@ -17,16 +17,16 @@ _SAME = {"BSD100": "B100", "DIV2K_valid_HR": "DIV2K"}
 
 @dataclass(frozen=True)
 class Method:
-    """A row: what a method reaches on each set."""
+    """A row: the scores of a method on each set."""
 
     name: str
     scale: str
-    """As x2.5."""
+    """Scale such as x2.5."""
     parameters: int
     scores: dict[str, str]
-    """By set: PSNR in dB / SSIM on Y."""
+    """PSNR in dB / SSIM on Y, by set."""
     lr: dict[str, str]
-    """By set: PSNR in dB of the LR against bicubic; empty where a paper does not state it."""
+    """PSNR in dB of the LR image against bicubic, by set; empty where a paper does not state it."""
     cite: str = ""
 
 
@@ -43,7 +43,7 @@ class _Source(BaseModel):
 
 
 def published() -> list[Method]:
-    """The rows of `published.toml`."""
+    """Return the rows of `published.toml`."""
     content = tomllib.loads((resources.files("rescale.evaluation") / "published.toml").read_text(encoding="utf-8"))
     return [
         Method(row.method, f"x{row.scale:g}", row.parameters, row.scores, {}, source.cite)
@@ -53,7 +53,7 @@ def published() -> list[Method]:
 
 
 def measured(means: Iterable[Scores], parameters: Mapping[str, int]) -> list[Method]:
-    """Our means as rows; `parameters` gives the count of each model by its name."""
+    """Convert our means to rows; `parameters` gives the count of each model by its name."""
     rows: dict[tuple[str, str], Method] = {}
     for mean in means:
         name = f"{mean.model}, refined {mean.refined}" if mean.refined else mean.model
@@ -65,7 +65,7 @@ def measured(means: Iterable[Scores], parameters: Mapping[str, int]) -> list[Met
 
 
 def markdown(ours: Sequence[Method]) -> str:
-    """Our rows and the published ones of their scales and sets, by scale and by what they reach on one of them."""
+    """Format our rows and the published ones of their scales and sets, sorted by scale and by the score on one set."""
     sets = list(dict.fromkeys(name for row in ours for name in row.scores))
     scales = {row.scale for row in ours}
     theirs = [row for row in published() if row.scale in scales and any(_on(row, name) for name in sets)]

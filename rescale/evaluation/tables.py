@@ -10,7 +10,7 @@ from rescale.evaluation.protocol import Scores
 
 
 def markdown(rows: Sequence[Scores]) -> str:
-    """The table as Markdown."""
+    """Format the scores as a Markdown table."""
     columns = [
         "model", "scale", "refined", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "LPIPS alex / vgg",
         "LR Y PSNR / SSIM", "LR RGB PSNR", "LR bits / pixel", "s / MP",
@@ -19,7 +19,7 @@ def markdown(rows: Sequence[Scores]) -> str:
 
 
 def table(rows: Sequence[Scores]) -> str:
-    """The table as CSV, with a header of the names of `Scores`; infinite and missing numbers are empty."""
+    """Format the scores as CSV, with a header of the names of `Scores`; infinite and missing numbers are empty."""
     out = StringIO()
     writer = csv.DictWriter(out, [field.name for field in fields(Scores)], lineterminator="\n")
     writer.writeheader()
@@ -45,17 +45,17 @@ def _cells(r: Scores) -> list[str]:
 
 
 def line(cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
+    """Format a row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
 def records(rows: Iterable[object]) -> list[dict[str, object]]:
-    """Rows of scores for JSON, which knows no infinity: an exact picture's PSNR is null."""
+    """Convert rows of scores for JSON, which knows no infinity: an exact image's PSNR is null."""
     return [
         {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in vars(row).items()} for row in rows
     ]
 
 
 def decibels(value: float) -> str:
-    """A PSNR as text; infinite where nothing differs."""
+    """Format a PSNR; infinite for equal images."""
     return f"{value:.2f}" if math.isfinite(value) else "exact"

@@ -1,4 +1,4 @@
-"""What models are asked about pictures, told so that another process can find the same numbers."""
+"""Evaluation as jobs and a task, so that another process can compute the same numbers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,44 +20,44 @@ from rescale.metrics.lpips import Trunk
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """One picture for one model at one scale."""
+    """One image for one model at one scale."""
 
     number: int
-    """Its place among all."""
+    """Position among all jobs."""
     source: Path
     set: str
     model: str
-    """An id, or a weight file."""
+    """Model id, or a weight file."""
     name: str
-    """What the model is called in the table."""
+    """Name of the model in the table."""
     scale: Geometry
     is_shown: bool = False
-    """Whether its details are wanted for a `Grid`."""
+    """True if its details are wanted for a `Grid`."""
 
     @property
     def target(self) -> None:
-        """Nothing is written."""
+        """None, as no file is written."""
 
 
 @dataclass(frozen=True)
 class EvaluationTask:
-    """How models are asked, a `Task`: choices as of `round_trip` and `score`."""
+    """The evaluation `Task`: options as of `round_trip` and `score`."""
 
     round_luma: bool = False
     trunks: tuple[Trunk, ...] = ()
-    """Of LPIPS."""
+    """Trunks of LPIPS."""
     efforts: tuple[RefineBudget | None, ...] = (None,)
-    """A row for each."""
+    """Budgets to refine by, a row of scores for each."""
     device: str | None = None
 
     def start(
         self, rescalers: Mapping[str, Rescaler] | None = None, distances: Mapping[str, Distance] | None = None
     ) -> Callable[[EvaluationJob], Result]:
-        """Answer one question after the other: its rows of `Scores` and their details, and what failed.
+        """Return a function that does one job: its rows of `Scores` and their details, or its failure.
 
         Args:
-            rescalers: those that are loaded, by their names in the table.
-            distances: of the trunks, if they are loaded.
+            rescalers: loaded models, by their names in the table.
+            distances: loaded distances by trunk.
         """
 
         @cache
@@ -87,8 +87,8 @@ class EvaluationTask:
         return answered
 
     def check(self, question: EvaluationJob) -> None:
-        """Nothing is in the way of reading."""
+        """Do nothing, as no objection to reading is known."""
 
     def idempotent(self) -> Self:
-        """Itself: a question may be answered twice."""
+        """Return itself: a job may be done twice."""
         return self

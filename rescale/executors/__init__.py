@@ -1,1 +1,1 @@
-"""The same job anywhere: in this process, in many, by Ray."""
+"""Executors of the same jobs: in this process, in a pool of processes, by Ray."""

@@ -1,4 +1,4 @@
-"""The contract between a plan and who carries it out: jobs, tasks, one row for each job."""
+"""The contract between a plan and its executor: jobs, tasks, one result for each job."""
 
 import traceback
 from collections.abc import Callable, Generator, Iterable
@@ -9,11 +9,11 @@ from rescale.errors import DiskFullError, RescaleError, as_rescale_error
 from rescale.io.object_store import Place
 
 Result = dict[str, Any]
-"""What became of a file, as JSON has it: source and target, or source, error and exit_code."""
+"""The result of a job, as JSON: source and target, or source, error and exit_code."""
 
 
 class Job(Protocol):
-    """What an engine gives away: something to read, and what is to be written, if anything is."""
+    """A job for an executor: a source to read, and a target to write, if any."""
 
     @property
     def source(self) -> Place: ...
@@ -23,24 +23,24 @@ class Job(Protocol):
 
 
 class Task(Protocol):
-    """What an engine does with every errand: picklable, and with the same result whoever does it."""
+    """The task that an executor does for every job: picklable, and with the same result in whatever process."""
 
     @property
     def device(self) -> str | None: ...
 
     @property
     def start(self) -> Callable[..., Callable[[Any], Result]]:
-        """Load what is needed, and do one errand after the other: facts, where other programs would raise."""
+        """Load the models, and return a function from job to result; it returns failures where others would raise."""
 
     def check(self, job: Any) -> None:
-        """Raises: what speaks against an errand, before it is given away."""
+        """Check a job before it is handed out. Raises: the objection to it."""
 
     def idempotent(self) -> "Task":
-        """The same for one who may do an errand again that was done already."""
+        """Return the same task for an executor that may repeat a finished job."""
 
 
 def failed(source: Place, error: Exception) -> Result:
-    """What became of a file that could not be done."""
+    """Return the result of a job that failed."""
     try:
         fault = as_rescale_error(error)
     except Exception:
@@ -56,4 +56,4 @@ Rows = Generator[Result, None, None]
 
 
 Executor = Callable[[Iterable[Job], Task], Rows]
-"""Does jobs, here or elsewhere, in whatever order; each is to give one row, the one that its `Task` makes of it."""
+"""Executor of jobs, here or elsewhere, in any order; it yields for each the one result that its `Task` makes of it."""

@@ -7,12 +7,12 @@ from rescale.executors.base import Job, Rows, Task, failed
 
 
 def work(jobs: Iterable[Job], task: Task, **at_hand: Any) -> Rows:
-    """One file after the other, in this process. Args: at_hand: for `start`, what this process alone can give it."""
+    """Do one job after the other in this process. Args: at_hand: for `start`, objects that only this process has."""
     yield from map(task.start(**at_hand), jobs)
 
 
 def dry_run(jobs: Iterable[Job], task: Task) -> Rows:
-    """Only what can be known before any work."""
+    """Check each job without doing it."""
     for job in jobs:
         try:
             task.check(job)

@@ -1,7 +1,7 @@
-"""Processes that do a task together: started afresh, replaced when they die, gone when this one is.
+"""A pool of spawned workers: restarts those that crash, exits with its parent.
 
 ```
-run ── Job ──▶ hand (a process of its own, one job at a time)
+run ── Job ──▶ worker (a process of its own, one job at a time)
     ◀─ Result ──
 ```
 """
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from rescale.executors.base import Job, Result, Task
 
 _PATIENCE_S = 5
-"""What a process gets to end by itself: it may be in the middle of a tile."""
+"""Seconds for a process to end by itself: it may be in the middle of a tile."""
 _TRIES = 2
 _SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 def work(jobs: "Iterable[Job]", task: "Task", count: int, threads: int) -> "Generator[Result, None, None]":
-    """What became of each job, in the order in which they end; none more is begun when nobody asks for the next.
+    """Yield one result for each job, in order of completion; no more jobs begin unless the next result is asked for.
 
     Args:
         jobs: the files.
-        task: what to do with each.
-        count: of processes.
-        threads: that torch may use in each.
+        task: task to do for each.
+        count: number of processes.
+        threads: threads of torch in each.
     """
     waiting = deque((job, 1) for job in jobs)
     hands: list[_Worker] = []
@@ -53,7 +53,7 @@ def work(jobs: "Iterable[Job]", task: "Task", count: int, threads: int) -> "Gene
 
 
 class _Worker:
-    """A process, this end of the pipe to it, and what it is at."""
+    """A process, this end of the pipe to it, and its current job."""
 
     def __init__(self, task: "Task", threads: int) -> None:
         self.connection, there = multiprocessing.Pipe()
@@ -74,7 +74,7 @@ class _Worker:
 
 
 def _idle_worker(hands: list[_Worker], task: "Task", threads: int) -> _Worker:
-    """One that has nothing to do, or a new one."""
+    """Return an idle worker, or a new one."""
     for hand in hands:
         if not hand.job:
             return hand
@@ -83,7 +83,7 @@ def _idle_worker(hands: list[_Worker], task: "Task", threads: int) -> _Worker:
 
 
 def _receive(hand: _Worker, hands: list[_Worker], waiting: "deque[tuple[Job, int]]") -> "Result | None":
-    """An answer; or None from one that has died, whose job is then tried once more."""
+    """Receive a result; None from a worker that has died, whose job is then tried once more."""
     from rescale.errors import MachineError
     from rescale.executors.base import failed
 
@@ -103,7 +103,7 @@ def _receive(hand: _Worker, hands: list[_Worker], waiting: "deque[tuple[Job, int
 
 
 def _shut_down(hands: list[_Worker]) -> None:
-    """Those at work are stopped; none is left."""
+    """Shut down all workers; busy ones are terminated."""
     for hand in hands:
         if hand.job:
             hand.process.terminate()
@@ -118,7 +118,7 @@ def _shut_down(hands: list[_Worker]) -> None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Signals wait until a process is started and known; it begins with them blocked, so that Ctrl-C is not for it."""
+    """Hold signals until a process is started and known; it begins with them blocked, so that Ctrl-C is not for it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -142,7 +142,7 @@ def _mask(how: str, numbers: set[signal.Signals]) -> None:
 
 
 def _serve(connection: "Connection[Any, Any]", threads: int) -> None:
-    """The life of a process: job after job, until the pipe is closed or the one that started it is gone."""
+    """Serve as a worker: job after job, until the pipe is closed or the parent is gone."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _mask("SIG_UNBLOCK", {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -156,7 +156,7 @@ def _serve(connection: "Connection[Any, Any]", threads: int) -> None:
 
 
 def prepare_worker(task: "Task", threads: int) -> "Callable[[Any], Result]":
-    """What does one job after the other in this process, with so many threads."""
+    """Return a function that does one job after the other in this process, with so many threads."""
     import torch
 
     from rescale.device import keep_memory

@@ -1,12 +1,12 @@
-"""Processes that do a task together, started and replaced by Ray: on this machine, or on a cluster that is there.
+"""A pool of workers, started and restarted by Ray: on this machine, or on an existing cluster.
 
 ```
-run ── Job ──▶ hand (a Ray actor, which loads the models once; one job at a time)
+run ── Job ──▶ worker (a Ray actor, which loads the models once; one job at a time)
     ◀─ Result ──
 ```
 
 A job may be done twice, as Ray does it again when a process or machine is lost. That is harmless: results are put in
-place whole, the bytes are the same, and what a lost process has put there counts as done.
+place whole, the bytes are the same, and files that a lost process has put there count as done.
 """
 
 import logging
@@ -29,27 +29,27 @@ from rescale.io import storage
 _TRIES = 4
 _PATIENCE_S = 10
 _GLANCE_S = 0.5
-"""How long a signal may have to wait."""
+"""Longest delay of a signal, in seconds."""
 _ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # which keeps all its ports on loopback, on Linux too
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-"""How Ray is started for one run on one machine, unless the environment says otherwise; it looks when imported."""
+"""Environment of Ray for one run on one machine, unless the environment says otherwise; read when Ray is imported."""
 
 
 def work(
     jobs: Iterable[Job], task: Task, count: int, threads: int, address: str | None = None
 ) -> Generator[Result, None, None]:
-    """What became of each job, in the order in which they end; none more is begun when nobody asks for the next.
+    """Yield one result for each job, in order of completion; no more jobs begin unless the next result is asked for.
 
     Args:
         jobs: the files or objects; on a cluster, files must be on a disk that all its machines share.
-        task: what to do with each.
-        count: of processes, each with a GPU of its own where the cluster has any.
-        threads: that torch may use in each.
-        address: of a cluster, see `ray.init`; on this machine, for this run alone, if None.
+        task: task to do for each.
+        count: number of processes, each with a GPU of its own where the cluster has any.
+        threads: threads of torch in each.
+        address: address of a cluster, see `ray.init`; None to start Ray on this machine, for this run alone.
     Raises: MachineError where Ray is not installed, cannot be started or reached, or the work cannot be begun.
     """
     jobs = list(jobs)
@@ -65,7 +65,7 @@ def work(
 
 @contextmanager
 def _swept_after(jobs: list[Job]) -> Iterator[None]:
-    """What processes that were killed have left is removed when all are gone."""
+    """Remove the temporary files of killed processes when all are gone."""
     try:
         yield
     finally:
@@ -75,7 +75,7 @@ def _swept_after(jobs: list[Job]) -> Iterator[None]:
 
 
 def _results(ray: Any, waiting: deque[Job], task: Task, at: dict[Any, tuple[Any, Job | None]]) -> Iterator[Result]:
-    """Args: at: what each hand is at, by the answer that it will give."""
+    """Yield results as they arrive. Args: at: worker and current job, by the answer that it will give."""
     while waiting or any(job for _, job in at.values()):
         for answer in ray.wait(list(at), timeout=_GLANCE_S)[0]:
             hand, job = at[answer]
@@ -95,7 +95,7 @@ def _results(ray: Any, waiting: deque[Job], task: Task, at: dict[Any, tuple[Any,
 
 
 def _receive(ray: Any, answer: Any, job: Job | None) -> Result:
-    """An answer; nothing from a hand that is ready. Raises: MachineError where it will never be."""
+    """Receive a result; nothing from a worker that is ready. Raises: MachineError where it will never be."""
     try:
         return ray.get(answer) or {}
     except ray.exceptions.RayError as error:
@@ -114,14 +114,14 @@ class _Worker:
         self.done = prepare_worker(task, threads)
 
     def ready(self) -> None:
-        """Answered once the models are loaded."""
+        """Answer once the models are loaded."""
 
     def do(self, job: Job) -> Result:
         return self.done(job)
 
 
 def _workers(ray: Any, task: Task, count: int, threads: int) -> list[Any]:
-    """Not more than there are cores and GPUs for; those that find no place yet do not keep a job waiting."""
+    """Start no more workers than there are cores and GPUs for; those without a place yet do not keep a job waiting."""
     there = ray.cluster_resources()
     needs: dict[str, float] = {"num_cpus": min(threads, max(int(there.get("CPU", 1)), 1))}
     if there.get("GPU") and (task.device or "cuda").startswith("cuda"):
@@ -133,7 +133,7 @@ def _workers(ray: Any, task: Task, count: int, threads: int) -> list[Any]:
 
 @contextmanager
 def _connected(address: str | None, cores: int) -> Iterator[Any]:
-    """Ray, started on loopback for as long as this lasts, or joined; signals stay ours.
+    """Start Ray on loopback for as long as the context lasts, or join a cluster; signals stay ours.
 
     Raises: MachineError.
     """
@@ -162,21 +162,21 @@ def _connected(address: str | None, cores: int) -> Iterator[Any]:
 
 
 def _silence(ray: Any) -> None:
-    """What Ray does again it would tell on stdout, among the results; for that alone it has no switch."""
+    """Silence Ray's notes on repeated work, which it prints on stdout among the results and has no switch for."""
     with suppress(AttributeError):
         assert callable(ray._private.worker.print_to_stdstream)
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _check_address(address: str | None) -> None:
-    """Ray would try for minutes to reach a HOST:PORT where nobody answers. Raises: OSError."""
+    """Check that an address answers; Ray would try for minutes to reach a HOST:PORT that does not. Raises: OSError."""
     if address and (found := re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)):
         socket.create_connection((found[1], int(found[2])), timeout=_PATIENCE_S).close()
 
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, from the start on; it is given back, and what came meanwhile with it."""
+    """Restore our signal handlers after Ray, which takes SIGTERM for itself, and raise a signal that came meanwhile."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,1 +1,1 @@
-"""Running a model: on images of any size, on files, refined, optimised."""
+"""Inference: run a model on images of any size and on files, refine LR images, optimise networks."""

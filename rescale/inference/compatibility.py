@@ -1,4 +1,4 @@
-"""Whether an image or a video may be restored by its record, and what speaks against it."""
+"""Checks that an image or a video may be restored by its record, and the objections where it may not."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from rescale.models.zoo import is_known
 def find_record(
     small: Picture, model: str | None, scale: float | None, force: bool
 ) -> tuple[record.Record | None, list[str]]:
-    """What to restore by, None for a picture to be taken as an ordinary one; and what the user should know."""
+    """Return the record to restore by, None for an ordinary image to super-resolve; and notes for the user."""
     if scale is not None:
         marked = record.find(small) is not None
         return None, ["enlarged as an ordinary picture; its record would restore it"] * marked
@@ -42,7 +42,7 @@ def find_record(
 
 
 def check_record(found: record.Record, small: Picture, rescaler: Rescaler, force: bool) -> list[str]:
-    """What speaks against restoring by this record: an error, or with `force` a list of notes."""
+    """Return the objections to restoring by this record as notes with `force`, else raise them as a RecordError."""
     against = rescaler.objections(found, small)
     if against and not force:
         raise RecordError("; ".join(against), hint="pass force=True to go on all the same")
@@ -50,7 +50,7 @@ def check_record(found: record.Record, small: Picture, rescaler: Rescaler, force
 
 
 class Producer(NamedTuple):
-    """What decides about the frames that are made, beside the source; a `Rescaler` is one."""
+    """The model that makes the frames: all that decides about them besides the source; a `Rescaler` is one."""
 
     name: str
     digest: str

@@ -1,4 +1,4 @@
-"""One picture file down, one picture file up: the journeys from file to file, and between them from bytes to bytes."""
+"""Downscale one image file, restore one image file: from file to file, and within that from bytes to bytes."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from rescale.models.zoo import super_resolution_model
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one file."""
+    """The result for one file."""
 
     source: Place
     target: Place
@@ -32,16 +32,16 @@ class FileResult:
     size: tuple[int, int]
     """Height and width of the result."""
     notes: tuple[str, ...] = ()
-    """What could not be kept, and what was gone against with `force`."""
+    """Notes on what could not be kept, and on objections that `force` overruled."""
     weights: str = ""
-    """Digest of the model's weights, its first 16 digits."""
+    """First 16 digits of the SHA-256 digest of the model's weights."""
     source_sha256: str = ""
     target_sha256: str = ""
 
 
 @dataclass(frozen=True)
 class EncodedResult:
-    """The bytes of a result, and what `Done` says of it."""
+    """The encoded bytes of a result, with the facts that become its `FileResult`."""
 
     data: bytes
     model: str
@@ -50,7 +50,7 @@ class EncodedResult:
     weights: str
 
     def publish(self, source: Place, target: Place, data: bytes, *, overwrite: bool, resume: bool) -> FileResult:
-        """Put it at its place; `data` is what it was made of."""
+        """Write the bytes to `target` and return the result; `data` is the source they were made from."""
         _publish(target, self.data, overwrite=overwrite, resume=resume)
         digests = _sha256(data), _sha256(self.data)
         return FileResult(source, target, self.model, self.size, self.notes, self.weights, *digests)
@@ -69,18 +69,18 @@ def downscale_file(
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
 ) -> FileResult:
-    """Make a small picture that restores itself.
+    """Downscale an image to an LR image that restores itself.
 
     Args:
         rescaler: the model.
-        source: any picture that `images.read` takes; a file, or the URL of an object, see `storage`.
+        source: any image that `images.read` takes; a file, or the URL of an object, see `storage`.
         target: PNG, WebP, AVIF, TIFF or JPEG; a lossy one costs quality, and the note says how much.
-        scale: how many times smaller, or to which size, see `Geometry`; the model's own scale without.
-        refine: how long to look for a small picture that restores better.
-        report: is told how far that is.
+        scale: how many times smaller, or to which size, see `Geometry`; by default the model's own scale.
+        refine: steps, time or gain to search for an LR image that restores better.
+        report: called with the progress of refining.
         overwrite: replace an existing target.
         resume: take an existing target as done if it holds the very bytes that would be written.
-        quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
+        quality: quality of a lossy target, 1 to 100; WebP is written without loss if it is not given.
         max_pixels: refuse larger sources.
     Raises: InputError, UnsupportedError, RefusedError, UsageError, MachineError: see `images`.
     """
@@ -105,7 +105,7 @@ def downscale_bytes(
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
 ) -> EncodedResult:
-    """The bytes of a picture file to those of a small one; `name` is for the errors, see `downscale_file`."""
+    """Downscale the bytes of an image file; `name` is for error messages, arguments as of `downscale_file`."""
     original = images.decode(data, name, max_pixels=max_pixels)
     size = rescaler.sizes.small(original.size, scale)
     small = rescaler.downscale_picture(record.strip(original), size, refine=refine, report=report)
@@ -129,19 +129,19 @@ def upscale_file(
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
 ) -> FileResult:
-    """Restore a small picture by its own record, or enlarge an ordinary one.
+    """Restore an LR image by its own record, or super-resolve an ordinary one.
 
     Args:
-        source: a picture that `downscale_file` wrote, or any other; a file, or the URL of an object, see `storage`.
+        source: an image that `downscale_file` wrote, or any other; a file, or the URL of an object, see `storage`.
         target: its suffix decides the format.
         model: restore with this model; without a record, to exactly its scale times the size.
-        scale: super-resolution by this factor of a picture that is then taken as an ordinary one; with a model that
-            serves every scale, the one to restore by.
-        device: where to run.
+        scale: super-resolve by this factor, taking the image as an ordinary one; with a model that serves every scale,
+            the one to restore by.
+        device: device to run on.
         force: restore even though the record does not fit the pixels or the model, or is damaged.
         overwrite: replace an existing target.
         resume: take an existing target as done if it holds the very bytes that would be written.
-        quality: of a lossy target, 1 to 100; WebP is written without loss if it is not given.
+        quality: quality of a lossy target, 1 to 100; WebP is written without loss if it is not given.
         max_pixels: refuse larger sources and larger results.
     Raises: RecordError where the record is missing, damaged or does not fit; else as `downscale_file`.
     """
@@ -166,7 +166,7 @@ def upscale_bytes(
     quality: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
 ) -> EncodedResult:
-    """The opposite of `shrunk`: the bytes of a small picture file to those of a large one, see `upscale_file`."""
+    """Restore the bytes of an LR image file: the inverse of `downscale_bytes`, arguments as of `upscale_file`."""
     small = images.decode(data, name, max_pixels=max_pixels)
     found, notes = find_record(small, model, scale, force)
     rescaler = load_cached(model or (found.model if found else super_resolution_model(scale)), device)
@@ -186,7 +186,7 @@ def upscale_bytes(
 
 
 def load_cached(model: str, device: str | None = None) -> Rescaler:
-    """Shipped models are kept for the next picture; a file may have changed since."""
+    """Load a model; shipped ones are cached for the next image, a file is read anew as it may have changed."""
     return _load_shipped(model, device) if model in zoo.manifest() else load(model, device=device)
 
 
@@ -206,7 +206,7 @@ def _check_result(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _publish(target: Place, data: bytes, *, overwrite: bool, resume: bool) -> None:
-    """Raises: RefusedError where the target exists and is neither to be replaced nor what would be written."""
+    """Write a file. Raises: RefusedError where it exists and is neither to be replaced nor equal to `data`."""
     try:
         storage.publish(target, data, overwrite=overwrite)
     except RefusedError as error:
@@ -233,7 +233,7 @@ def _describe(rescaler: Rescaler, stored: Picture, original: Picture, refined: R
 
 
 def _as_stored(format: str, small: Picture, quality: int | None) -> Picture:
-    """What a reader of the file will see, which is what the record must speak of."""
+    """Return the image as a reader of the file will see it, which the record must describe."""
     if format in ("PNG", "TIFF"):
         return small
     data, _ = images.encode(format, Picture(small.pixels, small.alpha), quality=quality)
@@ -241,7 +241,7 @@ def _as_stored(format: str, small: Picture, quality: int | None) -> Picture:
 
 
 def _like(picture: Picture, *, is_grey: bool, has_alpha: bool) -> Picture:
-    """Grey or RGB, with alpha or without, as it was before a format changed that but not what is seen."""
+    """Undo a format's change of channels that leaves the visible image alone: grey or RGB, with or without alpha."""
     pixels, alpha = picture.pixels, picture.alpha
     if picture.is_grey and not is_grey:
         pixels = pixels.repeat(3, axis=2)
@@ -253,7 +253,7 @@ def _like(picture: Picture, *, is_grey: bool, has_alpha: bool) -> Picture:
 
 
 def _cost(rescaler: Rescaler, original: Picture, small: Picture, stored: Picture, format: str) -> list[str]:
-    """Restore both ways and say what the format costs."""
+    """Restore from both LR images and describe the quality that the format costs."""
     stored = _like(stored, is_grey=small.is_grey, has_alpha=small.alpha is not None)
     size, is_grey = original.size, original.is_grey
     exact, lossy = (_psnr(rescaler.upscale_picture(x, size=size, is_grey=is_grey), original) for x in (small, stored))
@@ -263,7 +263,7 @@ def _cost(rescaler: Rescaler, original: Picture, small: Picture, stored: Picture
 
 
 def _psnr(a: Picture, b: Picture) -> float:
-    """Of what can be seen: colours under zero alpha are free."""
+    """Return the PSNR over visible pixels: colours under zero alpha do not count."""
     difference = a.pixels.astype(np.float32) - b.pixels
     error = float(np.mean(difference[b.alpha > 0] ** 2 if b.alpha is not None and b.alpha.any() else difference**2))
     return float(10 * np.log10((2**b.depth - 1) ** 2 / max(error, 1e-12)))

@@ -1,10 +1,10 @@
-"""The one seam where a network becomes the fastest callable for a machine: the same sums, in another order.
+"""Optimise a network for inference on a given machine: the same sums, in another order.
 
 A coupling block spends its time in convolutions whose inputs grow by concatenation. Here each convolution is split by
 its inputs and accumulated, so that little is ever copied; one with few outputs makes four pixels at once, since the
 processor computes 16 outputs whether they are wanted or not; and where the processor multiplies bfloat16 numbers
 faster, the convolutions run in those, the couplings around them in float32. Of all roundings that costs, only one
-shows in a picture: that of what is added to the low band. So that sum is carried as two bfloat16 numbers.
+shows in an image: that of the sum added to the low band. So that sum is carried as two bfloat16 numbers.
 """
 
 import copy
@@ -28,12 +28,12 @@ _CL = torch.channels_last
 
 
 def optimize_for_inference(model: RescalingModel, precision: Precision = "auto") -> RescalingModel:
-    """A copy of a network that does the same faster, its weights fixed.
+    """Return a copy of a network that computes the same faster, its weights fixed.
 
     Args:
-        model: stays as it is.
-        precision: of the convolutions; "auto" takes float16 on CUDA, and bfloat16 on a CPU that multiplies it
-            natively. What either costs a restored picture is held under 0.02 dB by the tests of every shipped model, of
+        model: left unchanged.
+        precision: data type of the convolutions; "auto" takes float16 on CUDA, and bfloat16 on a CPU that multiplies it
+            natively. What either costs a restored image is held under 0.02 dB by the tests of every shipped model, of
             an ESPCN under 0.04.
             Where gradients are wanted, sums round more often, and may cost more.
     Raises: UsageError for another precision.
@@ -50,7 +50,7 @@ def optimize_for_inference(model: RescalingModel, precision: Precision = "auto")
 
 
 def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """What convolutions compute in. Raises: UsageError for another precision."""
+    """Return the data type that convolutions compute in. Raises: UsageError for another precision."""
     if precision == "auto" and device.type == "cuda":
         return torch.float16
     if precision == "auto":
@@ -61,7 +61,7 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the convolutions of a device take bfloat16 numbers natively, and so about twice as fast."""
+    """Tell whether a device's convolutions take bfloat16 natively, and so run about twice as fast."""
     if device.type != "cpu" or not _onednn_takes(torch.bfloat16):
         return False
     return any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
@@ -96,11 +96,11 @@ class FastCoupling(nn.Module):
 
 
 class FastConv(nn.Module):
-    """A convolution for inference, with its activation in one go.
+    """A convolution for inference, fused with its activation.
 
     Args:
-        conv: what to compute.
-        dtype: of the convolution.
+        conv: convolution to compute.
+        dtype: data type of the convolution.
         activation: "none", "relu" or "tanh".
     """
 
@@ -121,7 +121,7 @@ class FastConv(nn.Module):
 
 
 class Strips(nn.Sequential):
-    """Layers that work on a picture strip by strip, so that what passes between them stays in the processor's cache."""
+    """Layers that process an image strip by strip, so that what passes between them stays in the processor's cache."""
 
     def __init__(self, *layers: nn.Module, halo: int) -> None:
         super().__init__(*layers)
@@ -149,14 +149,14 @@ def _quicken(model: ESPCN, dtype: torch.dtype) -> None:
 class FastDense(nn.Module):
     """A `Dense` for inference.
 
-    Its features stand in pairs: one tensor for the input and the first, one for the second and third, and so on. So
+    Features are stored in pairs: one tensor for the input and the first, one for the second and third, and so on. So
     each is copied once, and each convolution is the sum of one for each pair. More parts copy less, but round more
     often, and their narrow convolutions are no faster.
 
     Args:
-        dense: what to compute.
-        dtype: of the convolutions.
-        exact: whether the result is wanted more exactly than `dtype` is.
+        dense: block to compute.
+        dtype: data type of the convolutions.
+        exact: compute the result more exactly than `dtype` allows.
     """
 
     def __init__(self, dense: Dense, dtype: torch.dtype, *, exact: bool = False) -> None:
@@ -166,7 +166,7 @@ class FastDense(nn.Module):
         first = last.in_channels - growth * len(hidden)
         self.dtype, self.exact, self.encode, self.slope = dtype, exact, dense.encode, dense.activation.negative_slope
         self.padding = 1 if dense.padding == "zeros" else 0
-        """Of each convolution: 0 where features carry a frame of their own."""
+        """Padding of each convolution: 0 where features carry a frame of their own."""
         self.hidden = [(_pairs(conv.weight, first, growth, dtype), cast(Tensor, conv.bias)) for conv in hidden]
         self.outs, self.bias = last.out_channels, cast(Tensor, last.bias)
         self.fourfold = 4 * self.outs <= _LANES
@@ -205,7 +205,7 @@ class FastDense(nn.Module):
 
 
 def _pairs(weight: Tensor, first: int, growth: int, dtype: torch.dtype) -> list[Tensor]:
-    """The kernels of each pair of features: of the input and the first, of the second and third, and so on."""
+    """Group the kernels by pairs of features: the input and the first, the second and third, and so on."""
     channels = weight.shape[1]
     starts = [0, *range(first + growth, channels, 2 * growth)] if growth else [0]
     return [_packed(weight[:, a:b], dtype) for a, b in zip(starts, [*starts[1:], channels], strict=True)]
@@ -225,7 +225,7 @@ def _fourfold(weight: Tensor) -> Tensor:
 
 
 def _sum(sources: list[Tensor], weights: list[Tensor], bias: Tensor | None, padding: int, stride: int = 1) -> Tensor:
-    """A convolution of many channels, one part after the other."""
+    """Compute a convolution of many channels part by part, and sum."""
     made = conv2d(sources[0], weights[0], bias, stride=stride, padding=padding)
     for source, weight in zip(sources[1:], weights[1:], strict=True):
         made = _add(made, source, weight, padding, stride)
@@ -233,7 +233,7 @@ def _sum(sources: list[Tensor], weights: list[Tensor], bias: Tensor | None, padd
 
 
 def _add(made: Tensor, source: Tensor, weight: Tensor, padding: int, stride: int) -> Tensor:
-    """`made` plus a convolution, rounded once where no gradient is wanted; in place where oneDNN can."""
+    """Add a convolution to `made`, rounded once where no gradient is wanted; in place where oneDNN can."""
     if torch.is_grad_enabled():
         return made + conv2d(source, weight, stride=stride, padding=padding)
     if _has_onednn(made):
@@ -248,7 +248,7 @@ def _add(made: Tensor, source: Tensor, weight: Tensor, padding: int, stride: int
 def conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int | tuple[int, int] = 0
 ) -> Tensor:
-    """A convolution in the type of its weights.
+    """Convolve in the data type of the weights.
 
     A processor that has no products of that type takes float32 ones, as exact as they are accumulated elsewhere, and
     rounds their sum: PyTorch's own convolution of such numbers takes ten times as long.
@@ -260,14 +260,14 @@ def conv2d(
 
 
 def _has_onednn(x: Tensor) -> bool:
-    """Whether oneDNN's fused convolutions can be had; they know no gradients, and float16 on few processors."""
+    """Tell whether oneDNN's fused convolutions apply; they have no gradients, and float16 on few processors."""
     if x.device.type != "cpu" or x.dtype == torch.float16 or torch.is_grad_enabled():
         return False
     return torch.backends.mkldnn.is_available() and _onednn_takes(x.dtype)
 
 
 def _onednn_takes(dtype: torch.dtype) -> bool:
-    """Whether this processor's convolutions take a type; without oneDNN, PyTorch's own take float32 alone."""
+    """Tell whether this processor's convolutions take a type; without oneDNN, PyTorch's own take float32 alone."""
     name = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype)
     if name is None or not torch.backends.mkldnn.is_available():
         return name is None

@@ -1,6 +1,6 @@
-"""HCD: make this very picture restore better, by gradient descent on it, with the networks frozen.
+"""HCD: refine an LR image so that it restores better, by gradient descent on the image with the networks frozen.
 
-The receiver's network is known, so the sender can look for the small picture that it restores best: among those that
+The receiver's network is known, so the sender can look for the LR image that it restores best: among those that
 the downscaler makes of a slightly changed original (`refine_hr`), and level by level around what came out
 (`refine_lr`). Decoding costs nothing more. Source: "Downscaled Representation Matters" (2211.10643), of which only
 the abstract was at hand: the objective, the optimiser, the tiles and all figures are ours.
@@ -26,19 +26,19 @@ from rescale.ops.resample import resample
 from rescale.ops.tiling import Tile, TileCall, Window, plan
 
 RATE, REACH = 1 / 255, 8 / 255
-"""First step of a sample, and how far it may go in all."""
+"""First step of a sample, and the farthest it may move in all."""
 FIDELITY = 0.05
-"""Weight of the small picture's distance from bicubic, beside the error of the restored one."""
+"""Weight of the LR image's distance from bicubic, beside the error of the restored one."""
 SIDE = 256
 """LR pixels of a tile a side."""
 _HALO = 16
-"""LR pixels around a tile that are minded at most; what a sample changes beyond is less than a level."""
+"""Largest context around a tile, in LR pixels; what a sample changes beyond is less than a level."""
 WHOLE = 4_000_000
-"""Pixels of the largest picture whose HR stage is tried: it has no tiles, and takes 1 GB for a quarter of that."""
+"""Pixels of the largest image whose HR stage is tried: it has no tiles, and takes 1 GB for a quarter of that."""
 _BETAS = 0.8, 0.95
 Stages = Literal["lr", "hr", "hr lr"]
 Report = Callable[[float, float], None]
-"""Told after every step: how much of the work is done, 0 to 1; what the tile at hand has gained so far, in dB."""
+"""Callback after every step: share of the work done, 0 to 1; gain of the current tile so far, in dB."""
 _WORDS = re.compile(
     r"((?P<stages>hr lr|hr|lr) )?"
     r"((?P<steps>\d{1,5})|(?P<seconds>\d+(\.\d+)?) ?s|\+?(?P<gain_db>\d+(\.\d+)?) ?dB)"
@@ -48,20 +48,20 @@ _WORDS = re.compile(
 
 @dataclass(frozen=True)
 class RefineBudget:
-    """How to refine, and for how long; the first limit that is met ends it."""
+    """The stages of refining and their limits; the first limit that is met ends it."""
 
     steps: int = 200
     seconds: float = math.inf
     gain_db: float = math.inf
     stages: Stages = "lr"
-    """"hr lr" is the paper's way, of which each gets half of the effort. A step on the HR takes twice the time and the
-    memory of one on the LR; in equal time "lr" gains as much."""
+    """Stages to run; "hr lr" is the paper's method, each stage with half of the budget. A step on the HR image takes
+    twice the time and the memory of one on the LR image; in equal time "lr" gains as much."""
     fidelity: float = FIDELITY
-    """Weight of the small picture's distance from bicubic."""
+    """Weight of the LR image's distance from bicubic."""
 
     @classmethod
     def of(cls, asked: "int | str | RefineBudget") -> "RefineBudget":
-        """From 20 or "20" (steps), "30s" or "+1.0dB"; also "hr lr 20, fidelity 0.1". Raises: UsageError else."""
+        """Parse 20 or "20" (steps), "30s" or "+1.0dB"; also "hr lr 20, fidelity 0.1". Raises: UsageError else."""
         if isinstance(asked, RefineBudget):
             return asked
         match = _WORDS.fullmatch(str(asked).strip())
@@ -74,11 +74,11 @@ class RefineBudget:
         return cls(steps, **limits, stages=stages, fidelity=float(found.get("fidelity", cls.fidelity)))
 
     def half(self) -> "RefineBudget":
-        """For each of two stages."""
+        """Return half of the budget, for each of two stages."""
         return replace(self, steps=-(-self.steps // 2), seconds=self.seconds / 2, gain_db=self.gain_db / 2)
 
     def __str__(self) -> str:
-        """The words that it can be had from."""
+        """Return the text that `of` parses to this budget."""
         before = "" if self.stages == "lr" else f"{self.stages} "
         after = "" if self.fidelity == FIDELITY else f", fidelity {self.fidelity:g}"
         if self.gain_db < math.inf:
@@ -95,15 +95,15 @@ def refine_downscaled(
     levels: int = 256,
     report: Report | None = None,
 ) -> Tensor:
-    """A small picture that restores better, and never worse.
+    """Refine an LR image so that it restores better, and never worse.
 
     Args:
         model: both networks; their weights stay as they are.
         hr: (N, 1 or 3, H, W) in [0, 1], of any size; grey if it has one channel.
-        lr: (N, 1 or 3, h, w), what the model made of it, on the levels of a file.
-        effort: in which stages, and when to stop.
-        levels: that a sample of the file can have.
-        report: is told how far it is.
+        lr: (N, 1 or 3, h, w), the model's LR image of it, on the levels of a file.
+        effort: stages and limits.
+        levels: number of values that a sample of the file can have.
+        report: called with the progress.
     Returns: as `lr`.
     """
     if effort.stages == "lr":
@@ -123,11 +123,12 @@ def refine_hr(
     levels: int = 256,
     report: Report | None = None,
 ) -> Tensor:
-    """The LR of a slightly changed original that restores best to the true one; arguments as of `refine_downscaled`.
+    """Return the LR image of a slightly changed original that restores best to the true one.
 
-    It descends on the HR picture, through both networks, and takes the whole of it at once.
+    It descends on the HR image, through both networks, and takes the whole of it at once. Arguments as of
+    `refine_downscaled`.
 
-    Raises: UsageError for a picture of more than `WHOLE` pixels.
+    Raises: UsageError for an image of more than `WHOLE` pixels.
     """
     size, full, model = size_of(lr), size_of(hr), optimize_for_inference(model)
     if full[0] * full[1] > WHOLE:
@@ -155,10 +156,10 @@ def refine_lr(
     levels: int = 256,
     report: Report | None = None,
 ) -> Tensor:
-    """Descend on the LR picture, tile by tile, so that memory stays bounded; arguments as of `refine_downscaled`.
+    """Descend on the LR image, tile by tile, so that memory stays bounded; arguments as of `refine_downscaled`.
 
-    A tile changes its own LR pixels only and minds all HR pixels that they reach, amid what its neighbours are by
-    then; so the error of the whole picture falls from tile to tile, and no seam can show.
+    A tile changes its own LR pixels only, and its loss covers all HR pixels that they reach, given the current state of
+    its neighbours; so the error of the whole image falls from tile to tile, and no seam can show.
     """
     size, full, halo, model = size_of(lr), size_of(hr), min(model.halo, _HALO), optimize_for_inference(model)
     tiles = list(plan(size, SIDE, 2 * halo, model.cell))
@@ -178,7 +179,7 @@ def refine_lr(
 
 
 def errors(restored: Tensor, hr: Tensor) -> Tensor:
-    """(N, 2): mean squared errors of all channels and of the luma, either half of what is sought."""
+    """Return (N, 2): mean squared errors of all channels and of the luma, each half of the objective."""
     apart = restored - hr
     bright = luma(restored) - luma(hr) if apart.shape[1] == 3 else apart
     return torch.stack([apart.square().mean(dim=(1, 2, 3)), bright.square().mean(dim=(1, 2, 3))], dim=1)
@@ -187,7 +188,7 @@ def errors(restored: Tensor, hr: Tensor) -> Tensor:
 def _see_lr(
     piece: TileCall, around: Tensor, own: Window, minded: Window, changed: Tensor, *, is_grey: bool
 ) -> tuple[Tensor, Tensor]:
-    """A tile's own pixels, and what the receiver makes of them amid what is around them."""
+    """Return a tile's own LR pixels, and the HR pixels that the receiver restores from them in their surroundings."""
     lr = around.clone()
     lr[..., *own] = changed
     made = piece.function(_as_colours(lr))[..., *piece.inner]
@@ -196,7 +197,7 @@ def _see_lr(
 
 
 def _reached(tile: Tile, size: Size, full: Size, halo: int) -> Window:
-    """The part of the large picture that a tile's own pixels can reach; all of its side at the picture's border."""
+    """Return the part of the HR image that a tile's own pixels can reach; to the very edge at the image's border."""
     rows, columns = (
         slice(max(part.start - halo, 0) * length // side, -(-min(part.stop + halo, side) * length // side))
         for part, side, length in zip(tile.own, size, full, strict=True)
@@ -205,7 +206,7 @@ def _reached(tile: Tile, size: Size, full: Size, halo: int) -> Window:
 
 
 def _within(window: Window, of: Window) -> Window:
-    """What two windows share, seen from the beginning of the second."""
+    """Return the intersection of two windows, in coordinates of the second."""
     rows, columns = (
         slice(max(a.start, b.start) - b.start, min(a.stop, b.stop) - b.start) for a, b in zip(window, of, strict=True)
     )
@@ -213,19 +214,19 @@ def _within(window: Window, of: Window) -> Window:
 
 
 def _shifted(window: Window, of: Window) -> Window:
-    """The opposite of `_within`: seen from the beginning of the picture again."""
+    """Return a window in coordinates of the whole image: the inverse of `_within`."""
     rows, columns = (slice(a.start + b.start, a.stop + b.start) for a, b in zip(window, of, strict=True))
     return rows, columns
 
 
 def _as_colours(x: Tensor) -> Tensor:
-    """(N, 3, H, W) of (N, 1 or 3, H, W), in the order of memory that convolutions like."""
+    """Expand (N, 1 or 3, H, W) to (N, 3, H, W), in the memory format that convolutions like."""
     return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)
 class _Goal:
-    """What is sought: the original, restored from levels of a file near to bicubic."""
+    """The objective: the original, restored from levels of a file near to bicubic."""
 
     hr: Tensor
     bicubic: Tensor
@@ -246,7 +247,7 @@ def _descend(
     *,
     keep_levels: bool = True,
 ) -> Tensor:
-    """Adam along a cosine; of all iterates the one whose true error, after rounding, is least in all and in luma."""
+    """Run Adam on a cosine schedule; return the iterate whose true error, rounded, is least in all and in luma."""
     began = time.monotonic()
     moved, mean, square = (torch.zeros_like(start) for _ in range(3))
     best, least, first = start, torch.empty(0), torch.empty(0)

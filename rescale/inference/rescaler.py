@@ -1,4 +1,4 @@
-"""The inference object: pictures in, pictures of the same kind out; check, pad, tile, call, clamp, crop."""
+"""The inference object: take images, check, pad, tile, call, clamp, crop, and return images of the same kind."""
 
 import time
 from dataclasses import replace
@@ -30,12 +30,13 @@ def load(
     device: str | torch.device | None = None,
     precision: Precision = "auto",
 ) -> "Rescaler":
-    """A model ready to use.
+    """Load a model for inference.
 
     Args:
         model: an id of `rescale models`, or a safetensors file that `rescale train` wrote.
-        device: where to run; a CUDA device if there is one, else the CPU.
-        precision: of the convolutions; "auto" takes bfloat16 where that is faster, for less than 0.02 dB (ESPCN: 0.04).
+        device: device to run on; by default a CUDA device if there is one, else the CPU.
+        precision: data type of the convolutions; "auto" takes bfloat16 where that is faster, for less than 0.02 dB
+            (ESPCN: 0.04).
     Raises: UsageError for an unknown id; WeightsError where the file is not what it should be.
     """
     where = usable_device(device)
@@ -43,13 +44,13 @@ def load(
 
 
 class Rescaler:
-    """Makes pictures small and large again with one model; remembers nothing between calls.
+    """One model, ready to downscale images and to restore them; remembers nothing between calls.
 
     Takes a Pillow image; a numpy array (H, W) or (H, W, 1 to 4) of uint8 or uint16, or (H, W) or (H, W, 3) of
     floats in [0, 1]; or a tensor (3, H, W) or (N, 3, H, W) of floats in [0, 1]. Gives back the same kind.
 
-    The small picture of a grey one is RGB where the model hides detail between the channels (IRN does); a Pillow
-    image comes back grey by its record, an array if `upscale` is told so.
+    The LR image of a grey one is RGB where the model hides detail between the channels (IRN does); a Pillow image is
+    restored as grey by its record, an array if `upscale` is told so.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Rescaler:
 
     @property
     def sizes(self) -> Sizes:
-        """Which sizes go with which."""
+        """The pairs of HR and LR sizes that the model serves."""
         return Sizes(self.name, self.scale)
 
     def downscale(
@@ -80,7 +81,7 @@ class Rescaler:
         size: Size | None = None,
         refine: int | str | RefineBudget | None = None,
     ) -> Kind:
-        """The small picture, its values already those that an 8-bit file can hold (16-bit, for 16-bit input).
+        """Return the LR image, its values already those that an 8-bit file can hold (16-bit, for 16-bit input).
 
         A Pillow result carries its record in `info["rescale"]`, so that `upscale` finds the exact size; Pillow's own
         `save` leaves it out, `rescale.downscale_file` writes it.
@@ -89,9 +90,9 @@ class Rescaler:
             image: see the class.
             scale: how many times smaller; may be left out where the model has a scale of its own.
             size: (height, width) of the result, instead of a scale.
-            refine: how long to look for a small picture that restores better, by gradient descent on it: steps (20),
-                seconds ("30s") or a gain ("+1.0dB"); restoring costs no more.
-        Raises: UsageError for a scale or size that this model does not make, or another kind of picture.
+            refine: search for an LR image that restores better, by gradient descent on it, for so many steps (20),
+                seconds ("30s") or until a gain ("+1.0dB"); restoring costs no more.
+        Raises: UsageError for a scale or size that this model does not make, or another kind of image.
         """
         effort = None if refine is None else RefineBudget.of(refine)
         if not conversion.is_levels(image):
@@ -108,13 +109,13 @@ class Rescaler:
     def upscale(
         self, image: Kind, *, scale: Scale | None = None, size: Size | None = None, grey: bool | None = None
     ) -> Kind:
-        """The large picture: the opposite of `downscale`.
+        """Return the HR image restored from an LR image: the inverse of `downscale`.
 
         Args:
             image: see the class.
             scale: how many times larger; may be left out where the model has a scale of its own.
-            size: (height, width) of the result; without it what the image's record says, else scale times its size.
-            grey: whether the result is grey; without it what the record says, else whether the image is.
+            size: (height, width) of the result; by default what the image's record says, else scale times its size.
+            grey: whether the result is grey; by default what the record says, else whether the image is.
         Raises: UsageError for a scale or size that does not fit; RecordError if the image's record says that it was
             made by another model or changed since.
         """
@@ -138,7 +139,7 @@ class Rescaler:
         refine: RefineBudget | None = None,
         report: Report | None = None,
     ) -> Picture:
-        """The small picture, of the given (height, width) if the model serves many; alpha is a plane of its own."""
+        """Return the LR image, of the given (height, width) if the model serves many; alpha is a plane of its own."""
         size = self.sizes.small(picture.size, None, size)
         if self.scale is None and picture.size == size:
             return picture
@@ -158,7 +159,7 @@ class Rescaler:
         return replace(small, pixels=_pixels((better * top).round(), top))
 
     def upscale_picture(self, picture: Picture, *, size: Size | None = None, is_grey: bool | None = None) -> Picture:
-        """The large picture of the given (height, width), grey if the small one is or if told so."""
+        """Return the HR image of the given (height, width), grey if the LR image is or if told so."""
         is_grey = picture.is_grey if is_grey is None else is_grey
         whole = picture if self.model.hides_detail else _with_colours_filled(picture)
         return self._planes(
@@ -166,7 +167,7 @@ class Rescaler:
         )
 
     def describe(self, small: Picture, original: Picture, refined: RefineBudget | None = None) -> record.Record:
-        """What the small picture is to say about itself."""
+        """Build the record that the LR image is to carry."""
         return record.Record(
             version=1,
             model=self.name,
@@ -181,7 +182,7 @@ class Rescaler:
         )
 
     def objections(self, found: record.Record, small: Picture) -> list[str]:
-        """What speaks against restoring this picture by that record, one clause each; empty if nothing does."""
+        """List the objections to restoring this image by that record, one clause each; empty if there is none."""
         against = []
         if found.weights != self.digest:
             against.append(f"made small by {found.model} ({found.weights}), not by {self.name} ({self.digest})")
@@ -196,7 +197,7 @@ class Rescaler:
     def _refined(
         self, hr: Tensor, lr: Tensor, effort: RefineBudget, levels: int, report: Report | None = None
     ) -> Tensor:
-        """(N, 1 or 3, h, w): each small picture refined, if in the end that restores the whole better."""
+        """Return (N, 1 or 3, h, w): each LR image refined, if in the end that restores the whole better."""
         hr, lr = hr.to(self.device), lr.to(self.device)
         better = refine_downscaled(self.model, hr, lr, effort, levels=levels, report=report)
         way = self.runner.up(ops.size_of(lr), ops.size_of(hr))
@@ -221,11 +222,11 @@ class Rescaler:
         return replace(picture, pixels=self._plane(colours, top, way, is_grey), alpha=made)
 
     def _plane(self, levels: Tensor, top: int, way: Direction, is_grey: bool) -> NDArray[Any]:
-        """(1, 1 or 3, H, W) levels 0 .. top -> (H', W', 1 or 3), the same as uint8 or uint16."""
+        """Run on (1, 1 or 3, H, W) levels 0 .. top -> (H', W', 1 or 3), the same as uint8 or uint16."""
         return _pixels(self.runner.run(levels, way, top=top, is_grey=is_grey), top)
 
     def _recorded(self, image: object, picture: Picture) -> record.Record | None:
-        """What the image says about itself, in its file's metadata or in Pillow's `info`."""
+        """Return the image's record, from its file's metadata or from Pillow's `info`."""
         text = record.find(picture) or getattr(image, "info", {}).get(record.KEY)
         if text is None:
             return None
@@ -237,7 +238,7 @@ class Rescaler:
 
 
 def _with_colours_filled(picture: Picture) -> Picture:
-    """Colours under zero alpha replaced by their neighbours', or they would bleed into what is seen."""
+    """Replace colours under zero alpha by their neighbours', or they would bleed into visible pixels."""
     if picture.alpha is None or picture.alpha.all():
         return picture
     plane = _levels(picture.alpha[..., None]).float() / (2**picture.depth - 1)
@@ -246,11 +247,11 @@ def _with_colours_filled(picture: Picture) -> Picture:
 
 
 def _levels(pixels: NDArray[Any]) -> Tensor:
-    """(H, W, C) -> (1, C, H, W); 16 bits as int32, as torch does little with uint16."""
+    """Convert (H, W, C) -> (1, C, H, W); 16 bits as int32, as torch does little with uint16."""
     wide = np.require(pixels, requirements=["C", "W"]) if pixels.dtype == np.uint8 else pixels.astype(np.int32)
     return torch.from_numpy(wide).permute(2, 0, 1)[None]
 
 
 def _pixels(levels: Tensor, top: int) -> NDArray[Any]:
-    """The opposite of `_levels`."""
+    """Convert levels back to pixels: the inverse of `_levels`."""
     return levels[0].permute(1, 2, 0).contiguous().numpy().astype(np.uint8 if top == 255 else np.uint16)

@@ -1,4 +1,4 @@
-"""One small picture made by code, and how well a model makes it small and large again: the same on every machine.
+"""Self-test: one generated image, the same on every machine, and the PSNR of a model's LR and restored image.
 
 `weights/manifest.toml` keeps these figures for every shipped model, as `rescale release` took them in float32 on a CPU;
 `rescale doctor` takes them again.
@@ -16,32 +16,32 @@ from rescale.metrics import psnr
 from rescale.ops.resample import resample
 
 SIZE = 240, 360
-"""Height and width, which every scale divides."""
+"""Height and width, multiples of every scale."""
 TOLERANCE_DB = 0.1
-"""What the order of sums and rounding to bfloat16 or float16 may change, by device and processor."""
+"""Tolerance for the order of sums and rounding to bfloat16 or float16, by device and processor."""
 _SCALE = 2.5  # of models that serve many
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a model made of the picture."""
+    """The model's figures on the test image."""
 
     small_db: float
-    """PSNR of the small picture against bicubic, on RGB."""
+    """PSNR of the LR image against bicubic, on RGB."""
     restored_db: float
-    """PSNR of the restored picture against the original, on RGB."""
+    """PSNR of the restored image against the original, on RGB."""
     down_mps: float
     up_mps: float
-    """Megapixels of the large picture a second, down and up."""
+    """Megapixels of the HR image a second, downscaled and restored."""
 
     @property
     def figures(self) -> tuple[float, float]:
-        """What the manifest keeps."""
+        """The figures that the manifest keeps."""
         return round(self.small_db, 3), round(self.restored_db, 3)
 
 
 def test_image(size: Size = SIZE) -> Picture:
-    """Shades, rings, tiles and grain in colour; of whole numbers only, so that no machine makes it otherwise."""
+    """Generate shades, rings, tiles and grain in colour; from whole numbers only, the same on every machine."""
     y, x = np.mgrid[: size[0], : size[1]]
     rings = np.abs(((x - 230) ** 2 + (y - 140) ** 2) // 60 % 256 - 128) // 2
     tiles = 50 * ((x // 17 + y // 13) % 2)
@@ -52,11 +52,11 @@ def test_image(size: Size = SIZE) -> Picture:
 
 
 def trial(rescaler: Rescaler, *, warm_up: bool = False) -> Trial:
-    """Down and up.
+    """Downscale and restore the test image, and measure.
 
     Args:
         rescaler: the model.
-        warm_up: go once before the clock runs.
+        warm_up: run once before the clock starts.
     """
     original = test_image()
     size = rescaler.sizes.small(original.size, None if rescaler.scale else _SCALE)
@@ -78,7 +78,7 @@ def trial(rescaler: Rescaler, *, warm_up: bool = False) -> Trial:
 
 
 def deviation(found: Trial, kept: tuple[float, float] | None) -> str | None:
-    """What speaks against a trial, or None."""
+    """Describe by how much a trial deviates from the kept figures, or return None."""
     if kept is None or all(abs(a - b) <= TOLERANCE_DB for a, b in zip(found.figures, kept, strict=True)):
         return None
     return "expected {:.2f} dB small and {:.2f} restored, got {:.2f} and {:.2f}".format(*kept, *found.figures)

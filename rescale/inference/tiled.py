@@ -1,4 +1,4 @@
-"""A model on a device, and how a picture of any size gets through it: padded, tile by tile, exactly enough."""
+"""Run a model on an image of any size: pad, split into overlapping tiles, stitch, crop."""
 
 import copy
 import warnings
@@ -23,19 +23,19 @@ NOT_FINITE = "the network made numbers that are not finite; nothing was written"
 
 @dataclass(frozen=True)
 class Direction:
-    """Down or up: the sizes that go with it, and what to call."""
+    """The direction of a run, downscaling or upscaling, with its sizes."""
 
     source: Size
-    """Of what goes in."""
+    """Size of the padded input."""
     inner: Size
-    """Of what comes out."""
+    """Size of the padded output."""
     size: Size
-    """Of what is kept of that."""
+    """Size of the output that is kept."""
     multiple: int = 1
-    """Of the sides of what goes in."""
+    """Sides of the input are padded to multiples of this."""
 
     def pieces(self, network: RescalingModel, side: int) -> Iterable[TileCall]:
-        """The calls, in tiles of about `side` HR pixels."""
+        """Return the network calls, in tiles of about `side` HR pixels."""
         if self.source == self.inner:  # at scale 1 the small picture is the picture
             return [whole(lambda x: x, self.source, self.inner)]
         cut = network.downscale_tiles if self.source > self.inner else network.upscale_tiles
@@ -43,12 +43,12 @@ class Direction:
 
 
 class TiledRunner:
-    """Runs a model; remembers nothing between calls.
+    """A model on a device, with the means to run it; remembers nothing between calls.
 
     Args:
         model: on the device already, its weights fixed.
-        device: where.
-        precision: of the convolutions, see `optimize_for_inference`.
+        device: the model's device.
+        precision: data type of the convolutions, see `optimize_for_inference`.
     """
 
     def __init__(self, model: RescalingModel, device: torch.device, precision: Precision) -> None:
@@ -58,11 +58,11 @@ class TiledRunner:
 
     @cached_property
     def exact(self) -> RescalingModel:
-        """The same in float32."""
+        """The same network in float32."""
         return self.fast if self.dtype == torch.float32 else optimize.optimize_for_inference(self.model, "float32")
 
     def down(self, full: Size, small: Size) -> Direction:
-        """From a picture of one size to a smaller one."""
+        """Return the direction from an HR size to an LR size."""
         scale = self.model.scale
         by = 1 if scale is None and full == small else self.model.multiple
         padded = -(-full[0] // by) * by, -(-full[1] // by) * by
@@ -70,18 +70,18 @@ class TiledRunner:
         return Direction(padded, inner, small, by)
 
     def up(self, small: Size, full: Size) -> Direction:
-        """The opposite of `down`."""
+        """Return the direction from an LR size to an HR size: the inverse of `down`."""
         scale = self.model.scale
         return Direction(small, (small[0] * scale, small[1] * scale) if scale else full, full)
 
     def run(self, source: Tensor, way: Direction, *, top: int | None = None, is_grey: bool = False) -> Tensor:
-        """Pad, tile, call, crop.
+        """Pad, split into tiles, call, stitch, crop.
 
         Args:
             source: (N, 1 or 3, H, W).
-            way: from `down` or `up`.
+            way: direction, from `down` or `up`.
             top: the highest level, for levels in and out; else floats in [0, 1].
-            is_grey: whether to make one channel, the mean of RGB.
+            is_grey: make one channel, the mean of RGB.
         Raises: RescaleError where numbers come out that are not finite; MachineError where memory is short.
         """
 
@@ -103,7 +103,7 @@ class TiledRunner:
     def _tiled(
         self, source: Tensor, way: Direction, load: Callable[[torch.device, Tensor], Tensor], store: TensorFunction
     ) -> Tensor:
-        """In tiles as large as memory allows; what comes out does not depend on their size."""
+        """Run in tiles as large as memory allows; the result does not depend on their size."""
         problem = "nothing was tried"
         for device, network in self._networks(way):
             for side in tile_sides(device, network.bytes_per_pixel):
@@ -120,7 +120,7 @@ class TiledRunner:
         raise MachineError(problem) if problem else _NotFiniteError(NOT_FINITE)
 
     def _networks(self, way: Direction) -> Iterator[tuple[torch.device, RescalingModel]]:
-        """What to try, one after the other: the fastest that is exact enough, exact, exact on the CPU."""
+        """Yield the networks to try in turn: the fastest that is exact enough, the exact one, the same on the CPU."""
         least = min(max(a / b, b / a) for a, b in zip(way.source, way.inner, strict=True))
         is_exact_enough = self.dtype != torch.bfloat16 or least >= self.model.bfloat16_from
         yield self.device, self.fast if is_exact_enough else self.exact
@@ -132,4 +132,4 @@ class TiledRunner:
 
 
 class _NotFiniteError(RescaleError):
-    """Something overflowed, or a weight is broken."""
+    """A number overflowed, or a weight is broken."""

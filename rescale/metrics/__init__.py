@@ -1,4 +1,4 @@
-"""How close two images are: PSNR, SSIM; LPIPS in `lpips`."""
+"""Measures of how close two images are: PSNR, SSIM; LPIPS in `lpips`."""
 
 from rescale.metrics.psnr_ssim import psnr, ssim
 

@@ -1,4 +1,4 @@
-"""LPIPS by the package of that name: how different two pictures look to a network that was taught by people."""
+"""LPIPS by the package of that name: a perceptual distance, learned from human judgements."""
 
 import contextlib
 import importlib.util
@@ -17,11 +17,11 @@ from rescale.errors import MachineError
 _LEAST = 32
 Trunk = Literal["alex", "vgg"]
 _FILES = {"alex": "alexnet", "vgg": "vgg16"}
-"""What torchvision calls their files."""
+"""Names of the trunks' files in torchvision."""
 
 
 def lpips(trunk: Trunk, *, device: str | torch.device = "cpu") -> Callable[[Tensor, Tensor], Tensor]:
-    """The distance, ready to use: two batches (N, 3, H, W) of RGB in [0, 1] -> (N,), 0 for equal pictures.
+    """Load the distance: two batches (N, 3, H, W) of RGB in [0, 1] -> (N,), 0 for equal images.
 
     Not a number for sides under 32 pixels, of which the trunks see nothing.
 
@@ -30,7 +30,7 @@ def lpips(trunk: Trunk, *, device: str | torch.device = "cpu") -> Callable[[Tens
 
     Args:
         trunk: "alex", which the authors advise for comparing, or "vgg".
-        device: where to run.
+        device: device to run on.
     Raises: MachineError where the package is missing, or the trunk and the network to fetch it.
     Source: Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric", 2018.
     """
@@ -46,7 +46,7 @@ def lpips(trunk: Trunk, *, device: str | torch.device = "cpu") -> Callable[[Tens
 
 
 def vgg19_features(device: str | torch.device = "cpu") -> Callable[[Tensor], Tensor]:
-    """What VGG-19 sees in its fifth block, before the last activation: (N, 3, H, W) in [0, 1] -> (N, 512, h, w).
+    """Load VGG-19's fifth block, before the last activation: (N, 3, H, W) in [0, 1] -> (N, 512, h, w).
 
     The weights, learned on ImageNet, are torchvision's and are fetched as those of `lpips` are.
 
@@ -62,7 +62,7 @@ def vgg19_features(device: str | torch.device = "cpu") -> Callable[[Tensor], Ten
 
 
 def is_at_hand(trunk: Trunk) -> bool:
-    """Whether the package is installed and the trunk need not be fetched."""
+    """Tell whether the package is installed and the trunk need not be fetched."""
     kept = any(Path(_folder()).glob(f"{_FILES[trunk]}-*.pth"))
     return kept and all(importlib.util.find_spec(name) for name in ("lpips", "torchvision"))
 
@@ -76,7 +76,7 @@ def _load(trunk: Trunk) -> torch.nn.Module:
 
 @contextlib.contextmanager
 def _fetching(what: str) -> Iterator[None]:
-    """What can go wrong on the way to a learned trunk, as one sentence."""
+    """Turn every failure to fetch a trunk into a MachineError of one sentence."""
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where torch says that it downloads
             yield
@@ -95,7 +95,7 @@ def _folder() -> str:
 
 @contextlib.contextmanager
 def _patience() -> Iterator[None]:
-    """The package is of 2021: it warns of words that torchvision has since replaced."""
+    """Silence the package's deprecation warnings: it is of 2021 and uses names that torchvision has since replaced."""
     _operators()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -103,9 +103,9 @@ def _patience() -> Iterator[None]:
 
 
 def _operators() -> None:
-    """A torchvision built for another build of torch lacks its own operators and will not even be imported.
+    """Declare the operators that torchvision lacks if built for another build of torch, and cannot be imported without.
 
-    LPIPS needs none of them, so those that the import asks for are declared, and stay without a body.
+    LPIPS calls none of them, so those that the import asks for stay without a body.
     """
     try:
         import torchvision  # noqa: F401

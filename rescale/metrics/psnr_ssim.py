@@ -1,4 +1,4 @@
-"""PSNR and SSIM: tensors in, one number per picture out; what is measured on is the caller's explicit choice."""
+"""PSNR and SSIM: tensors in, one number per image out; the caller chooses the channels to measure on."""
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity of (N, C, H, W) in [0, 1], mean over channels and over the valid region.
 
-    An 11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03); a picture narrower than the window gets the
+    An 11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03); an image narrower than the window gets the
     largest odd window that fits.
 
     Returns: (N,) float64.
@@ -34,12 +34,12 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _mean(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N,), row by row: one sum over all is split among the threads, and its last digit with it."""
+    """Average (N, C, H, W) -> (N,), row by row: one sum over all is split among threads, and its last digit with it."""
     return x.contiguous().mean(dim=3).mean(dim=2).mean(dim=1)
 
 
 def _blur(x: Tensor) -> Tensor:
-    """Gaussian window, valid region only, each axis on its own."""
+    """Blur with a Gaussian window, valid region only, each axis on its own."""
     channels, (height, width) = x.shape[1], x.shape[-2:]
     rows = _window(height).to(x).expand(channels, 1, -1)
     columns = _window(width).to(x).expand(channels, 1, -1)

@@ -37,11 +37,11 @@ _MOST = {
     "scale": 16, "blocks": 64, "growth": 256, "depth": 16, "widths": 512, "kernels": 9, "channels": 256, "widen": 16,
     "cell": 8, "latents": 64,
 }  # fmt: skip
-"""So that no weight file names a network that takes for ever to lay out; the published ones are far below."""
+"""Upper limits, so that no weight file names a network that takes for ever to build; published ones are far below."""
 
 
 def build(name: str, config: Mapping[str, object]) -> RescalingModel:
-    """An untrained network from what a recipe or a weight file says. Raises: UsageError that names the key."""
+    """Build an untrained network from a recipe's or a weight file's config. Raises: UsageError that names the key."""
     if name not in MODELS:
         raise UsageError(f"model: expected one of {', '.join(sorted(MODELS))}, got {name!r}")
     cls = MODELS[name]
@@ -60,7 +60,7 @@ def build(name: str, config: Mapping[str, object]) -> RescalingModel:
 
 
 def _flat(value: object) -> Iterator[object]:
-    """The numbers of a value, which may hold tuples of tuples."""
+    """Yield the numbers of a value, which may hold tuples of tuples."""
     for part in value if isinstance(value, tuple) else ():
         yield from _flat(part)
     if not isinstance(value, tuple):

@@ -11,7 +11,7 @@ from rescale.ops.tiling import TileCall, Window, downscale_tiles, upscale_tiles
 
 
 class RescalingModel(nn.Module):
-    """A network that makes a picture small and large again.
+    """A network that downscales images and restores them.
 
     Subclasses MUST set `config` (a frozen dataclass, of which a weight file keeps every field), `scale`
     and `multiple`, and define `downscale`, `upscale` and `loss_terms`. They MUST be deterministic: the same
@@ -23,55 +23,55 @@ class RescalingModel(nn.Module):
     scale: int | None
     """HR side / LR side; None where the sizes decide, from 1 to 4 along each axis."""
     multiple: int
-    """HR sides must be multiples of this; whoever calls pads."""
+    """Divisor of the HR sides; the caller pads to it."""
     hides_detail: bool = False
-    """Whether the small picture holds detail in its low bits and between its channels, so that none may be touched."""
+    """True if the LR image holds detail in its low bits and between its channels, so that neither may be touched."""
     bfloat16_from: float = 1.0
-    """The least scale, of any axis, at which convolutions in bfloat16 cost a restored picture less than 0.02 dB;
+    """Least scale, of any axis, at which convolutions in bfloat16 cost a restored image less than 0.02 dB;
     of an ESPCN, whose input they round as well, less than 0.04."""
     bytes_per_pixel: float = 700
-    """Memory at the busiest, for each HR pixel of a tile, with convolutions in float32; no more than this."""
+    """Peak memory in bytes for each HR pixel of a tile, with convolutions in float32; an upper bound."""
     halo: int
     """LR pixels around a tile beyond which nothing inside it can depend on them; a multiple of `cell`."""
     cell: int = 1
-    """Tiles must begin at multiples of this, in LR pixels."""
+    """Divisor of a tile's first row and column, in LR pixels."""
 
     def downscale(self, hr: Tensor, size: Size | None = None) -> Tensor:
-        """(N, 3, H, W) RGB in [0, 1] -> (N, 3, h, w), neither quantised nor clamped.
+        """Downscale (N, 3, H, W) RGB in [0, 1] -> (N, 3, h, w), neither quantised nor clamped.
 
         `size` (h, w) is for networks without a scale of their own; the others make (H/scale, W/scale).
         """
         raise NotImplementedError
 
     def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
-        """(N, 3, h, w) RGB in [0, 1], as read from a file -> (N, 3, H, W), not clamped; `size` (H, W) as above."""
+        """Restore (N, 3, h, w) RGB in [0, 1], as in a file -> (N, 3, H, W), unclamped; `size` (H, W) as above."""
         raise NotImplementedError
 
     def loss_terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The restored pictures and the terms of the training loss: means over all elements, weighed by a recipe.
+        """Return restored images and the terms of the training loss: means over all elements, weighted by a recipe.
 
         Args:
             hr: (N, 3, H, W) in [0, 1].
-            bicubic: (N, 3, h, w), what bicubic makes of `hr`; its size is that of the small pictures.
+            bicubic: (N, 3, h, w), the bicubic downscaling of `hr`; its size is that of the LR images.
         """
         raise NotImplementedError
 
     def downscale_tiles(self, full: Size, size: Size, side: int) -> Iterable[TileCall]:
-        """The calls that `downscale` a large picture of `full` to `size`, tile by tile of about `side` HR pixels."""
+        """Return the calls that `downscale` an HR image of `full` to `size`, tile by tile of about `side` HR pixels."""
         assert self.scale
         return downscale_tiles(
             self.downscale, full, self.scale, side=side // self.scale, halo=self.halo, cell=self.cell
         )
 
     def upscale_tiles(self, size: Size, full: Size, side: int) -> Iterable[TileCall]:
-        """The calls that `upscale` a large picture of `size` to `full`, tile by tile."""
+        """Return the calls that `upscale` an LR image of `size` to `full`, tile by tile."""
         assert self.scale
         return upscale_tiles(self.upscale, size, self.scale, side=side // self.scale, halo=self.halo, cell=self.cell)
 
     def tile_call(self, seen: Window, size: Size, full: Size) -> TileCall:
-        """The call that makes of a window of a small picture of `size` its part of the large one of `full`.
+        """Return the call that restores a window of an LR image of `size` to its part of the HR image of `full`.
 
-        But for the halo: what lies beyond the window may matter to pixels next to the border of that part.
+        Pixels next to the border of that part may depend on LR pixels beyond the window, hence the halo.
         """
         by = self.scale
         if by is None:
@@ -88,7 +88,7 @@ class RescalingModel(nn.Module):
 
 
 def require_size(size: Size | None) -> Size:
-    """The size. Raises: UsageError without one, as a network needs that serves every scale."""
+    """Return the size. Raises: UsageError without one, as a network needs that serves every scale."""
     if size is None:
         raise UsageError("expected the size of the result, as this model serves every scale")
     return size

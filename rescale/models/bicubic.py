@@ -14,7 +14,7 @@ from rescale.ops.tiling import TileCall, whole
 
 @dataclass(frozen=True)
 class BicubicConfig:
-    """Only its scale; None serves every one."""
+    """Configuration of the baseline: only its scale; None serves every one."""
 
     scale: int | None = 4
 
@@ -41,7 +41,7 @@ class Bicubic(RescalingModel):
         return resample(lr, (lr.shape[-2] * by, lr.shape[-1] * by) if by else require_size(size))
 
     def downscale_tiles(self, full: Size, size: Size, side: int) -> Iterable[TileCall]:
-        """With any scale, all at once: it takes no more memory than the pictures."""
+        """Downscale in a single call if there is no fixed scale: that takes no more memory than the images."""
         if self.scale:
             return super().downscale_tiles(full, size, side)
         return [whole(partial(self.downscale, size=size), full, size)]

@@ -1,4 +1,4 @@
-"""ESPCN: bicubic down, and a few convolutions at low resolution with a sub-pixel convolution at the end to go up."""
+"""ESPCN: bicubic downscaling; upscaling by convolutions at low resolution that end in a sub-pixel convolution."""
 
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -13,7 +13,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 @dataclass(frozen=True)
 class ESPCNConfig:
-    """What an ESPCN looks like; the defaults are the paper's."""
+    """Configuration of an ESPCN; the defaults are the paper's."""
 
     scale: int = 3
     widths: tuple[int, ...] = (64, 32)
@@ -33,7 +33,7 @@ class ESPCNConfig:
 
 
 class ESPCN(LumaSR):
-    """Efficient sub-pixel convolutional network: super-resolution of an ordinary small picture.
+    """Efficient sub-pixel convolutional network: super-resolution of an ordinary LR image.
 
     ```
     lr ─┬─ Y ─ conv 5x5, tanh ─ conv 3x3, tanh ─ SubPixelConv 3x3 ─┬─▶ hr
@@ -64,7 +64,7 @@ class ESPCN(LumaSR):
 
         Detail is faint beside brightness. With ordinary weights it stays in the straight middle of tanh, and for
         thousands of steps the network is no better than the best linear filter. Ours; in 1,200 steps at x3 it
-        brings 26.8 dB on held-out pictures instead of 26.4.
+        brings 26.8 dB on held-out images instead of 26.4.
         """
         first, *others = (layer for layer in self.body if isinstance(layer, nn.Conv2d))
         nn.init.normal_(first.weight)

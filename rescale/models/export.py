@@ -1,4 +1,4 @@
-"""Enlarging networks in forms that other programs run, ONNX and torch.export: each is loaded again and compared."""
+"""Export of super-resolving networks to ONNX and torch.export: each file is loaded again and compared."""
 
 import importlib.util
 import io
@@ -17,13 +17,13 @@ from rescale.io.storage import publish
 from rescale.models import ESPCN, IRN, RescalingModel
 
 TOLERANCE = 1e-3
-"""Of a sample in [0, 1]: what another program may differ by, on noise; a quarter of a level."""
+"""Largest difference of a sample in [0, 1] between another runtime and the model, on noise; a quarter of a level."""
 _EXAMPLE, _CHECKED = (2, 3, 24, 32), (1, 3, 37, 53)
 _KINDS = {".onnx": ("onnx", "onnxscript", "onnxruntime"), ".pt2": ()}
 
 
 def export(model: RescalingModel, target: Path, *, overwrite: bool = False) -> float:
-    """Write what enlarges: lr (N, 3, h, w) in [0, 1] -> hr (N, 3, scale·h, scale·w) in [0, 1].
+    """Export the upscaling half: lr (N, 3, h, w) in [0, 1] -> hr (N, 3, scale·h, scale·w) in [0, 1].
 
     Sides from 3 up; where a model works on cells of pixels (espcn-x2-rt), multiples of a cell.
 
@@ -31,9 +31,9 @@ def export(model: RescalingModel, target: Path, *, overwrite: bool = False) -> f
         model: an ESPCN or an IRN, on the CPU.
         target: .onnx, or .pt2 for torch.export.
         overwrite: replace an existing file.
-    Returns: by how much a sample of what was written differs at most from the model, on noise of another size.
-    Raises: UsageError for another model or suffix; MachineError where a package is missing; RescaleError if what
-        was written differs by more than `TOLERANCE`, and nothing is left then.
+    Returns: the largest difference of a sample between the written file and the model, on noise of another size.
+    Raises: UsageError for another model or suffix; MachineError where a package is missing; RescaleError if the
+        written file differs by more than `TOLERANCE`, and nothing is left then.
     """
     if not isinstance(model, ESPCN | IRN):
         raise UsageError("expected a model of one scale with a network, such as espcn-x2 or irn-x4-small, to export")
@@ -56,7 +56,7 @@ def export(model: RescalingModel, target: Path, *, overwrite: bool = False) -> f
 
 
 class _Up(nn.Module):
-    """Enlarging, as a program that knows no pictures wants it."""
+    """The upscaling half of a model, clamped, as an exporter expects it."""
 
     def __init__(self, model: RescalingModel) -> None:
         super().__init__()
@@ -95,14 +95,14 @@ def _with_onnxruntime(data: bytes) -> Callable[[Tensor], Tensor]:
 
 
 def _run(data: bytes, suffix: str, x: Tensor) -> Tensor:
-    """What the written bytes make of a picture: the opposite of writing them."""
+    """Run the exported bytes on an image."""
     if suffix == ".pt2":
         return cast(Tensor, torch.export.load(io.BytesIO(data)).module()(x))
     return _with_onnxruntime(data)(x)
 
 
 def _quietly(work: Callable[[_Up], bytes], up: _Up) -> bytes:
-    """Without what the exporters say of their own inner life."""
+    """Run an exporter with its own log messages and warnings silenced."""
     loggers: list[Any] = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
     levels = [logger.level for logger in loggers]
     try:

@@ -19,7 +19,7 @@ from rescale.ops.tiling import TileCall, plan
 
 @dataclass(frozen=True)
 class IARNConfig:
-    """What an IARN looks like; the defaults are our large size, near AIDN's, as the published one is not known."""
+    """Configuration of an IARN; the defaults are our large size, near AIDN's, as the published one is not known."""
 
     blocks: int = 20
     growth: int = 32
@@ -41,9 +41,9 @@ class IARN(RescalingModel):
     hr ◀ reconstruct ─ 4·h x 4·w ◀ DCT ── h x w, 48 bands ◀ couplings ── └ up (45): what upscaling must invent
     ```
 
-    The picture is first interpolated to four samples for each LR pixel along each axis, and `gather` is the inverse of
-    that, of least squares. The samples of an LR pixel are then split into cosines: means, from which the small picture
-    is made, and detail. What these mean does not depend on the scale, so the couplings are the same for all scales;
+    The image is first interpolated to four samples for each LR pixel along each axis, and `reconstruct` is the
+    least-squares inverse of that. The samples of an LR pixel are then split into cosines: means, from which the LR
+    image is made, and detail. Their meaning does not depend on the scale, so the couplings are the same for all;
     their sub-networks are told the two scales in numbers that move their biases. Fewer samples would do for small
     scales and be faster, but restore worse: the room that more leave to the couplings helps.
 
@@ -78,12 +78,12 @@ class IARN(RescalingModel):
         self.halo = 2 * config.depth * config.blocks + 1
 
     def forward(self, hr: Tensor, grids: OversampledGrid, window: Window | None = None) -> tuple[Tensor, Tensor]:
-        """A picture -> lr, up: nothing is lost.
+        """Downscale an image -> lr, up: nothing is lost.
 
         Args:
             hr: (N, 3, H, W), or what `grids.read_by` says of it.
             grids: the sizes (H, W) and (h, w).
-            window: the part of the small picture that is wanted; all without.
+            window: the part of the LR image that is wanted; all without.
         """
         x, code = self.cells(grids.interpolate(hr, window or grids.all_small)), _code(grids, hr)
         for coupling in self.couplings:
@@ -99,13 +99,13 @@ class IARN(RescalingModel):
         window: Window | None = None,
         at: Size = (0, 0),
     ) -> Tensor:
-        """The opposite of `forward`.
+        """Restore an image: the inverse of `forward`.
 
         Args:
             lr: (N, 3, h, w), or a part of it that begins at the pixel `at`.
             grids: the sizes (H, W) and (h, w).
             up: (N, 45, h, w), or None for zero.
-            window: the part of the large picture that is wanted; all without.
+            window: the part of the HR image that is wanted; all without.
             at: row and column of the first pixel of `lr`.
         """
         if up is None:
@@ -124,7 +124,7 @@ class IARN(RescalingModel):
         return self.inverse(lr, grids)
 
     def loss_terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """As of `IRN.loss_terms`."""
+        """Return the same terms as `IRN.loss_terms`."""
         grids = OversampledGrid(size_of(hr), size_of(bicubic))
         lr, up = self(hr, grids)
         restored = self.inverse(quantize(lr), grids)
@@ -154,7 +154,7 @@ class IARN(RescalingModel):
 
 
 def _code(grids: OversampledGrid, like: Tensor) -> Tensor:
-    """What the sub-networks are told: LR over HR along each axis, less a half, and the product of both."""
+    """Return the code for the sub-networks: LR over HR along each axis, minus a half, and the product of both."""
     a, b = (small / large - 0.5 for large, small in zip(grids.full, grids.size, strict=True))
     return like.new_tensor([a, b, a * b])
 

@@ -1,4 +1,4 @@
-"""IRN's published checkpoints -> our network: the same numbers under our names."""
+"""Import IRN's published checkpoints as our network: the same numbers under our names."""
 
 import hashlib
 import itertools
@@ -39,7 +39,7 @@ def import_checkpoint(path: Path, target: Path, *, overwrite: bool = False) -> I
 
 
 def network(data: bytes, name: str) -> IRN:
-    """The network that a checkpoint holds; its shape is read off the tensors.
+    """Build the network of a checkpoint; its shape is read off the tensors.
 
     Names and layout: pkuxmq/Invertible-Image-Rescaling, `Inv_arch.py` and `Subnet_constructor.py`.
 
@@ -54,7 +54,7 @@ def network(data: bytes, name: str) -> IRN:
 
 
 def translate(theirs: dict[str, Tensor]) -> IRN:
-    """A state dictionary with the official names -> our network; every tensor must find its place."""
+    """Convert a state dictionary with the official names to our network; every tensor must find its place."""
     config = _config(theirs)
     with torch.device("meta"):  # shapes first: only what fits is given memory
         shapes = {name: tensor.shape for name, tensor in IRN(config).state_dict().items()}
@@ -74,7 +74,7 @@ def translate(theirs: dict[str, Tensor]) -> IRN:
 
 
 def _config(theirs: dict[str, Tensor]) -> IRNConfig:
-    """How many blocks stand after each Haar, and how wide they are."""
+    """Return the number of blocks after each Haar, and their width."""
     kinds = {int(key.split(".")[1]): key.endswith("haar_weights") for key in theirs if key.startswith("operations.")}
     word = "".join("h" if kinds[index] else "b" for index in range(len(kinds)))
     if not re.fullmatch("(hb{1,64}){1,3}", word):
@@ -86,7 +86,7 @@ def _config(theirs: dict[str, Tensor]) -> IRNConfig:
 
 
 def _their_name(ours: str) -> str:
-    """chain.steps.3.to_detail.1.convs.0.weight -> operations.3.G.conv1.weight"""
+    """Translate a name: chain.steps.3.to_detail.1.convs.0.weight -> operations.3.G.conv1.weight."""
     match = re.fullmatch(r"chain\.steps\.(\d+)\.(.+)\.convs\.(\d+)\.(weight|bias)", ours)
     assert match
     step, net, conv, kind = match.groups()
@@ -94,7 +94,7 @@ def _their_name(ours: str) -> str:
 
 
 def _check_haar(weights: Tensor) -> None:
-    """Theirs are stored, ours are constants: they must be the same."""
+    """Check that the checkpoint's stored Haar kernels equal our constants."""
     signs = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], dtype=torch.float32)
     if not torch.equal(weights.reshape(-1, 4), signs.repeat(len(weights) // 4, 1)):
         raise ValueError("haar_weights, which are not those of Haar")

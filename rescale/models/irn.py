@@ -1,4 +1,4 @@
-"""IRN: one invertible network, forward to make the picture small, backward to get it back; dual latents optional."""
+"""IRN: one invertible network that downscales forward and restores backward; dual latents optional."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from rescale.ops import chroma, luma, quantize
 
 @dataclass(frozen=True)
 class IRNConfig:
-    """What an IRN looks like; the defaults are the published x4."""
+    """Configuration of an IRN; the defaults are the published x4."""
 
     scale: int = 4  # a power of two: one Haar level for each factor of two
     blocks: tuple[int | tuple[int, int, int], ...] = (8, 8)  # coupling blocks after each Haar, see `Level`
@@ -40,7 +40,7 @@ class IRNConfig:
 
     @property
     def levels(self) -> list["Level"]:
-        """What stands after each Haar."""
+        """The coupling blocks after each Haar."""
         return [Level(*level) if isinstance(level, tuple) else Level(level) for level in self.blocks]
 
 
@@ -64,9 +64,9 @@ class IRN(RescalingModel):
     down ──┘   └───────────── one level per factor of two ─────────────┘ └ up: what upscaling must invent
     ```
 
-    Two latents. `up` is what the small picture cannot hold; the decoder does not have it, so it is zero there
+    Two latents. `up` is what the LR image cannot hold; the decoder does not have it, so it is zero there
     and training teaches the network to need nothing of it. `down` (DLV-IRN) is a second input beside the
-    picture, of HR size: it gives the couplings room and stands for the freedom in choosing a small picture.
+    image, of HR size: it gives the couplings room and stands for the freedom in choosing an LR image.
 
     Source: IRN (2005.05650); its two latents: DLV-IRN (2207.11844). No code of the second is public, and
     `down` as two extra channels ahead of the first Haar is our reading of its parameter count; that it is
@@ -94,14 +94,14 @@ class IRN(RescalingModel):
         self.halo = -(-_reach(config) // self.cell) * self.cell
 
     def forward(self, hr: Tensor, down: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """hr (N, 3, H, W), down (N, latents, H, W) or None for zero -> lr, up: nothing is lost."""
+        """Downscale hr (N, 3, H, W), down (N, latents, H, W) or None for zero -> lr, up: nothing is lost."""
         if down is None:
             down = hr.new_zeros(hr.shape[0], self.config.latents, *hr.shape[-2:])
         bands = self.chain(torch.cat([hr, down], dim=1) if self.config.latents else hr)
         return bands[:, :3], bands[:, 3:]
 
     def inverse(self, lr: Tensor, up: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """lr (N, 3, h, w), up (N, (3 + latents)·scale² - 3, h, w) or None for zero -> hr, down."""
+        """Restore lr (N, 3, h, w), up (N, (3 + latents)·scale² - 3, h, w) or None for zero -> hr, down."""
         if up is None:
             up = lr.new_zeros(lr.shape[0], (3 + self.config.latents) * self.config.scale**2 - 3, *lr.shape[-2:])
         out = self.chain.inverse(torch.cat([lr, up], dim=1))
@@ -114,11 +114,12 @@ class IRN(RescalingModel):
         return self.inverse(lr)[0]
 
     def loss_terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """restore: Charbonnier of the restored picture. guide: squared error of the LR. latent: its mean square.
+        """Return the restored image and its terms. restore: Charbonnier of the restored image; guide: squared error of
+        the LR image; latent: its mean square.
 
-        Ours: luma, Charbonnier of the restored picture's Y, where eyes and papers look first; range, mean square of
-        what leaves [0, 1] in the LR, where the file would cut it off; chroma and guide_chroma, the same of Cb and Cr
-        alone, where a network that minds luma would put its errors.
+        Ours: luma, Charbonnier of the restored image's Y, where eyes and papers look first; range, mean square of
+        whatever leaves [0, 1] in the LR image, where the file would cut it off; chroma and guide_chroma, the same of Cb
+        and Cr alone, where a network that optimises luma would put its errors.
         """
         down = self.config.down_std * hr.new_empty(hr.shape[0], self.config.latents, *hr.shape[-2:]).normal_()
         lr, up = self(hr, down)
@@ -137,13 +138,13 @@ def _couplings(config: IRNConfig, level: Level, sizes: tuple[int, int]) -> Itera
 
 
 def _reach(config: IRNConfig) -> int:
-    """LR pixels: two dense sub-networks one after the other in each block; a grid twice as fine has smaller ones."""
+    """Return the reach in LR pixels: two dense sub-networks in series in each block; a finer grid has smaller ones."""
     blocks = [level.before + 2 * level.inner + level.after + bool(level.inner) for level in config.levels]
     return int(sum(2 * config.depth * count / 2**k for k, count in enumerate(reversed(blocks)))) + 1
 
 
 def invertible_loss_terms(restored: Tensor, hr: Tensor, lr: Tensor, bicubic: Tensor) -> dict[str, Tensor]:
-    """What every invertible network minds; see `IRN.loss_terms`."""
+    """Return the loss terms that every invertible network has; see `IRN.loss_terms`."""
     return {
         "restore": _charbonnier(restored - hr),
         "luma": _charbonnier(luma(restored) - luma(hr)),

@@ -1,4 +1,4 @@
-"""The parts that networks are built from; what can be undone has its `inverse` beside its `forward`."""
+"""Layers that networks are built from; an invertible one has its `inverse` beside its `forward`."""
 
 import math
 from collections.abc import Callable
@@ -23,11 +23,11 @@ class SubPixelConv(nn.Module):
     ```
 
     Args:
-        channels: of the input.
+        channels: channels of the input.
         out: channels of the result.
         scale: s, the side of the cell that the s² channels of each output channel fill.
         kernel_size: odd; padded so that the size stays.
-        bias: whether the convolution adds a bias.
+        bias: add a bias to the convolution.
     Source: ESPCN (1609.05158), section 2.2.
     """
 
@@ -38,7 +38,7 @@ class SubPixelConv(nn.Module):
 
     @classmethod
     def fixed(cls, weight: Tensor, scale: int) -> "SubPixelConv":
-        """One whose kernel (out·s², channels, k, k) is a constant: no parameter, nothing in the weight file."""
+        """Build a layer whose kernel (out·s², channels, k, k) is constant: no parameter, nothing in the weight file."""
         layer = cls(weight.shape[1], weight.shape[0] // scale**2, scale, kernel_size=weight.shape[-1], bias=False)
         del layer.conv.weight
         layer.conv.register_buffer("weight", weight, persistent=False)
@@ -49,7 +49,7 @@ class SubPixelConv(nn.Module):
 
 
 class BicubicUpsample(nn.Module):
-    """Bicubic enlargement by a whole factor s, as `resample` does it, written as a sub-pixel convolution.
+    """Bicubic upscaling by a whole factor s, as `resample` does it, written as a sub-pixel convolution.
 
     (N, C, H, W) -> (N, C, s·H, s·W): the s² pixels that one becomes are fixed sums of the 5 x 5 around it, of which
     edges are mirrored. As no step depends on the size, it can be exported for all sizes at once.
@@ -71,10 +71,10 @@ class BicubicUpsample(nn.Module):
 
 
 class DCT(nn.Module):
-    """Turn each cell of n x n pixels into cosines of half a period and more: means of all channels first.
+    """Transform each cell of n x n pixels by a discrete cosine transform (DCT-II): means of all channels first.
 
     `(N, C, n·H, n·W) <-> (N, n²·C, H, W)`; the cosine of i half periods down and j across is band i·n + j. All bands
-    weigh alike, and the first is itself a picture. The way back is a sub-pixel convolution.
+    weigh alike, and the first is itself an image. The way back is a sub-pixel convolution.
 
     Args:
         channels: C.
@@ -104,7 +104,7 @@ class Haar(DCT):
     """Halve the sides into four bands: averages of all channels first, then horizontal, vertical, diagonal.
 
     `(N, C, H, W) <-> (N, 4C, H/2, W/2)`: the cosines of cells of two, whose kernel holds only -1 and 1. Divided by 4,
-    not 2, so that the average band of a picture is itself a picture.
+    not 2, so that the average band of an image is itself an image.
 
     Source: IRN (2005.05650), section 3.2; scaling and band order as in the released code.
     """
@@ -114,16 +114,16 @@ class Haar(DCT):
 
 
 class Dense(nn.Module):
-    """Convolutions of which each sees the input and all earlier results; the last one is linear and starts at zero.
+    """A dense block: each convolution sees the input and all earlier results; the last is linear and starts at zero.
 
     Starting at zero makes a coupling block the identity, so that an untrained network is the Haar pyramid.
 
     Args:
-        channels: of the input.
+        channels: channels of the input.
         out: channels of the result.
         growth: channels that each hidden convolution adds.
         depth: number of convolutions, the last one included.
-        gain: of the initial hidden weights; 0.1 in the released code, 1 learns faster in short runs.
+        gain: gain of the initial hidden weights; 0.1 in the released code, 1 learns faster in short runs.
         code: numbers that say what the input is, and move the biases of the hidden convolutions; ours.
         padding: what lies around an image: "zeros" as in the released code, or "replicate", its edge repeated, which
             gives an image of one colour features of one value, at any size.
@@ -177,9 +177,9 @@ class Coupling(nn.Module):
 
     Args:
         sizes: channels of (low, detail).
-        growth: of the dense sub-networks.
-        depth: of the dense sub-networks.
-        gain: of their initial hidden weights.
+        growth: growth of the dense sub-networks.
+        depth: depth of the dense sub-networks.
+        gain: gain of their initial hidden weights.
         shared: let one sub-network make both ρ and η (ours, a quarter faster; the paper has two).
         code: see `Dense`.
         padding: see `Dense`.
@@ -223,7 +223,7 @@ class Coupling(nn.Module):
 
 
 class Chain(nn.Module):
-    """Invertible steps in a row; undoing it is walking it backwards."""
+    """A chain of invertible steps; its inverse walks it backwards."""
 
     def __init__(self, *steps: nn.Module) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ class InnerLevel(nn.Module):
 
     Args:
         sizes: channels of (low, detail).
-        steps: of 4·(low + detail) channels.
+        steps: steps on 4·(low + detail) channels.
     """
 
     def __init__(self, sizes: tuple[int, int], *steps: nn.Module) -> None:
@@ -284,12 +284,12 @@ class InnerLevel(nn.Module):
 
 
 def framed(x: Tensor, padding: Padding) -> Tensor:
-    """One pixel more on each side, as a 3x3 convolution needs to keep the size."""
+    """Pad one pixel on each side, as a 3x3 convolution needs to keep the size."""
     return F.pad(x, (1, 1, 1, 1), mode="constant" if padding == "zeros" else padding)
 
 
 def _mirrored(x: Tensor, axis: int) -> Tensor:
-    """Two pixels more on each side of an axis, mirrored with the edge repeated; works from one pixel up."""
+    """Pad two pixels on each side of an axis, mirrored with the edge repeated; works from one pixel up."""
     length = x.shape[axis]
     if length == 1:
         return torch.cat([x] * 5, dim=axis)

@@ -1,4 +1,4 @@
-"""What super-resolution networks of luma share: bicubic does the colours, a sub-pixel convolution the last step."""
+"""Base of super-resolution networks of luma: bicubic for the colours, a sub-pixel convolution as the last step."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from rescale.ops import luma, quantize
 from rescale.ops.resample import resample
 
 _LUMA_TO_RGB = 255 / 219
-"""What each of R, G and B gains for what Y gains, while Cb and Cr stay."""
+"""Gain of each of R, G and B for a gain of 1 in Y, with Cb and Cr constant."""
 
 
 class LumaSR(RescalingModel):
-    """A body at low resolution, and a sub-pixel convolution that makes of its result what bicubic misses.
+    """A body at low resolution, and a sub-pixel convolution that turns its result into the detail that bicubic lacks.
 
     ```
     lr ─┬─ Y ─ cells ─ body ─ SubPixelConv ─┬─▶ hr
@@ -26,17 +26,17 @@ class LumaSR(RescalingModel):
     `downscale` is bicubic, as in the protocol of the field.
 
     Args:
-        config: with `scale` and `cell`.
-        body: of cell² channels, at 1/cell of the sides, to `width` channels.
-        width: of what the body makes.
-        kernel: of the sub-pixel convolution.
+        config: configuration with `scale` and `cell`.
+        body: from cell² channels, at 1/cell of the sides, to `width` channels.
+        width: channels of the body's output.
+        kernel: kernel size of the sub-pixel convolution.
         reach: LR pixels that a result depends on, to each side.
     """
 
     config: Any
     bytes_per_pixel = 80
     is_residual = True
-    """Whether bicubic is added to what the network makes."""
+    """True if the network's output is added to bicubic's."""
 
     def __init__(self, config: Any, body: nn.Sequential, width: int, *, kernel: int, reach: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class LumaSR(RescalingModel):
         self.interpolate = BicubicUpsample(config.scale)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Luma (N, 1, h, w) -> (N, 1, h·scale, w·scale)."""
+        """Super-resolve luma (N, 1, h, w) -> (N, 1, h·scale, w·scale)."""
         return self._made(y) + self.interpolate(y) if self.is_residual else self._made(y)
 
     def _made(self, y: Tensor) -> Tensor:
@@ -68,6 +68,6 @@ class LumaSR(RescalingModel):
         return self.interpolate(lr) + detail * _LUMA_TO_RGB  # all of it is linear but the network
 
     def loss_terms(self, hr: Tensor, bicubic: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """restore: mean squared error of the luma."""
+        """Return the restored luma and one term, restore: its mean squared error."""
         restored = self(luma(quantize(bicubic)))
         return restored, {"restore": ((restored - luma(hr)) ** 2).mean()}

@@ -1,4 +1,4 @@
-"""A checkpoint of PyTorch -> its tensors, without running it: a pickle is a program, and this is no machine for it.
+"""Read the tensors of a PyTorch checkpoint without running it: a pickle is a program, and is never executed here.
 
 The opcodes are walked with the standard library's disassembler. Names of classes and functions stay text; what a
 dictionary of tensors needs is understood, and everything else is refused by its name.
@@ -67,11 +67,11 @@ class _View:
 
 
 def parse(data: bytes, name: str) -> dict[str, Tensor]:
-    """The tensors of a `.pth` file by name; of the zipped kind and of the older one.
+    """Return the tensors of a `.pth` file by name; of the zipped format and of the older one.
 
     Args:
-        data: what the file holds.
-        name: of the file, for the error.
+        data: the file's bytes.
+        name: name of the file, for error messages.
     Raises: InputError where it is no such file, is damaged, or holds more than a dictionary of tensors.
     """
     try:
@@ -87,7 +87,7 @@ def parse(data: bytes, name: str) -> dict[str, Tensor]:
 
 
 class _UnknownError(Exception):
-    """What stands in the pickle beside tensors."""
+    """A pickled object other than a tensor."""
 
 
 Fetch = Callable[[_Storage], bytes]
@@ -105,7 +105,7 @@ def _zipped(data: bytes) -> tuple[dict[str, _View], Fetch]:
 
 
 def _legacy(data: bytes) -> tuple[dict[str, _View], Fetch]:
-    """Five pickles in a row: magic number, version, system, content, keys; then each storage behind its length."""
+    """Read five pickles in a row: magic number, version, system, content, keys; then each storage behind its length."""
     stream = io.BytesIO(data)
     magic, _version, system, content, keys = (_walk(stream) for _ in range(5))
     if magic != _MAGIC or not system["little_endian"]:
@@ -142,7 +142,7 @@ def _tensor(view: _View, flat: Tensor) -> Tensor:
 
 
 def _walk(stream: io.BytesIO) -> Any:
-    """What one pickle stands for, with names left as text."""
+    """Return the object that one pickle encodes, with names left as text."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[Any, Any] = {}
@@ -212,7 +212,7 @@ def _storage(words: Any) -> _Storage:
 
 
 def _text(key: Any) -> str:
-    """Nothing else may be a key: nested tuples could be so deep or so many that hashing them never ends."""
+    """Require a text key: nested tuples could be so deep or so many that hashing them never ends."""
     if not isinstance(key, str):
         raise _UnknownError(f"a key of type {type(key).__name__.strip('_')}")
     return key

@@ -10,7 +10,7 @@ from rescale.models.luma_sr import LumaSR
 
 @dataclass(frozen=True)
 class WDSRConfig:
-    """What a WDSR looks like; the defaults are those of STDO's released code, but for luma alone."""
+    """Configuration of a WDSR; the defaults are those of STDO's released code, but for luma alone."""
 
     scale: int = 2
     channels: int = 32
@@ -47,12 +47,12 @@ class WDSR(LumaSR):
 
 
 class WideResidualBlock(nn.Module):
-    """One block: (N, C, H, W) -> the same, by way of C·widen channels.
+    """A residual block: (N, C, H, W) -> the same, with C·widen channels at its activation.
 
     Args:
         channels: C.
-        widen: how many times more the activation sees.
-        of: blocks in the body; each adds 1/sqrt(of) of what it makes.
+        widen: factor of channels at the activation.
+        of: number of blocks in the body; each adds 1/sqrt(of) of its output.
     """
 
     def __init__(self, channels: int, widen: int, of: int) -> None:

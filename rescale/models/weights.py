@@ -33,7 +33,7 @@ _MOST_HEADER_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Weights:
-    """A network with what its file says about it."""
+    """A network with its file's header."""
 
     name: str
     sha256: str
@@ -43,7 +43,7 @@ class Weights:
 
 
 def load(name: str | Path) -> Weights:
-    """A network by its id in the manifest, or from a safetensors file that this package wrote.
+    """Load a network by its id in the manifest, or from a safetensors file that this package wrote.
 
     Raises: UsageError for an unknown id; WeightsError where the bytes are not the manifest's or not ours.
     """
@@ -63,7 +63,7 @@ def load(name: str | Path) -> Weights:
 
 
 def digest(name: str | Path) -> str | None:
-    """SHA-256 of the weights that `load` would take, as they are now; None for what it would refuse."""
+    """Return the SHA-256 of the weights that `load` would take, as they are now; None if it would refuse them."""
     if _BICUBIC.fullmatch(str(name)):
         return _bicubic(str(name)).sha256
     entry = zoo.manifest().get(str(name))
@@ -74,7 +74,7 @@ def digest(name: str | Path) -> str | None:
 
 
 def save(path: Path, model: RescalingModel, **facts: object) -> None:
-    """Write a network and what is known of it; the opposite of `load`. Never leaves half a file."""
+    """Write a network and the facts about it; the inverse of `load`. Never leaves half a file."""
     name = next(key for key, cls in MODELS.items() if type(model) is cls)
     header = {"format": 1, "model": name, "config": dataclasses.asdict(model.config), **facts}
     tensors = {key: tensor.detach().contiguous() for key, tensor in model.state_dict().items()}
@@ -82,7 +82,7 @@ def save(path: Path, model: RescalingModel, **facts: object) -> None:
 
 
 def header_text(data: bytes, key: str) -> str:
-    """What the header of a safetensors file says under a key.
+    """Return the entry of a safetensors file's header under a key.
 
     Raises: ValueError, KeyError, TypeError or RecursionError where it says nothing, or is longer than headers are:
         read by Python, each byte of it may take ten of memory.
@@ -97,13 +97,13 @@ def header_text(data: bytes, key: str) -> str:
 
 
 def _bicubic(name: str) -> Weights:
-    """The baseline needs no file."""
+    """Build the bicubic baseline, which needs no file."""
     scale = int(name[-1]) if name[-1].isdigit() else None
     return Weights(name, hashlib.sha256(name.encode()).hexdigest(), Bicubic(BicubicConfig(scale)), {})
 
 
 def _parse(data: bytes, name: str) -> tuple[dict[str, Any], RescalingModel]:
-    """The header and the network that it describes, holding the file's tensors; strict in every respect."""
+    """Return the header and the network that it describes, holding the file's tensors; strict in every respect."""
     try:
         header = json.loads(header_text(data, _KEY))
         tensors = safetensors.torch.load(data)
@@ -126,7 +126,7 @@ def _parse(data: bytes, name: str) -> tuple[dict[str, Any], RescalingModel]:
 
 @contextmanager
 def _no_larger_than(tensors: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Raises: ValueError where a network that is built meanwhile takes more memory than its file allows.
+    """Limit memory. Raises: ValueError where a network built meanwhile takes more memory than its file allows.
 
     That is twice what the file holds, as a layer may be made anew before the network is done.
     """
@@ -146,7 +146,7 @@ def _no_larger_than(tensors: dict[str, torch.Tensor]) -> Iterator[None]:
 
 
 def _check_fit(model: RescalingModel, tensors: dict[str, torch.Tensor]) -> None:
-    """Raises: ValueError for a tensor too many, too few, or of another shape or type."""
+    """Check the tensors. Raises: ValueError for a tensor too many, too few, or of another shape or type."""
     wanted = model.state_dict()
     for key in wanted.keys() ^ tensors.keys():
         raise ValueError(f"{key[:80]} is {'missing' if key in wanted else 'not known'}")

@@ -1,4 +1,4 @@
-"""Transparency: give invisible pixels the colours of their neighbours, so that none bleeds into what is seen."""
+"""Transparency: fill invisible pixels with the colours of their neighbours, so that none bleeds into visible ones."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def fill(rgb: Tensor, alpha: Tensor) -> Tensor:
-    """Colours under zero alpha replaced by a smooth continuation of the visible ones.
+    """Replace colours under zero alpha by a smooth continuation of the visible ones.
 
     Push and pull over a pyramid: averages weighted by alpha on the way down, and on the way up each level
     fills what the finer one has not.
@@ -20,7 +20,7 @@ def fill(rgb: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _pull(weighted: Tensor, weight: Tensor) -> Tensor:
-    """Colour sum and weight -> colour everywhere; where nothing at all is visible, black."""
+    """Convert colour sum and weight -> colour everywhere; black where nothing at all is visible."""
     known = weight > 0
     mean = weighted / torch.where(known, weight, 1)
     if max(weight.shape[-2:]) == 1:

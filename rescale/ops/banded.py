@@ -1,4 +1,4 @@
-"""Banded matrices that act along one axis of a picture: cut into chunks of rows, whole or for a window of it."""
+"""Banded matrices that act along one axis of an image: stored in chunks of rows, applied whole or to a window."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,34 +8,34 @@ import torch
 from torch import Tensor
 
 CHUNK = 128
-"""Rows of a product: short chunks skip nearly all zeros."""
+"""Rows of a chunk: short chunks skip nearly all zeros."""
 
 
 @dataclass(frozen=True)
 class BandedMatrix:
-    """A matrix of `CHUNK` rows to a chunk, each chunk with the first column that it reads."""
+    """A banded matrix in chunks of `CHUNK` rows, each with the first column that it reads."""
 
     chunks: tuple[tuple[int, Tensor], ...]
 
     @classmethod
     def of(cls, chunks: Iterable[tuple[int, Tensor]], *, least: float = 0.0) -> Self:
-        """From chunks of rows that begin at some column; what is not above `least` at their ends is left out."""
+        """Build from chunks of rows with their first columns; entries not above `least` at their ends are left out."""
         with torch.inference_mode(mode=False):  # bands are kept, and may be learned through later
             return cls(tuple(_trimmed(first, rows, least) for first, rows in chunks))
 
     def reads(self, start: int, stop: int) -> tuple[int, int]:
-        """The columns, from and to, that the rows `start` .. `stop` read."""
+        """Return the columns, from and to, that the rows `start` .. `stop` read."""
         parts = self._rows(start, stop)
         return min(first for first, _ in parts), max(first + rows.shape[1] for first, rows in parts)
 
     def down(self, x: Tensor, start: int, stop: int, at: int = 0) -> Tensor:
-        """Rows `start` .. `stop` of the product with the columns of x (..., length, W), of which the first is `at`."""
+        """Multiply rows `start` .. `stop` with the columns of x (..., length, W), of which the first is `at`."""
         return torch.cat(
             [w.to(x) @ x[..., first - at : first - at + w.shape[1], :] for first, w in self._rows(start, stop)], dim=-2
         )
 
     def across(self, x: Tensor, start: int, stop: int, at: int = 0) -> Tensor:
-        """The same along the rows of x (..., H, length)."""
+        """Multiply the same along the rows of x (..., H, length)."""
         return torch.cat(
             [x[..., first - at : first - at + w.shape[1]] @ w.to(x).T for first, w in self._rows(start, stop)], dim=-1
         )
@@ -50,7 +50,7 @@ class BandedMatrix:
 
 
 def _trimmed(first: int, rows: Tensor, least: float) -> tuple[int, Tensor]:
-    """Without the columns at both ends that none of the rows reads."""
+    """Trim the columns at both ends that none of the rows reads."""
     used = (rows.abs().amax(dim=0) > least).nonzero()
     left, right = int(used[0]), int(used[-1]) + 1
     return first + left, rows[:, left:right].contiguous()

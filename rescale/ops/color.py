@@ -1,4 +1,4 @@
-"""Studio-range YCbCr, as MATLAB and the papers have it: the Y on which they measure, and Cb and Cr."""
+"""Studio-range YCbCr, as MATLAB and the papers define it: the Y on which they measure, and Cb and Cr."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -14,28 +14,28 @@ _YCBCR_OFFSET = (16.0, 128.0, 128.0)
 
 
 def luma(rgb: Tensor) -> Tensor:
-    """Studio-range luma, (N, 3, H, W) -> (N, 1, H, W), 16/255 .. 235/255: the Y on which papers measure."""
+    """Compute studio-range luma, (N, 3, H, W) -> (N, 1, H, W), 16/255 .. 235/255: the Y on which papers measure."""
     return to_ycbcr(rgb, channels=1)
 
 
 def chroma(rgb: Tensor) -> Tensor:
-    """Studio-range Cb and Cr about zero, (N, 3, H, W) -> (N, 2, H, W); of a difference of pictures, its chroma."""
+    """Compute studio-range Cb and Cr about zero, (N, 3, H, W) -> (N, 2, H, W); works on a difference of images too."""
     return _mix(rgb, _YCBCR[1:]) / 255
 
 
 def to_ycbcr(rgb: Tensor, *, channels: int = 3) -> Tensor:
-    """RGB in [0, 1] to studio-range YCbCr in [0, 1] (BT.601, MATLAB's rgb2ycbcr); the first `channels` of it."""
+    """Convert RGB in [0, 1] to studio-range YCbCr in [0, 1] (BT.601, MATLAB's rgb2ycbcr); its first `channels`."""
     return _mix(rgb, _YCBCR[:channels]) / 255 + _offset(rgb)[:channels]
 
 
 def from_ycbcr(ycc: Tensor) -> Tensor:
-    """The exact inverse of `to_ycbcr`; the result is not clamped."""
+    """Convert YCbCr to RGB, the exact inverse of `to_ycbcr`; the result is not clamped."""
     inverse = torch.linalg.inv(torch.tensor(_YCBCR, dtype=torch.float64)).tolist()
     return _mix(255 * (ycc - _offset(ycc)), inverse)
 
 
 def _mix(x: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
-    """Each new channel a weighted sum of the old; plane by plane, as a convolution of three channels is slow."""
+    """Mix channels by a matrix; plane by plane, as a convolution of three channels is slow."""
     planes = x.split(1, dim=1)
     rows = (sum(weight * plane for weight, plane in zip(row, planes, strict=True)) for row in matrix)
     return torch.cat([cast(Tensor, row) for row in rows], dim=1)

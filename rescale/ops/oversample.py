@@ -1,8 +1,8 @@
-"""A picture on the grid of its small one: four samples to each LR pixel along each axis, and back.
+"""Oversampling of an HR image on the grid of its LR image: four samples to each LR pixel along each axis, and back.
 
-`spread` interpolates the picture to four times the size of the small one, whatever the scale. Interpolating to more
-samples loses nothing, so that `gather`, its inverse of least squares, undoes it exactly, but for the finest detail next
-to the largest scale. On that grid a picture looks alike whatever its scale: one network serves all of them.
+`interpolate` resizes the HR image to four times the size of the LR image, whatever the scale. More samples lose
+nothing, so `reconstruct`, its least-squares inverse, undoes it exactly, but for the finest detail next
+to the largest scale. On that grid an image looks alike whatever its scale: one network serves all of them.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _LEAST = 1e-7  # smaller weights of the solution are left out
 
 @dataclass(frozen=True)
 class OversampledGrid:
-    """The pixels of a picture and those of its small one, by their height and width.
+    """The grids of an HR image and of its LR image, by their height and width.
 
     Raises: UsageError for a scale beyond 1 .. 4.
     """
@@ -39,30 +39,30 @@ class OversampledGrid:
 
     @property
     def all_small(self) -> Window:
-        """All of the small picture."""
+        """The window that covers the LR image."""
         return slice(0, self.size[0]), slice(0, self.size[1])
 
     @property
     def all_full(self) -> Window:
-        """All of the large picture."""
+        """The window that covers the HR image."""
         return slice(0, self.full[0]), slice(0, self.full[1])
 
     def interpolate(self, hr: Tensor, window: Window) -> Tensor:
-        """What `read_by` says of a picture -> the samples (N, C, 4·h, 4·w) of a window of h x w LR pixels."""
+        """Interpolate the part given by `read_by` -> the samples (N, C, 4·h, 4·w) of a window of h x w LR pixels."""
         (down, across), (rows, columns), (top, left) = self._spread, window, self.read_by(window)
         with full_precision(hr):
             x = down.down(hr, MAX_SCALE * rows.start, MAX_SCALE * rows.stop, top.start)
             return across.across(x, MAX_SCALE * columns.start, MAX_SCALE * columns.stop, left.start)
 
     def reconstruct(self, x: Tensor, window: Window, at: Size = (0, 0)) -> Tensor:
-        """The opposite: samples from the LR pixel `at` on -> the pixels in a window of the large picture."""
+        """Reconstruct the pixels in a window of the HR image from samples that begin at the LR pixel `at`."""
         (down, across), (rows, columns) = self._gather, window
         with full_precision(x):
             y = down.down(x, rows.start, rows.stop, MAX_SCALE * at[0])
             return across.across(y, columns.start, columns.stop, MAX_SCALE * at[1])
 
     def read_by(self, window: Window) -> Window:
-        """The part of the large picture that the samples in a window of the small one are made of."""
+        """Return the part of the HR image from which the samples in a window of the LR image are made."""
         rows, columns = (
             slice(*bands.reads(MAX_SCALE * part.start, MAX_SCALE * part.stop))
             for bands, part in zip(self._spread, window, strict=True)
@@ -70,13 +70,13 @@ class OversampledGrid:
         return rows, columns
 
     def needed_for(self, window: Window) -> Window:
-        """The part of the small picture whose samples a window of the large one is made of."""
+        """Return the part of the LR image whose samples a window of the HR image is made of."""
         reads = (bands.reads(part.start, part.stop) for bands, part in zip(self._gather, window, strict=True))
         rows, columns = (slice(first // MAX_SCALE, -(-last // MAX_SCALE)) for first, last in reads)
         return rows, columns
 
     def made_from(self, window: Window) -> Window:
-        """The part of the large picture that needs samples of a window of the small one only."""
+        """Return the part of the HR image that needs samples of a window of the LR image only."""
         parts = []
         for bands, part, length, size in zip(self._gather, window, self.full, self.size, strict=True):
             start, stop = part.start * length // size, -(-part.stop * length // size)
@@ -98,14 +98,14 @@ class OversampledGrid:
 
 @lru_cache(maxsize=32)
 def interpolation_matrix(length: int, size: int) -> BandedMatrix:
-    """The (4·size, length) matrix that interpolates an axis."""
+    """Return the (4·size, length) matrix that interpolates an axis."""
     total = MAX_SCALE * size
     return BandedMatrix.of(_rows(length, total, start, min(start + CHUNK, total)) for start in range(0, total, CHUNK))
 
 
 @lru_cache(maxsize=32)
 def reconstruction_matrix(length: int, size: int) -> BandedMatrix:
-    """The (length, 4·size) matrix that is the left inverse of `spread`, of least squares.
+    """Return the (length, 4·size) matrix that is the least-squares left inverse of `interpolation_matrix`.
 
     Between x3.78 and x4 it is not exact for detail as fine as two pixels: where samples outnumber the pixels by a
     hair, they fall between them for long somewhere, and such detail is nearly lost there.
@@ -117,7 +117,7 @@ def reconstruction_matrix(length: int, size: int) -> BandedMatrix:
 
 
 def _inverse(length: int, total: int, start: int, stop: int) -> tuple[int, Tensor]:
-    """Rows `start` .. `stop` of the inverse, from the samples that read nothing beyond a margin around them."""
+    """Return rows `start` .. `stop` of the inverse, from the samples that read nothing beyond a margin around them."""
     left, right = max(start - _MARGIN, 0), min(stop + _MARGIN, length)
     low = 0 if left == 0 else -(-(left + _REACH) * total // length)
     high = total if right == length else (right - _REACH) * total // length
@@ -131,9 +131,9 @@ def _inverse(length: int, total: int, start: int, stop: int) -> tuple[int, Tenso
 
 
 def _finest(length: int) -> Tensor:
-    """Where samples are scarce a plain inverse would blow up the finest detail, which is nearly lost: a price on that.
+    """Return a penalty on the finest detail, which a plain inverse would blow up where samples are scarce.
 
-    It is one of fourth differences: of 0.02 for what changes sign from pixel to pixel, of nearly none for all else.
+    It is on fourth differences: 0.02 for what changes sign from pixel to pixel, nearly none for all else.
     """
     rows = torch.eye(length, dtype=torch.float64)
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""Pure functions on picture tensors: no weights, no files, no state."""
+"""Pure functions on image tensors: size, quantisation, padding."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from rescale.geometry import Size
 
 
 def size_of(x: Tensor) -> Size:
-    """Height and width of a picture tensor."""
+    """Return the height and width of an image tensor."""
     return x.shape[-2], x.shape[-1]
 
 
@@ -19,7 +19,7 @@ def quantize(x: Tensor, levels: int = 256) -> Tensor:
 
     Args:
         x: any shape; values outside [0, 1] are clamped.
-        levels: that a sample can have.
+        levels: number of values that a sample can have.
     Source: IRN (2005.05650), section 3.3.
     """
     top = levels - 1
@@ -28,17 +28,17 @@ def quantize(x: Tensor, levels: int = 256) -> Tensor:
 
 
 def full_precision(x: Tensor) -> torch.autocast:
-    """Autocast off: changes of basis and of size must not lose what the low bits hold."""
+    """Disable autocast: changes of basis and of size must not lose what the low bits hold."""
     return torch.autocast(x.device.type, enabled=False)
 
 
 def to_bytes(x: Tensor) -> Tensor:
-    """[0, 1] floats to the uint8 that a file stores."""
+    """Convert [0, 1] floats to the uint8 that a file stores."""
     return (x.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def from_bytes(x: Tensor) -> Tensor:
-    """The uint8 of a file to float32 in [0, 1]."""
+    """Convert the uint8 of a file to float32 in [0, 1]."""
     return x.float() / 255
 
 
@@ -51,17 +51,17 @@ def pad(x: Tensor, multiple: int) -> Tensor:
 
 
 def crop(x: Tensor, size: Size) -> Tensor:
-    """The top left `size` (height, width) of x: the opposite of `pad`."""
+    """Return the top left `size` (height, width) of x: the inverse of `pad`."""
     return x[..., : size[0], : size[1]]
 
 
 def shave(x: Tensor, border: int) -> Tensor:
-    """x without `border` pixels on each of its four sides."""
+    """Cut `border` pixels off each of the four sides of x."""
     return x[..., border : x.shape[-2] - border, border : x.shape[-1] - border] if border else x
 
 
 def _mirror(length: int, extra: int, device: torch.device) -> Tensor:
-    """Indices 0 .. length-1, then `extra` more that walk back and forth without repeating the edge."""
+    """Return indices 0 .. length-1, then `extra` more that walk back and forth without repeating the edge."""
     period = max(2 * (length - 1), 1)
     index = torch.arange(length + extra, device=device) % period
     return torch.where(index < length, index, period - index)

@@ -35,7 +35,7 @@ def resample(
         x: (..., H, W), floating point, any range.
         size: (height, width) of the result, each at least 1.
         kernel: the filter; "cubic" is Keys' a = -0.5.
-        edges: how the picture goes on beyond its border: mirrored with the edge pixel repeated (MATLAB), the
+        edges: how the image goes on beyond its border: mirrored with the edge pixel repeated (MATLAB), the
             edge pixel for ever (MATLAB before 2007's toolbox and OpenCV), or not at all (Pillow).
         antialias: widen the kernel by the scale when shrinking.
     Returns: (..., height, width), not clamped: a cubic overshoots.
@@ -58,7 +58,7 @@ def phased(x: Tensor, size: int, axis: int, *, before: float, after: float) -> T
 
     Args:
         x: (..., H, W), floating point.
-        size: of the axis in the result.
+        size: length of the axis in the result.
         axis: -2 or -1.
         before: how far each sample of `x` lies after the middle of its cell, in cells of `x`.
         after: how far each sample of the result is to lie after the middle of its cell, in cells of the result.
@@ -74,7 +74,7 @@ def phased(x: Tensor, size: int, axis: int, *, before: float, after: float) -> T
 def matrix(
     length: int, size: int, *, kernel: Kernel = "cubic", edges: Edges = "symmetric", antialias: bool = True
 ) -> Tensor:
-    """The (size, length) float64 matrix that resamples one axis; every row sums to one."""
+    """Return the (size, length) float64 matrix that resamples one axis; every row sums to one."""
     first, rows = chunk(length, size, 0, size, kernel=kernel, edges=edges, antialias=antialias)
     return torch.nn.functional.pad(rows, (first, length - first - rows.shape[1]))
 
@@ -90,9 +90,9 @@ def chunk(
     antialias: bool = True,
     shift: float = 0.0,
 ) -> tuple[int, Tensor]:
-    """Rows `start` .. `stop` of `matrix`: the first column that they read, and all that they read from there on.
+    """Return rows `start` .. `stop` of `matrix`: the first column that they read, and their entries from there on.
 
-    With `shift`, each reads so many samples further on.
+    A `shift` moves the samples that each row reads by so much.
     """
     scale = size / length
     stretch = max(1.0, 1 / scale) if antialias else 1.0
@@ -110,7 +110,7 @@ def chunk(
 
 
 def _fold(taps: Tensor, length: int, edges: Edges) -> Tensor:
-    """Where a tap beyond the border reads from."""
+    """Map a tap beyond the border to the pixel that it reads from."""
     if edges != "symmetric":
         return taps.clamp(0, length - 1)
     taps = taps % (2 * length)

@@ -1,4 +1,4 @@
-"""A picture larger than memory: worked on tile by tile, each with so much around it that no seam can show."""
+"""Tiling of images larger than memory: each tile is processed with enough context that no seam can show."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,24 +20,24 @@ class Tile:
     left: int
     bottom: int
     right: int
-    """What the tile is for; tiles cover all pixels once."""
+    """Bounds of the tile's own pixels, whose plan covers every pixel once."""
     halo: tuple[int, int, int, int]
-    """How much more is looked at on each side: top, left, bottom, right; less at the picture's border."""
+    """Context on each side: top, left, bottom, right; less at the image's border."""
 
     @property
     def own(self) -> Window:
-        """What the tile is for, as a window."""
+        """The tile's own pixels, as a window."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     @property
     def seen(self) -> Window:
-        """The same with its halo."""
+        """The tile's own pixels with the halo."""
         above, before, below, behind = self.halo
         return slice(self.top - above, self.bottom + below), slice(self.left - before, self.right + behind)
 
     @property
     def inner(self) -> Window:
-        """Where its own pixels are among those seen."""
+        """The tile's own pixels, in coordinates of `seen`."""
         above, before = self.halo[:2]
         return slice(above, above + self.bottom - self.top), slice(before, before + self.right - self.left)
 
@@ -47,16 +47,16 @@ class TileCall:
     """One call of a network."""
 
     source: Window
-    """What it reads."""
+    """Window of the source that the call reads."""
     inner: Window
-    """What of its result is kept."""
+    """Window of the call's output that is kept."""
     target: Window
-    """Where that belongs."""
+    """Window of the result that it fills."""
     function: TensorFunction
 
 
 def plan(size: Size, side: int, halo: int, cell: int = 1) -> Iterator[Tile]:
-    """Tiles of about `side`, all nearly alike, that cover `size` (height, width) once, in reading order.
+    """Yield tiles of about `side`, all nearly alike, that cover `size` (height, width) once, in reading order.
 
     They begin at multiples of `cell`, and so do their halos where those are such multiples.
     """
@@ -71,14 +71,14 @@ def plan(size: Size, side: int, halo: int, cell: int = 1) -> Iterator[Tile]:
 def downscale_tiles(
     function: TensorFunction, size: Size, by: int, *, side: int, halo: int, cell: int = 1
 ) -> Iterator[TileCall]:
-    """Pieces of a function that makes a picture of `size`, a multiple of `by`, smaller by that factor.
+    """Split a function that downscales an image of `size`, a multiple of `by`, by that factor into calls on tiles.
 
     Args:
         function: (1, C, h·by, w·by) -> (1, C', h, w).
         size: height and width of the source.
         by: the factor.
-        side: of a tile, in pixels of the result.
-        halo: around a tile, in pixels of the result.
+        side: side of a tile, in pixels of the result.
+        halo: context around a tile, in pixels of the result.
         cell: as of `plan`, in pixels of the result.
     """
     for tile in plan((size[0] // by, size[1] // by), side, halo, cell):
@@ -88,13 +88,13 @@ def downscale_tiles(
 def upscale_tiles(
     function: TensorFunction, size: Size, by: int, *, side: int, halo: int, cell: int = 1
 ) -> Iterator[TileCall]:
-    """The opposite of `shrinking`; tiles and halo are in pixels of the source."""
+    """Split an upscaling function into calls, as `downscale_tiles` does; tiles and halo in pixels of the source."""
     for tile in plan(size, side, halo, cell):
         yield TileCall(tile.seen, _times(tile.inner, by), _times(tile.own, by), function)
 
 
 def whole(function: TensorFunction, source: Size, size: Size) -> TileCall:
-    """All in one piece, from a picture of one size to one of another."""
+    """Return a single call, from an image of one size to one of another."""
     result = slice(0, size[0]), slice(0, size[1])
     return TileCall((slice(0, source[0]), slice(0, source[1])), result, result, function)
 
@@ -102,15 +102,15 @@ def whole(function: TensorFunction, source: Size, size: Size) -> TileCall:
 def tiled(
     pieces: Iterable[TileCall], source: Tensor, size: Size, *, load: Callable[[Tensor], Tensor], store: TensorFunction
 ) -> Tensor:
-    """Call piece by piece.
+    """Make the calls one by one, and stitch their results.
 
     Args:
-        pieces: that cover the result.
+        pieces: calls that cover the result.
         source: (1, C, H, W) of any dtype.
         size: height and width of the result.
-        load: makes a part of `source` what a function takes; only a tile at a time is ever so large.
-        store: makes a result what is kept, say bytes.
-    Returns: (1, C', *size) of what `store` makes.
+        load: converts a part of `source` to the input of a function; only a tile at a time is ever so large.
+        store: converts a result to the form that is kept, say bytes.
+    Returns: (1, C', *size) in the form of `store`.
     """
     result: Tensor | None = None
     for piece in pieces:

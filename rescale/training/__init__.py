@@ -1,1 +1,1 @@
-"""Training: recipes, data, the loop, and how a trained network becomes a shipped one."""
+"""Training: recipes, data, the loop, and the release of a trained network as a shipped one."""

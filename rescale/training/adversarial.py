@@ -1,6 +1,6 @@
-"""The perceptual half of IRN+: a critic that learns to tell restored pictures from originals, and VGG's features.
+"""The perceptual half of IRN+: a discriminator that tells restored images from originals, and VGG's features.
 
-Both pull a restored picture towards looking real instead of towards the mean of all that it could be: PSNR falls,
+Both pull a restored image towards looking real instead of towards the mean of all that it could be: PSNR falls,
 LPIPS improves. Source: "Invertible Rescaling Network and Its Extensions" (IJCV 2022), released code.
 """
 
@@ -14,7 +14,7 @@ from rescale.metrics.lpips import vgg19_features
 
 
 class Discriminator(nn.Module):
-    """(N, 3, side, side) -> (N, 1): how much a crop looks like an original; 144 pixels a side as published.
+    """A discriminator, (N, 3, side, side) -> (N, 1): how real a crop looks; 144 pixels a side as published.
 
     Ten convolutions, five of which halve the sides, then two linear layers; batch normalisation, LeakyReLU(0.2).
     Source: the VGG-style discriminator with which ESRGAN and IRN+ are trained.
@@ -38,13 +38,13 @@ class Discriminator(nn.Module):
 
 
 class AdversarialLoss:
-    """A critic with its optimiser, beside the features that both pictures should share.
+    """A discriminator with its optimiser, and the features to compare restored images and originals by.
 
     Args:
-        side: of a crop.
-        lr: of the critic's Adam.
-        device: where to learn.
-        features: (N, 3, H, W) in [0, 1] -> what to compare; VGG-19's fifth block where none is given.
+        side: side of a crop.
+        lr: learning rate of the discriminator's Adam.
+        device: device to train on.
+        features: (N, 3, H, W) in [0, 1] -> the features to compare; by default VGG-19's fifth block.
     Raises: MachineError where VGG's weights cannot be had.
     """
 
@@ -54,7 +54,7 @@ class AdversarialLoss:
         self.optimiser = torch.optim.Adam(self.critic.parameters(), lr=lr, betas=(0.9, 0.99))
 
     def loss_terms(self, restored: Tensor, hr: Tensor) -> dict[str, Tensor]:
-        """features: Charbonnier, summed over a crop. adversary: how far the critic is from being fooled."""
+        """Return features: Charbonnier, summed over a crop; adversary: how far from fooled the discriminator is."""
         self.critic.requires_grad_(False)
         verdict = self.critic(restored)
         self.critic.requires_grad_(True)
@@ -62,7 +62,7 @@ class AdversarialLoss:
         return {"features": apart.sum() / len(hr), "adversary": _verdict(verdict, is_original=True)}
 
     def learn(self, restored: Tensor, hr: Tensor) -> float:
-        """One step of the critic; gives its loss."""
+        """Take one step of the discriminator; return its loss."""
         loss = _verdict(self.critic(hr), is_original=True) + _verdict(self.critic(restored), is_original=False)
         self.optimiser.zero_grad()
         loss.backward()

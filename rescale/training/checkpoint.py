@@ -5,12 +5,12 @@ from torch import Tensor
 
 
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors of one part, by their own names."""
+    """Return the tensors of one part, by their own names."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def moments_of(tensors: dict[str, Tensor], parameters: list[Tensor]) -> dict[int, dict[str, Tensor]]:
-    """By the parameter's index, each laid out in memory like its parameter."""
+    """Return the moments by the parameter's index, each laid out in memory like its parameter."""
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")

@@ -1,4 +1,4 @@
-"""A folder of pictures -> training crops with their bicubic targets: decoded once, kept as bytes."""
+"""Load a folder of images as training crops with their bicubic targets: decoded once, kept as bytes."""
 
 import hashlib
 from bisect import bisect
@@ -20,41 +20,41 @@ from rescale.training import graphics
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures in memory, each beside what bicubic makes of the whole of it.
+    """Images in memory, each with the bicubic downscaling of the whole of it.
 
-    The target is made from whole pictures, so that a crop's target is the crop of the target.
+    The target is made from whole images, so that a crop's target is the crop of the target.
     """
 
     scale: int | None
-    """None for pairs of any scale, whose targets are made of each crop."""
+    """HR side / LR side; None for pairs of any scale, whose targets are made of each crop."""
     hr: list[Tensor]
     """(3, H, W) uint8, sides multiples of the scale."""
     bicubic: list[Tensor]
-    """(3, H/scale, W/scale) float16: its rounding error lies 30 dB under the error that is learned from."""
+    """Targets (3, H/scale, W/scale) in float16: its rounding error lies 30 dB under the error that is learned from."""
     digest: str
     """SHA-256 over names and contents."""
 
     @cached_property
     def _areas(self) -> list[int]:
-        """Running total of pixels: a large picture is drawn from more often."""
+        """Running total of pixels: an image is drawn from in proportion to its area."""
         return list(accumulate(x.shape[1] * x.shape[2] for x in self.hr))
 
     @classmethod
     def of(cls, files: Sequence[Path], hr: list[Tensor], scale: int | None) -> "Pictures":
-        """The pictures of some files, already read."""
+        """Build from the decoded images of some files."""
         if scale is None:
             return cls(scale, hr, [], digest(files))
         bicubic = [resample(from_bytes(x), (x.shape[1] // scale, x.shape[2] // scale)).half() for x in hr]
         return cls(scale, hr, bicubic, digest(files))
 
     def to(self, device: str) -> "Pictures":
-        """The same with pixels in another memory, where crops are then cut."""
+        """Return the same images in another device's memory, where crops are then cut."""
         return replace(self, hr=[x.to(device) for x in self.hr], bicubic=[x.to(device) for x in self.bicubic])
 
     def batch(
         self, size: int, crop: int, generator: torch.Generator, share: slice = slice(None)
     ) -> tuple[Tensor, Tensor]:
-        """`size` random crops of `crop` HR pixels a side, flipped and transposed -> hr, bicubic in [0, 1].
+        """Cut `size` random crops of `crop` HR pixels a side, flipped and transposed -> hr, bicubic in [0, 1].
 
         Only those of `share` are cut; which ones they are depends on the generator alone.
         """
@@ -71,7 +71,7 @@ class Pictures:
         generator: torch.Generator,
         share: slice = slice(None),
     ) -> tuple[Tensor, Tensor]:
-        """As `batch`, of any scale along each axis: `small` LR pixels a side, and HR crops of what that takes."""
+        """Cut a batch of any scale along each axis: `small` LR pixels a side, HR crops to match; else as `batch`."""
         height, width = (round(small * scale) for scale in scales)
         draws = [torch.rand(6, generator=generator).tolist() for _ in range(size)]
         hr = torch.stack([self._cut(height, width, draw) for draw in draws[share]])
@@ -99,15 +99,15 @@ class Pictures:
 def load(
     folders: Sequence[Path], scale: int | None, *, least: int = 1, drawn: float = 0.0, seed: int = 0
 ) -> tuple[Pictures, Pictures]:
-    """All pictures of some folders as (training, validation); a folder given twice counts twice.
+    """Load all images of some folders as (training, validation); a folder given twice counts twice.
 
     Args:
-        folders: read with all that is under them.
+        folders: read with all their subfolders.
         scale: HR sides are cropped to a multiple of it; None for pairs of any scale.
-        least: pictures with a side under this are left out.
+        least: images with a side under this are left out.
         drawn: share of the training pixels that is drawn or grey, see `graphics`; none is held out.
-        seed: of what is drawn.
-    Raises: UsageError where a folder is missing or fewer than two different pictures remain; InputError for one that
+        seed: seed of the drawn images.
+    Raises: UsageError where a folder is missing or fewer than two different images remain; InputError for one that
         cannot be read.
     """
     for folder in folders:
@@ -126,7 +126,7 @@ def load(
 
 
 def split(files: Sequence[Path], every: int = 50) -> tuple[list[Path], list[Path]]:
-    """Training and validation files: about one in `every` is held out, at least one, chosen by its name alone."""
+    """Split into training and validation files: one in `every` or so is held out, at least one, by name alone."""
 
     def draw(name: str) -> int:
         return int(hashlib.sha256(name.encode()).hexdigest(), 16)
@@ -139,7 +139,7 @@ def split(files: Sequence[Path], every: int = 50) -> tuple[list[Path], list[Path
 
 
 def digest(files: Sequence[Path]) -> str:
-    """SHA-256 over the names and contents of some files, in order."""
+    """Compute the SHA-256 over the names and contents of some files, in order."""
     total = hashlib.sha256()
     for file in files:
         total.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
@@ -151,12 +151,12 @@ def _read(file: Path, scale: int) -> Tensor:
 
 
 def _whole(x: Tensor, scale: int) -> Tensor:
-    """Without what is left over beyond a multiple of the scale."""
+    """Crop to a multiple of the scale."""
     return x[:, : x.shape[1] // scale * scale, : x.shape[2] // scale * scale].clone()
 
 
 def _turn(x: Tensor, draw: Sequence[float]) -> Tensor:
-    """Each of the eight ways to lay a square, by three coin tosses."""
+    """Flip and transpose in one of eight ways, by three coin tosses."""
     if draw[0] < 0.5:
         x = x.flip(-1)
     if draw[1] < 0.5:

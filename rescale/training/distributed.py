@@ -1,4 +1,4 @@
-"""Several processes that learn as one: those that torchrun starts; without it, a team of one."""
+"""Data-parallel training by several processes, as torchrun starts them; without it, a group of one."""
 
 import os
 from collections.abc import Iterator
@@ -22,17 +22,17 @@ class ProcessGroup:
 
     @property
     def is_lead(self) -> bool:
-        """Whether this is the process that validates, writes and reports."""
+        """True in the process that validates, writes and reports."""
         return self.rank == 0
 
     def share(self, batch: int) -> slice:
-        """Which of the pictures of a batch are this process's. Raises: UsageError where they cannot be dealt out."""
+        """Return this process's slice of a batch. Raises: UsageError where the batch cannot be split evenly."""
         if batch % self.size:
             raise UsageError(f"batch: expected a multiple of the {self.size} processes, got {batch}")
         return slice(self.rank * batch // self.size, (self.rank + 1) * batch // self.size)
 
     def together(self, module: nn.Module) -> nn.Module:
-        """The module, with gradients that are means over all processes."""
+        """Wrap the module so that gradients are means over all processes."""
         if self.size == 1:
             return module
         for buffer in module.buffers():  # 1x1 kernels in channels_last have strides that cannot be sent
@@ -40,11 +40,11 @@ class ProcessGroup:
         return DistributedDataParallel(module)
 
     def agreed(self, value: float) -> float:
-        """What the lead says, in every process."""
+        """Broadcast the lead's value to every process."""
         return self._reduced(value if self.is_lead else 0.0)
 
     def mean(self, value: float) -> float:
-        """The mean over all processes, in every process."""
+        """Average a value over all processes, in every process."""
         return self._reduced(value / self.size)
 
     def _reduced(self, value: float) -> float:
@@ -57,7 +57,7 @@ class ProcessGroup:
 
 @contextmanager
 def process_group(device: str) -> Iterator[ProcessGroup]:
-    """The place of this process; over NCCL where `device` is CUDA, else over gloo. torchrun says who is who."""
+    """Join the group; over NCCL where `device` is CUDA, else over gloo. torchrun assigns the ranks."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ProcessGroup()
         return

@@ -1,4 +1,4 @@
-"""Drawn pictures to learn from: flat colours, shapes, gradients and text, which photographs hold too little of."""
+"""Drawn training images: flat colours, shapes, gradients and text, of which photographs hold too little."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -11,17 +11,17 @@ from torch import Tensor
 from rescale.ops import from_bytes, luma, to_bytes
 
 SIDE = 256
-"""Pixels of a drawn picture, each way."""
+"""Pixels of a drawn image, each way."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;!?()+-=/%"
 
 Color = tuple[int, int, int]
 
 
 def blend(pictures: Sequence[Tensor], share: float, seed: int) -> list[Tensor]:
-    """Pictures to stand beside some others and make up `share` of all pixels: half drawn, a quarter each grey and flat.
+    """Return images to add to others and make up `share` of all pixels: half drawn, a quarter each grey and flat.
 
     Args:
-        pictures: (3, H, W) uint8, of which the grey ones are copies.
+        pictures: (3, H, W) uint8; the grey images are copies of these.
         share: from 0 to under 1.
         seed: the same draws the same.
     """
@@ -40,7 +40,7 @@ def _grey(x: Tensor) -> Tensor:
 
 
 def _flat(chance: random.Random) -> Tensor:
-    """One colour, or a field of large squares of some."""
+    """Draw one colour, or a field of large squares of some."""
     side = chance.choice([16, 48, SIDE, SIDE])
     count = -(-SIDE // side)
     colors = torch.tensor([_color(chance) for _ in range(count**2)], dtype=torch.uint8).T.reshape(3, count, count)
@@ -61,7 +61,7 @@ def _drawn(chance: random.Random) -> Tensor:
 
 
 def _color(chance: random.Random) -> Color:
-    """Half of all channels at an end of the range."""
+    """Draw a colour, half of all channels at an end of the range."""
     r, g, b = (chance.choice([0, 255]) if chance.random() < 0.5 else chance.randint(0, 255) for _ in range(3))
     return r, g, b
 
@@ -78,7 +78,7 @@ def _gradient(chance: random.Random) -> Image.Image:
 
 
 def _write(draw: ImageDraw.ImageDraw, chance: random.Random) -> None:
-    """Lines of text of one size, the last ones cut off by the edge."""
+    """Draw lines of text of one size, the last ones cut off by the edge."""
     size = chance.choice([9, 11, 13, 16, 20, 28, 40])
     font, ink = ImageFont.load_default(size), chance.choice([(0, 0, 0), (255, 255, 255), _color(chance)])
     for top in range(chance.randint(-size, size), SIDE, int(1.3 * size)):

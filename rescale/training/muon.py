@@ -23,15 +23,15 @@ class Muon(torch.optim.Optimizer):
     """Orthogonal steps for convolution kernels, Adam's for the rest; one learning rate for both.
 
     An orthogonal step moves a kernel in all of its directions alike, the faint ones too. On our networks it pays: 600
-    steps of `irn-x2-small` lead to 38.34 dB on held-out pictures, and 45.2 dB for their small ones, where Adam leads
+    steps of `irn-x2-small` lead to 38.34 dB on held-out images, and 45.2 dB for their small ones, where Adam leads
     to 37.61 and 42.2 in the same time. PyTorch's own Muon takes matrices only, one at a time; here kernels are seen
     as matrices (outputs, inputs · height · width), and those of one shape go through one batched multiplication.
 
     Args:
         params: the parameters; those of four dimensions are kernels.
-        lr: of an Adam-like step: the update of a kernel has a root mean square of 0.2 · lr.
-        momentum: of the kernels, Nesterov's.
-        betas: of Adam for the rest.
+        lr: learning rate of an Adam-like step: the update of a kernel has a root mean square of 0.2 · lr.
+        momentum: Nesterov momentum of the kernels.
+        betas: Adam's betas for the rest.
     Source: K. Jordan, "Muon", 2024; the scale of the step is that of "Muon is scalable" (2502.16982), the five
         triples of coefficients those of the modded-nanogpt project.
     """
@@ -92,7 +92,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(x: Tensor) -> Tensor:
-    """Matrices (N, rows, columns) -> about the nearest with all singular values 1."""
+    """Map matrices (N, rows, columns) -> about the nearest with all singular values 1."""
     if x.shape[1] > x.shape[2]:
         return orthogonal(x.mT).mT
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-12)

@@ -18,22 +18,22 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdversaryRecipe(BaseModel):
-    """The perceptual half of IRN+; weights are of sums over a crop, beside a reduction of "sum"."""
+    """The perceptual half of IRN+; weights are of sums over a crop, with a reduction of "sum"."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     features: float = Field(ge=0)
     """Weight of the distance of VGG's features."""
     weight: float = Field(ge=0)
-    """Weight of the critic's opinion."""
+    """Weight of the adversarial loss."""
     lr: float = Field(1e-4, gt=0)
-    """Of the critic."""
+    """Learning rate of the discriminator."""
     alone: int = Field(0, ge=0)
-    """Steps in which only the critic learns."""
+    """Steps in which only the discriminator learns."""
 
 
 class ScalesRecipe(BaseModel):
-    """Which scales a model of any scale learns; one pair a batch."""
+    """The scales that a model of any scale learns; one pair a batch."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -41,7 +41,7 @@ class ScalesRecipe(BaseModel):
     most: float = Field(4.0, gt=1, le=MAX_SCALE)
     step: float = Field(0.1, ge=0.001)
     power: float = Field(2.0, ge=0, le=16)
-    """How much more often large scales come: by this power of the scale."""
+    """Exponent of the scale in its probability: large scales are drawn more often by this power."""
     asymmetric: float = Field(0.25, ge=0, le=1)
     """Share of the batches whose two axes have scales of their own: any two of them and 1, all as often."""
 
@@ -52,7 +52,7 @@ class ScalesRecipe(BaseModel):
         return self
 
     def draw(self, generator: torch.Generator) -> tuple[float, float]:
-        """The scales of the rows and of the columns. Source of the rule for one scale: AIDN's code (2201.12576)."""
+        """Draw the scales of rows and columns. Source of the rule for one scale: AIDN's code (2201.12576)."""
         count = int((self.most - self.least) / self.step + 1e-9) + 1
         known = self.least + self.step * torch.arange(count, dtype=torch.float64)
         if torch.rand(1, generator=generator).item() >= self.asymmetric:
@@ -64,7 +64,7 @@ class ScalesRecipe(BaseModel):
 
 
 class Recipe(BaseModel):
-    """What to learn and how; unknown keys are refused."""
+    """A training recipe; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -73,25 +73,26 @@ class Recipe(BaseModel):
     loss: dict[str, Annotated[float, Field(ge=0)]]
     """Weight of each of the model's terms, by name, in units of mean errors."""
     reduction: Literal["mean", "sum"] = "mean"
-    """"sum" is over a crop and mean over the batch, as in IRN's code: the same loss, times the samples of a crop."""
+    """Reduction of the loss; "sum" is over a crop and mean over the batch, as in IRN's code: the mean times the samples
+    of a crop."""
     steps: int = Field(gt=0)
     batch: int = Field(8, gt=0)
     crop: int = Field(96, gt=0)
-    """Side of an HR crop in pixels; a multiple of the scale. With scales to draw, of a crop at x4: the small side is a
-    quarter of it at all scales."""
+    """Side of an HR crop in pixels; a multiple of the scale. If scales are drawn, the side of a crop at x4: the LR side
+    is a quarter of it at all scales."""
     drawn: float = Field(0.0, ge=0, lt=0.9)
-    """Share of the pixels learned from that is drawn or grey: flat colours, shapes, text; see `graphics`."""
+    """Share of the training pixels that is drawn or grey: flat colours, shapes, text; see `graphics`."""
     scales: ScalesRecipe | None = None
-    """For a model of any scale, and only for one."""
+    """Scales to draw; required for a model of any scale, refused for others."""
     lr: float = Field(1e-3, gt=0, le=1e4)
     """Peak learning rate."""
     schedule: Literal["cosine", "halving"] = "cosine"
-    """From the peak along a cosine to zero, or halved at each milestone."""
+    """Learning rate schedule: from the peak along a cosine to zero, or halved at each milestone."""
     milestones: Annotated[tuple[int, ...], Field(strict=False)] = ()
     warmup: int = Field(100, ge=0)
     """Steps in which the learning rate rises from zero."""
     optimiser: Literal["adam", "muon"] = "adam"
-    """"muon" takes orthogonal steps; see `muon`. It has betas and no weight decay of its own."""
+    """Optimiser; "muon" takes orthogonal steps, see `muon`. It has betas and no weight decay of its own."""
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
     """Adam's coupled L2 penalty."""
@@ -100,14 +101,14 @@ class Recipe(BaseModel):
     ema: float = Field(0.999, ge=0, lt=1)
     """Decay of the averaged weights, which are the ones validated and kept; 0 keeps the weights themselves."""
     bfloat16: bool = False
-    """Convolutions in bfloat16; couplings stay in float32."""
+    """Run convolutions in bfloat16; couplings stay in float32."""
     bfloat16_above: float = Field(0.0, ge=0)
-    """Smaller scales need the low bits, and stay in float32 altogether."""
+    """Least scale for bfloat16; smaller scales need the low bits, and stay in float32 altogether."""
     adversary: AdversaryRecipe | None = None
-    """What makes restored pictures look real, if anything does."""
+    """Adversarial and perceptual loss, which makes restored images look real; None for no such loss."""
     validate_every: int = Field(500, gt=0)
     least_lr_rgb_db: float = Field(0.0, ge=0)
-    """No step is kept as the best whose small images are further from bicubic's, in PSNR on RGB."""
+    """Least PSNR on RGB of LR images against bicubic; below it no step is kept as the best."""
     seed: int = Field(10, ge=0, lt=2**31)
 
     @model_validator(mode="after")
@@ -126,7 +127,7 @@ class Recipe(BaseModel):
 
     @classmethod
     def read(cls, path: Path, changes: Sequence[str] = ()) -> "Recipe":
-        """A recipe from its file.
+        """Read a recipe from its file.
 
         Args:
             path: the TOML file.
@@ -152,7 +153,7 @@ class Recipe(BaseModel):
         return recipe
 
     def rate(self, step: int, done: float) -> float:
-        """The learning rate of a step, `done` (0 to 1) being the share of the run that lies behind it."""
+        """Return the learning rate of a step, `done` (0 to 1) being the share of the run that lies behind it."""
         warm = min(1.0, (step + 1) / max(self.warmup, 1))
         if self.schedule == "cosine":
             return self.lr * warm * (1 + math.cos(math.pi * done)) / 2
@@ -160,7 +161,7 @@ class Recipe(BaseModel):
         return self.lr * warm * 0.5**passed
 
     def build(self) -> RescalingModel:
-        """The untrained network. Raises: UsageError for a model or a config that cannot be."""
+        """Build the untrained network. Raises: UsageError for a model or a config that cannot be."""
         model = build(self.model, self.config)
         if (model.scale is None) != (self.scales is not None):
             raise UsageError("scales: expected them for a model of any scale, and only for one")
@@ -177,7 +178,7 @@ class Recipe(BaseModel):
 
 
 def recipes() -> dict[str, Path]:
-    """The recipes that come with the package, by name."""
+    """Return the recipes that come with the package, by name."""
     return {
         path.stem: path for path in sorted((Path(str(resources.files("rescale.training"))) / "recipes").glob("*.toml"))
     }
@@ -192,7 +193,7 @@ def _replace(content: dict[str, Any], change: dict[str, Any]) -> None:
 
 
 def _first(error: ValidationError) -> str:
-    """The first of several complaints, with the key that it is about."""
+    """Format the first of several validation errors, with the key that it is about."""
     problem = error.errors()[0]
     key = ".".join(map(str, problem["loc"]))
     if not key or problem["type"] == "missing":

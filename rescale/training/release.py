@@ -1,4 +1,4 @@
-"""A trained network -> a shipped one: score it by the protocol, write the scores into its file and the manifest."""
+"""Release a trained network: score it by the protocol, write the scores into its file and the manifest."""
 
 import dataclasses
 import hashlib
@@ -17,12 +17,12 @@ from rescale.training.train import VALIDATED
 
 
 def release(name: str, file: Path, sets: Sequence[Path], summary: str) -> ManifestEntry:
-    """Take a network into the manifest, or replace the one of that name.
+    """Add a network to the manifest, or replace the one of that name.
 
     Args:
         name: model id.
-        file: what `rescale train` kept as the best.
-        sets: folders of test pictures; scoring is the last thing that happens, and nothing is chosen by it.
+        file: the best network of `rescale train`.
+        sets: folders of test images; scoring is the last thing that happens, and nothing is chosen by it.
         summary: a few words for `rescale models`.
     """
     trained = weights.load(file)
@@ -47,20 +47,20 @@ def release(name: str, file: Path, sets: Sequence[Path], summary: str) -> Manife
 
 
 def take_golden_figures_anew() -> None:
-    """Of every shipped model; where the picture or what makes it small has changed on purpose."""
+    """Measure every shipped model again on the test image, after a deliberate change of it or of downscaling."""
     found = {name: _golden(zoo.weights_folder() / entry.file) for name, entry in zoo.manifest().items()}
     _write({name: dataclasses.replace(entry, golden=found[name]) for name, entry in zoo.manifest().items()})
 
 
 def take_scores_anew(sets: Sequence[Path]) -> None:
-    """Of every shipped model, on folders of test pictures; where the protocol has changed on purpose."""
+    """Score every shipped model again on folders of test images, after a deliberate change of the protocol."""
     rows = zoo.manifest()
     found = {name: _scores(load(name, device="cpu", precision="float32"), sets) for name in rows}
     _write({name: dataclasses.replace(entry, scores=found[name]) for name, entry in rows.items()})
 
 
 def _scores(rescaler: Rescaler, sets: Sequence[Path]) -> dict[str, str]:
-    """In float32, which is the same on every processor; bfloat16, where one has it, may cost 0.02 dB (ESPCN: 0.04)."""
+    """Score in float32, the same on every processor; bfloat16, if available, can cost 0.02 dB (ESPCN: 0.04)."""
     scales = [rescaler.scale] if rescaler.scale else list(VALIDATED)
     rows = means(row for folder in sets for scale in scales for row in evaluate(rescaler, folder, scale=scale))
     return {row.set if rescaler.scale else f"{row.set} {row.scale}": _score(row) for row in rows}
@@ -82,7 +82,7 @@ def _write(rows: dict[str, ManifestEntry]) -> None:
 
 
 def _section(name: str, entry: ManifestEntry) -> str:
-    """One row as TOML; JSON's strings and integers are TOML's."""
+    """Format one row as TOML; JSON's strings and integers are TOML's."""
     row = dataclasses.asdict(entry)
     scores = row.pop("scores")
     title = json.dumps(name)

@@ -1,4 +1,4 @@
-"""All that a training run is in the midst of: begun from a recipe, saved at any step, taken up again."""
+"""The state of a training run: begun from a recipe, saved at any step, resumed."""
 
 import json
 import math
@@ -27,7 +27,7 @@ KEPT = "the state of the last validation is kept"
 
 @dataclass
 class State:
-    """A run between two steps."""
+    """The state of a run between two steps."""
 
     recipe: Recipe
     model: RescalingModel
@@ -38,7 +38,7 @@ class State:
     elapsed_s: float = 0.0
     best_db: float = field(default=-math.inf)
     history: list[dict[str, Any]] = field(default_factory=list)
-    """What was reported at each validation."""
+    """Reports of all validations."""
     origin: dict[str, Any] | None = None
     """Name, digest and steps of the weights that the run began from; None where it began from random ones."""
 
@@ -50,13 +50,13 @@ class State:
         start: str | None = None,
         layout: torch.memory_format = torch.channels_last,
     ) -> "State":
-        """Before the first step.
+        """Build the state before the first step.
 
         Args:
-            recipe: what to learn.
-            device: where to learn.
-            start: a model id or weight file to begin from, of the recipe's own shape; random weights without.
-            layout: of the weights.
+            recipe: recipe to train.
+            device: device to train on.
+            start: model id or weight file to begin from, of the recipe's own shape; random weights by default.
+            layout: memory format of the weights.
         Raises: UsageError where `start` is another network.
         """
         torch.manual_seed(recipe.seed)
@@ -69,11 +69,11 @@ class State:
 
     @property
     def network(self) -> RescalingModel:
-        """The averaged network, which is what a run is for."""
+        """The averaged network, which is the result of a run."""
         return cast(RescalingModel, self.averaged.module)
 
     def descend(self, loss: Tensor) -> None:
-        """One step down the gradient of the loss. Raises: RescaleError where that is not finite, with nothing moved."""
+        """Step down the gradient of the loss. Raises: RescaleError where that is not finite, with nothing moved."""
         self.optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
@@ -83,7 +83,7 @@ class State:
         self.averaged.update_parameters(self.model)
 
     def save(self, path: Path, data: str) -> None:
-        """The whole state in one file, with the digest of what it learns from; the opposite of `resume`."""
+        """Save the whole state in one file, with the digest of the training data; the inverse of `resume`."""
         tensors = {f"{part}.{k}": v for part, module in self._modules().items() for k, v in module.state_dict().items()}
         for part, optimiser in self._optimisers().items():
             for index, moments in optimiser.state_dict()["state"].items():
@@ -100,9 +100,9 @@ class State:
         publish(path, safetensors.torch.save(copies, header), overwrite=True)
 
     def resume(self, path: Path, data: str) -> None:
-        """Go on from a saved state, if there is one.
+        """Resume from a saved state, if there is one.
 
-        Raises: InputError where it is damaged, or belongs to another recipe or other pictures.
+        Raises: InputError where it is damaged, or belongs to another recipe or other images.
         """
         if not path.exists():
             return
@@ -160,7 +160,7 @@ def _optimiser(recipe: Recipe, model: RescalingModel) -> torch.optim.Optimizer:
 
 
 def _average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-    """Exponential moving average that forgets its untrained beginning."""
+    """Update an exponential moving average that forgets its untrained beginning."""
     keep = min(decay, (1 + int(count)) / (10 + int(count)))
     torch._foreach_lerp_(list(averaged), list(current), 1 - keep)
 

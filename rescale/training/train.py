@@ -1,4 +1,4 @@
-"""Training: one loop on one screen. A recipe says what; any run can stop at any time and go on."""
+"""The training loop: a recipe decides what to learn; any run can stop at any time and resume."""
 
 import csv
 import math
@@ -33,7 +33,7 @@ VALIDATED = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run reports at each validation."""
+    """The report of a run at each validation."""
 
     step: int
     elapsed_s: float
@@ -46,7 +46,7 @@ class Progress:
 
 
 class Validation(NamedTuple):
-    """Mean PSNR of restored images and of small ones against bicubic's, on Y and on RGB."""
+    """Mean PSNR of restored images and of LR images against bicubic's, on Y and on RGB."""
 
     hr_db: float
     lr_db: float
@@ -64,19 +64,19 @@ def train(
     start: str | None = None,
     compiled: bool = False,
 ) -> Iterator[Progress]:
-    """Learn a recipe from folders of pictures; yields at each validation.
+    """Train a recipe on folders of images; yields at each validation.
 
     Goes on from `run/last.safetensors` where there is one. `run/best.safetensors` is the averaged network
-    that did best on the held-out pictures, ready for `rescale.load`; `run/log.csv` and `run/curve.png` tell
+    that did best on the held-out images, ready for `rescale.load`; `run/log.csv` and `run/curve.png` tell
     how it went. Under torchrun the processes share every batch, and the first of them writes and yields; where
     the loss draws latents, each draws its own, so that these runs are not those of one process.
 
     Args:
-        recipe: what to learn.
-        folders: of pictures; about one picture in fifty is held out.
+        recipe: recipe to train.
+        folders: folders of images; about one image in fifty is held out.
         run: folder of this run, made if missing.
         minutes: squeeze the schedule into so much wall-clock time, over all sessions of this run.
-        device: where to learn, and where the pictures lie meanwhile.
+        device: device to train on, which also holds the images.
         start: a model id or weight file to begin from; random weights without.
         compiled: let torch.compile fuse the step: pays on CUDA, not on a CPU.
     Raises: UsageError, InputError; RescaleError where the loss is not finite (the last good state is kept).
@@ -110,7 +110,7 @@ def train(
 
 
 class Loss(nn.Module):
-    """A network with what its recipe minds: hr, bicubic -> the restored pictures, the loss in units of means."""
+    """A network with its recipe's loss: hr, bicubic -> the restored images, the loss in units of means."""
 
     def __init__(
         self, model: RescalingModel, recipe: Recipe, *, layout: torch.memory_format = torch.channels_last
@@ -131,7 +131,7 @@ class Loss(nn.Module):
 
 
 def _draws(state: State) -> torch.Generator:
-    """Chance depends on the seed and the step alone, so that a resumed run sees the same batches."""
+    """Seed a generator from the seed and the step alone, so that a resumed run sees the same batches."""
     return torch.Generator().manual_seed(state.recipe.seed * 1_000_003 + state.step)
 
 
@@ -145,7 +145,7 @@ def _batch(state: State, pictures: Pictures, share: slice) -> tuple[Tensor, Tens
 
 
 def _trimmed(hr: Tensor, bicubic: Tensor, model: RescalingModel, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One LR row or column less, or both, in half of the batches each: a network of cells learns what is left over."""
+    """Trim one LR row or column, or both, in half of the batches each: a network of cells learns the remainders."""
     scale, less = model.scale or 1, (torch.rand(2, generator=generator) < 0.5).tolist()
     height, width = (length - by for length, by in zip(size_of(bicubic), less, strict=True))
     return hr[..., : height * scale, : width * scale], bicubic[..., :height, :width]
@@ -158,7 +158,7 @@ def _step(
     done: float,
     us: ProcessGroup,
 ) -> float:
-    """One step of descent."""
+    """Take one step of gradient descent."""
     recipe = state.recipe
     torch.manual_seed((recipe.seed * 1_000_003 + state.step) * us.size + us.rank)
     for group in state.optimiser.param_groups:
@@ -181,7 +181,7 @@ def _step(
 
 
 def _check(state: State, held: Pictures, run: Path, data: str, loss: float) -> Progress:
-    """Validate, keep the best network and the state, and write down how it went."""
+    """Validate, keep the best network and the state, and log the results."""
     found = validate(state.network, held)
     mean_db = (found.hr_db + found.hr_rgb_db) / 2
     if not math.isfinite(mean_db):
@@ -201,7 +201,7 @@ def _check(state: State, held: Pictures, run: Path, data: str, loss: float) -> P
 
 
 def validate(model: RescalingModel, held: Pictures, side: int = 256) -> Validation:
-    """Measure the middles of held-out pictures; what is exact counts as 99 dB.
+    """Measure the middles of held-out images; an exact one counts as 99 dB.
 
     A model of any scale is validated at six, and the mean counts.
     """
@@ -218,7 +218,7 @@ def validate(model: RescalingModel, held: Pictures, side: int = 256) -> Validati
 
 
 def _pairs(held: Pictures, side: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Middles of pictures (1, 3, H, W) with what bicubic makes of them, as files would hold them."""
+    """Yield middles of images (1, 3, H, W) with their bicubic downscaling, as files would hold them."""
     if held.scale is not None:
         for hr, bicubic in zip(held.hr, held.bicubic, strict=True):
             hr, bicubic = _middles(hr, bicubic, side)
@@ -232,7 +232,7 @@ def _pairs(held: Pictures, side: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _middles(hr: Tensor, bicubic: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """About `side` HR pixels a side from the middle, and the same of the target."""
+    """Crop about `side` HR pixels a side from the middle, and the same from the target."""
     scale = hr.shape[-1] // bicubic.shape[-1]
     small = side // scale
     top, left = (max(length - small, 0) // 2 for length in bicubic.shape[-2:])
