@@ -33,9 +33,10 @@ def folder(tmp_path, monkeypatch):
 
 
 def rescale(*words: object, **how) -> subprocess.Popen:
-    """The command line in a process of its own, in a group of its own, as a terminal has it."""
+    """The command line in a process of its own, which minds SIGINT even where these tests run in the background."""
     program = [sys.executable, "-m", "rescale", *map(str, words)]
-    return subprocess.Popen(program, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how})
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(program, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes | how)
 
 
 def end(running: subprocess.Popen) -> tuple[int, str, str]:

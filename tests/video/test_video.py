@@ -449,7 +449,8 @@ def test_the_command_line_refuses_in_one_sentence(words, code, sentence, tmp_pat
 def test_an_interrupted_run_says_so_and_can_go_on(tmp_path):
     source = film(tmp_path / "a.mp4", list(range(600)), size=(240, 320))  # seconds of work after a segment
     command = [sys.executable, "-m", "rescale", "up", "a.mp4", "--scale", "2", "-o", "b.mp4"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
+    minding = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731, in the background too
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=minding) as run:
         until(lambda: run.poll() is not None or list(tmp_path.glob(".b.mp4.partial/*.seg")))
         run.send_signal(signal.SIGINT)
         assert run.stderr is not None
