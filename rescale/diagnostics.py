@@ -64,7 +64,8 @@ class Report:
             yield
         except Exception as error:
             lines = str(error).strip().splitlines()
-            self.broken.append(f"{what}: {lines[0][:300] if lines else type(error).__name__}")
+            reason = lines[0][:300] if lines else type(error).__name__
+            self.broken.append(f"{what}: {reason}{_cure(reason)}")
 
 
 def examine(device: str | None = None) -> Report:
@@ -87,6 +88,14 @@ def examine(device: str | None = None) -> Report:
     _try_models(report, where)
     report.elapsed_s = round(time.monotonic() - began, 2)
     return report
+
+
+def _cure(reason: str) -> str:
+    """Name cause and cure where a reason is known to hide them."""
+    if "operator torchvision::" not in reason:
+        return ""
+    build = f"torch {torch.__version__}"
+    return f"; torchvision was built for another build than {build}: install both in one command, from the same index"
 
 
 def _versions() -> dict[str, str]:

@@ -130,3 +130,17 @@ def test_golden_figures_are_of_these_weights(name):
     assert selftest.deviation(found, kept) is None and selftest.deviation(found, None) is None
     shake(loaded.model, 0.01)
     assert selftest.deviation(selftest.trial(Rescaler(loaded, precision="float32")), kept)
+
+
+def test_a_torchvision_of_another_build_is_named_with_its_cure(tmp_path, monkeypatch):
+    """By a package that fails as such a one does, since the one at hand fits."""
+    (tmp_path / "torchvision").mkdir()
+    text = 'raise RuntimeError("operator torchvision::nms does not exist")'
+    (tmp_path / "torchvision" / "__init__.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("torchvision", "lpips")]:
+        monkeypatch.delitem(sys.modules, name)
+    found = diagnostics.Report()
+    diagnostics._try_extras(found)
+    (said,) = found.broken
+    assert "does not exist; torchvision was built for another build than torch" in said and "same index" in said
