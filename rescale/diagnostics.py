@@ -22,7 +22,7 @@ from rescale.device import usable_device
 from rescale.inference import optimize, selftest
 from rescale.inference.rescaler import load
 from rescale.io import images
-from rescale.io.decode import FORMATS
+from rescale.io.formats import FORMATS
 from rescale.io.picture import Picture
 from rescale.models import zoo
 from rescale.video.io import container
@@ -38,7 +38,6 @@ EXTRAS = {
 """Extra of the package: its purpose, and the modules that it needs."""
 _CORE = ("torch", "numpy", "pillow", "imagecodecs", "tifffile", "safetensors")
 _MORE = ("av", "gradio", "ray")
-_LOSSY = ("JPEG", "AVIF")
 
 
 @dataclass
@@ -144,14 +143,14 @@ def _try_extras(report: Report) -> None:
 
 def _try_formats(report: Report) -> None:
     original = Picture(selftest.test_image((48, 64)).pixels)
-    for format in FORMATS:
+    for format, row in FORMATS.items():
         with report.trying(format):
-            data = _gif(original) if format == "GIF" else images.encode(format, original)[0]
+            data = images.encode(format, original)[0] if row.is_written else _gif(original)
             found = images.decode(data, format)
-            _check_same(original, found, 12 if format in (*_LOSSY, "GIF") else 0)
-            report.formats[format] = "read" if format == "GIF" else "read and written"
+            _check_same(original, found, 0 if row.is_lossless else 12)
+            report.formats[format] = "read and written" if row.is_written else "read"
     deep = Picture(original.pixels.astype(np.uint16) * 257)
-    for format in ("PNG", "TIFF"):
+    for format in (row.name for row in FORMATS.values() if 16 in row.depths):
         with report.trying(f"{format} of 16 bits"):
             _check_same(deep, images.decode(images.encode(format, deep)[0], format), 0)
 

@@ -21,7 +21,7 @@ from rescale.errors import MachineError
 from rescale.inference import selftest
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images
-from rescale.io.decode import FORMATS
+from rescale.io.formats import FORMATS
 from rescale.models import weights, zoo
 
 NO_FAULT_OF_OURS = re.compile(r"^(LPIPS in evaluate|export to ONNX|curves).*")

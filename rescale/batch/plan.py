@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rescale.errors import DiskFullError, InputError, RefusedError, UsageError, machine_error
 from rescale.io import formats, object_store
-from rescale.io.formats import FORMATS, format_of
+from rescale.io.formats import FORMAT_OF_SUFFIX, format_of
 from rescale.io.images import find
 from rescale.io.object_store import Place, Url, is_remote, place
 from rescale.io.storage import check_folder, sweep
@@ -143,7 +143,7 @@ def _matches(text: str) -> Sequence[Place]:
 
 
 def _below(match: Place) -> Sequence[Place]:
-    return object_store.find(match, FORMATS) if isinstance(match, Url) else find(match)
+    return object_store.find(match, FORMAT_OF_SUFFIX) if isinstance(match, Url) else find(match)
 
 
 def _target(source: Place, output: str | None, name: Callable[[Place], str], fields: dict[str, object]) -> Place:

@@ -17,13 +17,14 @@ from rescale.inference import files
 from rescale.inference.refine import RefineBudget
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images, storage, targets
+from rescale.io.formats import FORMATS
 from rescale.io.picture import Picture
 from rescale.metrics import psnr, ssim
 from rescale.models import zoo
 
 MAX_PIXELS = 16_000_000
-CODECS = {"JPEG": "jpg", "WebP": "webp", "AVIF": "avif"}
-"""Lossy formats, and the suffixes of their files."""
+CODECS = {str(row): row for row in FORMATS.values() if row.takes_quality}
+"""The lossy formats, by the name shown."""
 _LEAST = 32
 """Smallest side in pixels; below it there is nothing to measure."""
 
@@ -151,7 +152,7 @@ def _coded(name: str, original: Picture, budget: int, folder: Path, judge: "_Jud
     """Encode the original in a lossy format, at the highest quality that the bytes allow."""
     began = time.perf_counter()
     data = largest(lambda quality: encoded(name, original, quality), budget)
-    path = folder / f"{name.lower()}.{CODECS[name]}"
+    path = folder / f"{name.lower()}{CODECS[name].suffixes[0]}"
     storage.publish(path, data)
     return judge.entry(name, path, len(data), time.perf_counter() - began)
 
@@ -159,7 +160,7 @@ def _coded(name: str, original: Picture, budget: int, folder: Path, judge: "_Jud
 def encoded(name: str, picture: Picture, quality: int) -> bytes:
     """Encode the colours only, in 8 bits, which all of these formats hold."""
     pixels = picture.pixels if picture.depth == 8 else (picture.pixels / 257).round().astype(np.uint8)
-    return images.encode(name.upper(), Picture(pixels), quality=quality)[0]
+    return images.encode(CODECS[name].name, Picture(pixels), quality=quality)[0]
 
 
 def largest(encode: Callable[[int], bytes], budget: int) -> bytes:

@@ -234,7 +234,7 @@ def _describe(rescaler: Rescaler, stored: Picture, original: Picture, refined: R
 
 def _as_stored(format: str, small: Picture, quality: int | None) -> Picture:
     """Return the image as a reader of the file will see it, which the record must describe."""
-    if format in ("PNG", "TIFF"):
+    if formats.FORMATS[format].is_exact:
         return small
     data, _ = images.encode(format, Picture(small.pixels, small.alpha), quality=quality)
     return images.decode(data, format)

@@ -14,9 +14,9 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from rescale.errors import InputError, MachineError, RefusedError, RescaleError, UnsupportedError
 from rescale.io import png_chunks, sixteen_bit
+from rescale.io.formats import FORMATS
 from rescale.io.picture import Picture, Pixels
 
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF")
 MAX_PIXELS = 100_000_000
 _MAX_SCANS = 100  # of a progressive JPEG: ordinary ones have ten, and each costs a pass over the whole picture
 _MAX_PAGES = 1000

@@ -14,17 +14,11 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from rescale.errors import MachineError, UnsupportedError, UsageError
 from rescale.io import png_chunks
+from rescale.io.formats import FORMATS, listed
 from rescale.io.picture import Picture, Pixels, to_pil
 
-_SIDE_LIMITS = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
-_LOSSY = ("JPEG", "WEBP", "AVIF")
 _STRIP_BYTES = 2**20
 _EXIF_FOLDERS = (0x8769, 0x8825)  # camera settings and GPS, kept as directories of their own
-_COMMON = ("icc", "exif", "xmp", "dpi")
-_HOLDS = {
-    "PNG": (*_COMMON, "text", "colour_chunks"), "TIFF": _COMMON, "JPEG": _COMMON, "WEBP": _COMMON, "AVIF": _COMMON,
-    "BMP": ("dpi",), "PPM": (),
-}  # fmt: skip
 _NAMES = {
     "icc": "colour profile", "exif": "EXIF", "xmp": "XMP", "dpi": "resolution", "text": "PNG text",
     "colour_chunks": "PNG colour chunks",
@@ -35,7 +29,7 @@ def encode(format: str, picture: Picture, *, quality: int | None = None) -> tupl
     """Encode into a file's bytes, with notes on what it could not hold; the opposite of `decode`."""
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"expected a quality of 1 to 100, got {quality}")
-    if quality is not None and format not in _LOSSY:
+    if quality is not None and not FORMATS[format].takes_quality:
         raise UsageError(f"{format} is written without loss and takes no quality, got {quality}")
     _check_holds(format, picture)
     with _encoding(format):
@@ -59,19 +53,22 @@ def _encoding(format: str) -> Iterator[None]:
 
 
 def _check_holds(format: str, picture: Picture) -> None:
-    side = _SIDE_LIMITS.get(format)
-    if format == "GIF":
-        raise UnsupportedError("GIF holds 256 colours only; write PNG, WebP or TIFF")
-    if side and max(picture.size) > side:
-        raise UnsupportedError(f"{format} holds sides up to {side}, got {picture.size[1]}x{picture.size[0]}")
-    if picture.alpha is not None and format in ("JPEG", "PPM", "BMP"):
-        raise UnsupportedError(f"{format} holds no transparency; write PNG, WebP, AVIF or TIFF")
-    if picture.depth == 16 and format not in ("PNG", "TIFF"):
-        raise UnsupportedError(f"{format} holds 8 bits a channel here, the picture has 16; write PNG or TIFF")
+    row, rows = FORMATS[format], FORMATS.values()
+    if not row.is_written:
+        others = listed(other for other in rows if other.is_lossless and other.carries_record)
+        raise UnsupportedError(f"{format} holds 256 colours only; write {others}")
+    if row.max_side and max(picture.size) > row.max_side:
+        raise UnsupportedError(f"{format} holds sides up to {row.max_side}, got {picture.size[1]}x{picture.size[0]}")
+    if picture.alpha is not None and not row.has_alpha:
+        others = listed(other for other in rows if other.has_alpha)
+        raise UnsupportedError(f"{format} holds no transparency; write {others}")
+    if picture.depth not in row.depths:
+        others = listed(other for other in rows if picture.depth in other.depths)
+        raise UnsupportedError(f"{format} holds 8 bits a channel here, the picture has {picture.depth}; write {others}")
 
 
 def _lost(format: str, picture: Picture) -> Iterator[str]:
-    gone = [field for field in _NAMES if field not in _HOLDS[format] and getattr(picture, field)]
+    gone = [field for field in _NAMES if field not in FORMATS[format].holds and getattr(picture, field)]
     if "colour_chunks" in gone and (picture.icc or any(kind == b"sRGB" for kind, _ in picture.colour_chunks)):
         gone.remove("colour_chunks")  # a profile outranks them, and sRGB is what a reader assumes
     if gone:
@@ -90,7 +87,7 @@ def _by_pillow(format: str, picture: Picture, quality: int | None) -> bytes:
     }
     exif = _with_resolution(picture) if format in ("WEBP", "AVIF") else picture.exif
     facts = {"icc": picture.icc, "exif": exif, "xmp": picture.xmp, "dpi": picture.dpi}
-    kept: dict[str, Any] = {key: value for key, value in facts.items() if value and key in _HOLDS[format]}
+    kept: dict[str, Any] = {key: value for key, value in facts.items() if value and key in FORMATS[format].holds}
     if "icc" in kept:
         kept["icc_profile"] = kept.pop("icc")
     image = to_pil(Picture(picture.pixels, picture.alpha))  # bare, or Pillow would write what nobody asked for

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from rescale.io.decode import MAX_PIXELS, decode, from_pil
 from rescale.io.encode import encode
-from rescale.io.formats import FORMATS, format_of
+from rescale.io.formats import FORMAT_OF_SUFFIX, format_of
 from rescale.io.object_store import Place
 from rescale.io.picture import Picture, Pixels, to_pil, to_pixels, to_tensor
 from rescale.io.storage import check_folder, publish, published, read_bytes, sha256, sweep
 
 __all__ = [
-    "FORMATS", "MAX_PIXELS", "Picture", "Pixels", "check_folder", "decode", "encode", "fetch", "find", "format_of",
+    "MAX_PIXELS", "Picture", "Pixels", "check_folder", "decode", "encode", "fetch", "find", "format_of",
     "from_pil", "publish", "published", "read", "read_bytes", "sha256", "sweep", "to_pil", "to_pixels", "to_tensor",
     "write",
 ]  # fmt: skip
@@ -26,7 +26,7 @@ def find(path: Path) -> list[Path]:
     """List the image files under a folder, by suffix, sorted; a file is itself."""
     if not path.is_dir():
         return [path]
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in FORMATS and p.is_file())
+    return sorted(p for p in path.rglob("*") if p.suffix.lower() in FORMAT_OF_SUFFIX and p.is_file())
 
 
 def read(path: Place, *, max_pixels: int = MAX_PIXELS) -> Picture:

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rescale.errors import RecordError
+from rescale.io.formats import FORMATS
 from rescale.io.images import Picture, Pixels
 
 KEY = "rescale"
@@ -101,7 +102,7 @@ def embed(picture: Picture, record: Record, format: str) -> Picture:
     """Put a record into an image, where this format keeps it."""
     picture = strip(picture)
     text = record.model_dump_json()
-    if format == "PNG":
+    if FORMATS[format].has_text:
         return replace(picture, text=(*picture.text, (KEY, text)))
     xmp, notes = picture.xmp or _XMP.encode(), picture.notes
     if b"</rdf:RDF>" not in xmp:

@@ -255,7 +255,7 @@ def test_what_a_url_means(bucket, client):
     names = ["f/a.png", "f/B.JPG", "f/sub/c d.webp", "f/x.txt", "g.png", "f[1]/e.png", "f*/e.png"]
     for name in names:
         client.put_object(Bucket=bucket, Key=name, Body=b"x")
-    suffixes, root = formats.FORMATS, f"s3://{bucket}/"
+    suffixes, root = formats.FORMAT_OF_SUFFIX, f"s3://{bucket}/"
 
     def found(text: str) -> list[str]:
         return [str(url).removeprefix(root) for url in object_store.find(Url(root + text), suffixes)]
@@ -273,7 +273,7 @@ def test_ten_thousand_objects_are_listed_in_little_memory(bucket, client):
         client.put_object(Bucket=bucket, Key=f"folder/{number:05}.png", Body=b"")
     program = (
         "import sys, resource; from rescale.io import formats, object_store as storage\n"
-        "found = storage.find(storage.Url(sys.argv[1]), formats.FORMATS)\n"
+        "found = storage.find(storage.Url(sys.argv[1]), formats.FORMAT_OF_SUFFIX)\n"
         "print(len(found), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     words = [sys.executable, "-c", program]
