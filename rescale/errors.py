@@ -13,6 +13,11 @@ RescaleError                 3   some input failed
 
 import errno
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _NO_MEMORY = re.compile("out of memory|n.t allocate memory|not enough memory")
@@ -89,3 +94,9 @@ def as_rescale_error(error: Exception) -> RescaleError:
     if isinstance(error, OSError):
         return machine_error(str(error.filename or ""), error)
     raise error
+
+
+def first_problem(error: "ValidationError") -> tuple[str, "ErrorDetails"]:
+    """Return the first complaint of pydantic, and the key that it is about, dotted; empty if about the whole."""
+    problem = error.errors()[0]
+    return ".".join(map(str, problem["loc"])), problem

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rescale.errors import InputError
 from rescale.inference.rescaler import load
-from rescale.metrics import ssim
+from rescale.metrics import decibels, ssim
 from rescale.ops.resample import resample
 from rescale.video import transforms
 from rescale.video.io.colour import to_rgb
@@ -70,7 +70,7 @@ class _Score:
 
     def shown(self, name: str, size: int) -> Shown:
         mean = max(self.squares / max(self.pixels, 1), 1e-9)
-        psnr = 10 * math.log10(self.facts.colours.levels.top**2 / mean)
+        psnr = decibels(mean, self.facts.colours.levels.top).item()
         far = sum(self.distances) / len(self.distances) if self.distances else None
         return Shown(name, size, psnr, sum(self.likeness) / max(len(self.likeness), 1), far)
 
@@ -194,12 +194,12 @@ def _scored(
 
 
 def _bicubic(facts: StreamInfo, scale: int) -> transforms.FrameTransform:
-    top = facts.colours.levels.top
+    levels = facts.colours.levels
 
     def work(frame: Frame) -> list[Tensor]:
         sizes = [(plane.shape[0] * scale, plane.shape[1] * scale) for plane in frame.planes]
         large = [resample(p[None].float(), size)[0] for p, size in zip(frame.planes, sizes, strict=True)]
-        return [plane.round().clamp(0, top) for plane in large]
+        return [levels.rounded(plane) for plane in large]
 
     return work
 

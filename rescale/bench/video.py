@@ -15,6 +15,7 @@ from torch import Tensor
 from rescale.errors import UnsupportedError
 from rescale.geometry import Size
 from rescale.inference.rescaler import load
+from rescale.metrics import decibels
 from rescale.models import ESPCN
 from rescale.ops.resample import resample
 from rescale.video.files import upscale_video
@@ -117,7 +118,7 @@ def _shrink(source: Path, target: Path, scale: int, seconds: float) -> list[Tens
 
 def _smaller(plane: Tensor, scale: int) -> Tensor:
     size = plane.shape[0] // scale, plane.shape[1] // scale
-    return resample(plane[None].float(), size)[0].round().clamp(0, 255).to(torch.uint8)
+    return Levels().rounded(resample(plane[None].float(), size)[0]).to(torch.uint8)
 
 
 def _lanczos(source: Path, target: Path, scale: int) -> None:
@@ -149,4 +150,4 @@ def _psnr(large: list[Tensor], path: Path) -> float:
     with opened(path) as container:
         made = (planes_of(frame, 8)[0] for frame in container.decode(video=0))
         errors = [(a.float() - b.float()).square().mean() for a, b in zip(large, made, strict=True)]
-    return 10 * torch.log10(255**2 / torch.stack(errors).mean()).item()
+    return decibels(torch.stack(errors).mean(), 255).item()

@@ -36,7 +36,10 @@ def train(
 
 @bench.command()
 def refine(
-    model: Annotated[str, typer.Argument(help="A model id, or a .safetensors file.")] = "irn-x4-small",
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A model id, or a .safetensors file; else irn-x4-small.", show_default=False),
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of refining.")] = 20,
     side: Annotated[int, typer.Option(min=16, help="Of the picture, in pixels.")] = 512,
     turns: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 3,
@@ -46,17 +49,22 @@ def refine(
 ) -> None:
     """Time refining an LR image, in round trips (downscale and upscale)."""
     from rescale.bench.images import refining
+    from rescale.models.zoo import DEFAULT_MODEL
 
     use_threads(threads)
-    race = refining(model, steps=steps, side=side, turns=turns, device=device)
+    race = refining(model or DEFAULT_MODEL, steps=steps, side=side, turns=turns, device=device)
     _tell(race, "round trips", as_json=as_json)
 
 
 @bench.command()
 def rescale(
     model: Annotated[
-        str, typer.Argument(help="A model id, a .safetensors file, or a recipe, whose network is then random.")
-    ] = "irn-x4-small",
+        str | None,
+        typer.Argument(
+            help="A model id, a .safetensors file, or a recipe, whose network is then random; else irn-x4-small.",
+            show_default=False,
+        ),
+    ] = None,
     size: Annotated[str, typer.Option(help="Of the picture, width x height.")] = "512x512",
     turns: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 5,
     threads: Threads = None,
@@ -65,13 +73,14 @@ def rescale(
 ) -> None:
     """Time downscaling and upscaling, against plain float32 PyTorch, other programs, and the machine's own limit."""
     from rescale.bench.images import rescaling
+    from rescale.models.zoo import DEFAULT_MODEL
 
     sides = re.fullmatch(r"(\d{2,5})x(\d{2,5})", size)
     if not sides:
         raise UsageError(f"expected a size of width x height such as 512x512, got {size!r}")
 
     use_threads(threads)
-    speed = rescaling(model, full=(int(sides[2]), int(sides[1])), turns=turns, device=device)
+    speed = rescaling(model or DEFAULT_MODEL, full=(int(sides[2]), int(sides[1])), turns=turns, device=device)
     if as_json:
         typer.echo(json.dumps(asdict(speed)))
         return
@@ -86,7 +95,9 @@ def rescale(
 @bench.command()
 def video(
     source: Annotated[Path, typer.Argument(help="A large video; its beginning is made small, and enlarged again.")],
-    model: Annotated[str, typer.Argument(help="A model id, or a .safetensors file.")] = "espcn-x2-rt",
+    model: Annotated[
+        str | None, typer.Argument(help="A model id, or a .safetensors file; else espcn-x2-rt.", show_default=False)
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How much of it.")] = 10.0,
     threads: Threads = None,
     as_json: Json = False,
@@ -94,8 +105,10 @@ def video(
     """Super-resolve a video, against FFmpeg's scale=lanczos with the same encoder: PSNR and speed."""
     from rescale.bench.video import contest
     from rescale.cli.options import use_threads_for_video
+    from rescale.models.zoo import video_model
 
     use_threads_for_video(threads)
+    model = model or video_model(2)
     found = contest(source, model, seconds=seconds)
     if as_json:
         typer.echo(json.dumps(asdict(found) | {"ratio": found.ratio}))

@@ -31,7 +31,6 @@ Scales = Annotated[
         show_default=False,
     ),
 ]
-DEFAULT_MODEL = "irn-x4-small"
 
 
 class Contender(NamedTuple):
@@ -47,16 +46,17 @@ def contenders_of(names: list[str] | None, scales: list[str], device: str | None
     """List the models, each at every scale that it is to be scored at."""
     from rescale.geometry import Geometry
     from rescale.inference.rescaler import load
+    from rescale.models.zoo import ANY_SCALE_MODEL, DEFAULT_MODEL
     from rescale.training.train import VALIDATED
 
-    default = ["iarn-small", "bicubic"] if scales else [DEFAULT_MODEL, "bicubic-x4"]
+    default = [ANY_SCALE_MODEL, "bicubic"] if scales else [DEFAULT_MODEL, "bicubic-x4"]
     named = _all_models() if names == ["all"] else names or default
     rescalers = _told_apart([load(name, device=device) for name in named], named)
     asked = [geometry for text in scales for geometry in _range(text)] or [Geometry.of(s) for s in VALIDATED]
     if scales and all(rescaler.scale for rescaler in rescalers):
         known = ", ".join(rescaler.name for rescaler in rescalers)
         raise UsageError(
-            f"expected --scale for models that serve many, such as iarn-small and bicubic, got only {known}"
+            f"expected --scale for models that serve many, such as {ANY_SCALE_MODEL} and bicubic, got only {known}"
         )
     return [
         Contender(model, rescaler, rescaler.sizes.check(geometry))

@@ -18,7 +18,7 @@ from rescale.inference.refine import RefineBudget
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images, storage, targets
 from rescale.io.formats import FORMATS
-from rescale.io.picture import Picture
+from rescale.io.picture import Picture, to_8_bits
 from rescale.metrics import psnr, ssim
 from rescale.models import zoo
 
@@ -159,8 +159,7 @@ def _coded(name: str, original: Picture, budget: int, folder: Path, judge: "_Jud
 
 def encoded(name: str, picture: Picture, quality: int) -> bytes:
     """Encode the colours only, in 8 bits, which all of these formats hold."""
-    pixels = picture.pixels if picture.depth == 8 else (picture.pixels / 257).round().astype(np.uint8)
-    return images.encode(CODECS[name].name, Picture(pixels), quality=quality)[0]
+    return images.encode(CODECS[name].name, Picture(to_8_bits(picture.pixels)), quality=quality)[0]
 
 
 def largest(encode: Callable[[int], bytes], budget: int) -> bytes:

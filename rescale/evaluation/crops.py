@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 
 from rescale.evaluation.protocol import Trial
-from rescale.evaluation.tables import decibels
+from rescale.evaluation.tables import psnr_text
 from rescale.io.picture import Picture
 from rescale.metrics import psnr
+from rescale.ops import to_bytes
 
 SIDE, ZOOM, LABEL = 96, 2, 34  # pixels of a detail, how often each is repeated, and of the line below
 MOST = 12
@@ -45,7 +46,7 @@ def details(name: str, original: Picture, trial: Trial) -> dict[str, Image.Image
     """Crop the original's busiest place, called `name`, and the same of the restored image."""
     top, left = busiest(original)
     place = slice(top, top + SIDE), slice(left, left + SIDE)
-    score = decibels(psnr(trial.restored.rgb, trial.picture.rgb).item())
+    score = psnr_text(psnr(trial.restored.rgb, trial.picture.rgb).item())
     title = f"{trial.model} {trial.scale} {trial.refined}".strip()
     return {"": _cell(original, place, name), title: _cell(trial.restored, place, f"{title}\n{score} dB RGB")}
 
@@ -62,7 +63,7 @@ def busiest(picture: Picture) -> tuple[int, int]:
 
 
 def _cell(picture: Picture, window: tuple[slice, slice], label: str) -> Image.Image:
-    detail = (picture.rgb[0].permute(1, 2, 0)[window] * 255).round().byte().numpy()
+    detail = to_bytes(picture.rgb[0].permute(1, 2, 0)[window]).numpy()
     large = Image.fromarray(detail).resize((detail.shape[1] * ZOOM, detail.shape[0] * ZOOM), Image.Resampling.NEAREST)
     cell = Image.new("RGB", (SIDE * ZOOM, SIDE * ZOOM + LABEL), "white")
     cell.paste(large)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from rescale.errors import InputError, UsageError
 from rescale.evaluation.protocol import cropped, luma_of, mean
-from rescale.evaluation.tables import decibels, line
+from rescale.evaluation.tables import line, psnr_text
 from rescale.geometry import MAX_SCALE, Geometry
 from rescale.inference.rescaler import Rescaler
 from rescale.io.picture import Picture
@@ -86,4 +86,4 @@ def markdown(rows: Sequence[Cycle]) -> str:
 
 
 def _mean(rows: Sequence[Cycle], number: str) -> str:
-    return decibels(mean([getattr(row, number) for row in rows]))
+    return psnr_text(mean([getattr(row, number) for row in rows]))

@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from rescale.errors import InputError
@@ -24,9 +23,10 @@ from rescale.geometry import MAX_SCALE, Geometry, Scale
 from rescale.inference.refine import RefineBudget, Report
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images
-from rescale.io.images import Picture, Pixels
+from rescale.io.images import Picture
+from rescale.io.picture import to_8_bits
 from rescale.metrics import psnr, ssim
-from rescale.ops import luma, quantize, shave
+from rescale.ops import full_range_luma, luma, quantize, shave
 from rescale.ops.resample import resample
 
 PROTOCOL = (
@@ -146,7 +146,7 @@ def cropped(picture: Picture, geometry: Geometry) -> Picture:
         length // int(scale) * int(scale) if scale == int(scale) else length
         for length, scale in zip(picture.size, scales, strict=True)
     )
-    return Picture(_as_bytes(picture.pixels[:height, :width]))
+    return Picture(to_8_bits(picture.pixels[:height, :width]))
 
 
 def _border(geometry: Geometry) -> int:
@@ -200,12 +200,7 @@ def score(
 
 def luma_of(rgb: Tensor, picture: Picture) -> Tensor:
     """Compute the luma on which an image is measured: studio range, but that of a grey one is grey itself."""
-    return (luma(rgb) * 255 - 16) / 219 if picture.is_grey else luma(rgb)
-
-
-def _as_bytes(pixels: Pixels) -> Pixels:
-    """Convert to 8 bits, the only depth of the protocol."""
-    return pixels if pixels.dtype == np.uint8 else (pixels / 257).round().astype(np.uint8)
+    return full_range_luma(rgb) if picture.is_grey else luma(rgb)
 
 
 NUMBERS = tuple(field.name for field in fields(Scores) if field.type is float or field.type == "float")

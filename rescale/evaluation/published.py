@@ -9,7 +9,7 @@ from importlib import resources
 from pydantic import BaseModel
 
 from rescale.evaluation.protocol import Scores
-from rescale.evaluation.tables import decibels, line
+from rescale.evaluation.tables import line, psnr_text
 from rescale.geometry import Geometry
 
 _SAME = {"BSD100": "B100", "DIV2K_valid_HR": "DIV2K"}
@@ -59,8 +59,8 @@ def measured(means: Iterable[Scores], parameters: Mapping[str, int]) -> list[Met
         name = f"{mean.model}, refined {mean.refined}" if mean.refined else mean.model
         new = Method(name, mean.scale, parameters[mean.model], {}, {})
         row = rows.setdefault((name, mean.scale), new)
-        row.scores[mean.set] = f"{decibels(mean.psnr_y)} / {mean.ssim_y:.4f}"
-        row.lr[mean.set] = decibels(mean.lr_psnr_y)
+        row.scores[mean.set] = f"{psnr_text(mean.psnr_y)} / {mean.ssim_y:.4f}"
+        row.lr[mean.set] = psnr_text(mean.lr_psnr_y)
     return list(rows.values())
 
 

@@ -34,11 +34,11 @@ def _cells(r: Scores) -> list[str]:
         r.refined or "-",
         r.set,
         r.picture,
-        f"{decibels(r.psnr_y)} / {r.ssim_y:.4f}",
-        f"{decibels(r.psnr_rgb)} / {r.ssim_rgb:.4f}",
+        f"{psnr_text(r.psnr_y)} / {r.ssim_y:.4f}",
+        f"{psnr_text(r.psnr_rgb)} / {r.ssim_rgb:.4f}",
         " / ".join("-" if math.isnan(value) else f"{value:.4f}" for value in (r.lpips_alex, r.lpips_vgg)),
-        f"{decibels(r.lr_psnr_y)} / {r.lr_ssim_y:.4f}",
-        decibels(r.lr_psnr_rgb),
+        f"{psnr_text(r.lr_psnr_y)} / {r.lr_ssim_y:.4f}",
+        psnr_text(r.lr_psnr_rgb),
         f"{r.bits_per_pixel:.2f}",
         f"{r.seconds_per_megapixel:.2f}",
     ]
@@ -56,6 +56,6 @@ def records(rows: Iterable[object]) -> list[dict[str, object]]:
     ]
 
 
-def decibels(value: float) -> str:
+def psnr_text(value: float) -> str:
     """Format a PSNR; infinite for equal images."""
     return f"{value:.2f}" if math.isfinite(value) else "exact"

@@ -18,6 +18,7 @@ from rescale.io.formats import carrier
 from rescale.io.images import Picture
 from rescale.io.object_store import Place, Url, place
 from rescale.io.targets import check_target
+from rescale.metrics import decibels
 from rescale.models import zoo
 from rescale.models.zoo import super_resolution_model
 
@@ -266,4 +267,4 @@ def _psnr(a: Picture, b: Picture) -> float:
     """Return the PSNR over visible pixels: colours under zero alpha do not count."""
     difference = a.pixels.astype(np.float32) - b.pixels
     error = float(np.mean(difference[b.alpha > 0] ** 2 if b.alpha is not None and b.alpha.any() else difference**2))
-    return float(10 * np.log10((2**b.depth - 1) ** 2 / max(error, 1e-12)))
+    return decibels(max(error, 1e-12), b.top).item()

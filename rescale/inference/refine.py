@@ -20,6 +20,7 @@ from torch import Tensor
 from rescale.errors import UsageError
 from rescale.geometry import Size, by
 from rescale.inference.optimize import optimize_for_inference
+from rescale.metrics import gain_db
 from rescale.models import RescalingModel
 from rescale.ops import crop, luma, pad, quantize, size_of
 from rescale.ops.resample import resample
@@ -262,7 +263,7 @@ def _descend(
             better = ((found <= first).all(dim=1) & (found.mean(dim=1) < least.mean(dim=1)))[:, None]
             least = torch.where(better, found, least)
             best = torch.where(better[..., None, None], seen.detach(), best)
-        gain = float(10 * torch.log10((first.mean() + 1e-12) / (least.mean() + 1e-12)))
+        gain = gain_db(first.mean() + 1e-12, least.mean() + 1e-12)
         spent = time.monotonic() - began
         is_late = spent + spent / (step + 1) > effort.seconds  # another step would end after the time is up
         done = 1.0 if is_late else max(step / effort.steps, spent / effort.seconds, gain / effort.gain_db)

@@ -3,29 +3,30 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rescale import ops
 from rescale.device import usable_device
 from rescale.errors import RecordError
-from rescale.geometry import Scale, Size, Sizes, by
+from rescale.geometry import Scale, Size, Sizes
+from rescale.inference.compatibility import objections
 from rescale.inference.optimize import Precision
 from rescale.inference.refine import RefineBudget, Report, errors, refine_downscaled
 from rescale.inference.tiled import Direction, TiledRunner
 from rescale.io import conversion, record
 from rescale.io.conversion import Kind
-from rescale.io.images import Picture
+from rescale.io.images import Picture, Pixels
+from rescale.io.picture import from_levels, to_levels
 from rescale.models import RescalingModel, weights
+from rescale.models.zoo import DEFAULT_MODEL
 from rescale.ops import alpha
 
 
 def load(
-    model: str | Path = "irn-x4-small",
+    model: str | Path = DEFAULT_MODEL,
     *,
     device: str | torch.device | None = None,
     precision: Precision = "auto",
@@ -153,10 +154,10 @@ class Rescaler:
         if left <= 0:
             return small
         refine = replace(refine, seconds=left)
-        top = 2**picture.depth - 1
-        hr, lr = (_levels(p.pixels).float() / top for p in (filled, small))
+        top = picture.top
+        hr, lr = (to_levels(p.pixels).float() / top for p in (filled, small))
         better = self._refined(hr, lr, refine, top + 1, report)
-        return replace(small, pixels=_pixels((better * top).round(), top))
+        return replace(small, pixels=from_levels(ops.to_levels(better, top), picture.depth))
 
     def upscale_picture(self, picture: Picture, *, size: Size | None = None, is_grey: bool | None = None) -> Picture:
         """Return the HR image of the given (height, width), grey if the LR image is or if told so."""
@@ -181,19 +182,6 @@ class Rescaler:
             pixels=record.digest(small),
         )
 
-    def objections(self, found: record.Record, small: Picture) -> list[str]:
-        """List the objections to restoring this image by that record, one clause each; empty if there is none."""
-        against = []
-        if found.weights != self.digest:
-            against.append(f"made small by {found.model} ({found.weights}), not by {self.name} ({self.digest})")
-        known = found.small or (small.size if self.scale else None)  # rescale 0.1 knew models of one scale only
-        if known != small.size or not self.sizes.fit(found.size, small.size):
-            made = f"{by(known)} of {by(found.size)}" if known else f"{by(found.size)}, made to no known size"
-            against.append(f"its record speaks of another size: {made}")
-        elif found.pixels != record.digest(small):
-            against.append("edited, re-compressed or converted after it was made small, so it would restore badly")
-        return against
-
     def _refined(
         self, hr: Tensor, lr: Tensor, effort: RefineBudget, levels: int, report: Report | None = None
     ) -> Tensor:
@@ -209,21 +197,20 @@ class Rescaler:
         return torch.where(is_better, better, lr).cpu()
 
     def _planes(self, picture: Picture, way: Direction, *, is_grey: bool) -> Picture:
-        top = 2**picture.depth - 1
-        colours = _levels(picture.pixels)
+        colours = self._plane(picture.pixels, way, is_grey)
         if picture.alpha is None:
-            return replace(picture, pixels=self._plane(colours, top, way, is_grey))
-        plane = _levels(picture.alpha[..., None])
-        made: NDArray[Any]
-        if (plane == plane.flatten()[0]).all():  # opaque stays exactly that
+            return replace(picture, pixels=colours)
+        made: Pixels
+        if (picture.alpha == picture.alpha.flat[0]).all():  # opaque stays exactly that
             made = np.full(way.size, picture.alpha.flat[0])
         else:
-            made = np.ascontiguousarray(self._plane(plane, top, way, is_grey=True)[..., 0])
-        return replace(picture, pixels=self._plane(colours, top, way, is_grey), alpha=made)
+            made = np.ascontiguousarray(self._plane(picture.alpha[..., None], way, is_grey=True)[..., 0])
+        return replace(picture, pixels=colours, alpha=made)
 
-    def _plane(self, levels: Tensor, top: int, way: Direction, is_grey: bool) -> NDArray[Any]:
-        """Run on (1, 1 or 3, H, W) levels 0 .. top -> (H', W', 1 or 3), the same as uint8 or uint16."""
-        return _pixels(self.runner.run(levels, way, top=top, is_grey=is_grey), top)
+    def _plane(self, pixels: Pixels, way: Direction, is_grey: bool) -> Pixels:
+        """Run on (H, W, 1 or 3) uint8 or uint16 -> (H', W', 1 or 3), the same."""
+        levels = self.runner.run(to_levels(pixels), way, top=np.iinfo(pixels.dtype).max, is_grey=is_grey)
+        return from_levels(levels, 8 * pixels.dtype.itemsize)
 
     def _recorded(self, image: object, picture: Picture) -> record.Record | None:
         """Return the image's record, from its file's metadata or from Pillow's `info`."""
@@ -231,7 +218,7 @@ class Rescaler:
         if text is None:
             return None
         found = record.Record.parse(text)
-        against = self.objections(found, picture)
+        against = objections(found, picture, self)
         if against:
             raise RecordError(f"{'; '.join(against)}; an array of its pixels is taken without its record")
         return found
@@ -241,17 +228,6 @@ def _with_colours_filled(picture: Picture) -> Picture:
     """Replace colours under zero alpha by their neighbours', or they would bleed into visible pixels."""
     if picture.alpha is None or picture.alpha.all():
         return picture
-    plane = _levels(picture.alpha[..., None]).float() / (2**picture.depth - 1)
-    filled = alpha.fill(_levels(picture.pixels).float(), plane)[0].permute(1, 2, 0).round()
-    return replace(picture, pixels=filled.numpy().astype(picture.pixels.dtype))
-
-
-def _levels(pixels: NDArray[Any]) -> Tensor:
-    """Convert (H, W, C) -> (1, C, H, W); 16 bits as int32, as torch does little with uint16."""
-    wide = np.require(pixels, requirements=["C", "W"]) if pixels.dtype == np.uint8 else pixels.astype(np.int32)
-    return torch.from_numpy(wide).permute(2, 0, 1)[None]
-
-
-def _pixels(levels: Tensor, top: int) -> NDArray[Any]:
-    """Convert levels back to pixels: the inverse of `_levels`."""
-    return levels[0].permute(1, 2, 0).contiguous().numpy().astype(np.uint8 if top == 255 else np.uint16)
+    plane = to_levels(picture.alpha[..., None]).float() / picture.top
+    filled = alpha.fill(to_levels(picture.pixels).float(), plane).round()
+    return replace(picture, pixels=from_levels(filled, picture.depth))

@@ -94,7 +94,7 @@ class TiledRunner:
             if not torch.isfinite(y).all():
                 raise _NotFiniteError
             y = y.mean(dim=1, keepdim=True) if is_grey else y
-            return (y.clamp(0, 1) * top).round().to(source.dtype).cpu() if top else y.cpu()
+            return ops.to_levels(y, top).to(source.dtype).cpu() if top else y.cpu()
 
         with torch.inference_mode():
             results = [self._tiled(one[None], way, load, store) for one in ops.pad(source, way.multiple)]

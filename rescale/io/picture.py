@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from rescale import ops
 from rescale.errors import UnsupportedError
 
 Pixels = NDArray[Any]  # uint8 or uint16
@@ -47,6 +48,11 @@ class Picture:
         return 8 * self.pixels.dtype.itemsize
 
     @property
+    def top(self) -> int:
+        """The highest level of a sample."""
+        return 2**self.depth - 1
+
+    @property
     def rgb(self) -> Tensor:
         """Colours as (1, 3, H, W) float32 in [0, 1]; grey is repeated."""
         return to_tensor(self.pixels).expand(1, 3, -1, -1)
@@ -57,16 +63,30 @@ class Picture:
         return self.pixels if self.alpha is None else np.dstack([self.pixels, self.alpha])
 
 
+def to_levels(pixels: Pixels) -> Tensor:
+    """Convert (H, W, C) uint8 or uint16 to (1, C, H, W) levels; 16 bits as int32, as torch does little with uint16."""
+    wide = np.require(pixels, requirements=["C", "W"]) if pixels.dtype == np.uint8 else pixels.astype(np.int32)
+    return torch.from_numpy(wide).permute(2, 0, 1)[None]
+
+
+def from_levels(levels: Tensor, depth: int) -> Pixels:
+    """Convert (1, C, H, W) levels to (H, W, C) uint8 or uint16: the inverse of `to_levels`."""
+    return levels[0].permute(1, 2, 0).contiguous().cpu().numpy().astype(np.uint8 if depth == 8 else np.uint16)
+
+
 def to_tensor(pixels: Pixels) -> Tensor:
     """Convert (H, W, C) uint8 or uint16 to (1, C, H, W) float32 in [0, 1]."""
-    x = torch.from_numpy(pixels.astype(np.float32))
-    return x.permute(2, 0, 1)[None] / np.iinfo(pixels.dtype).max
+    return to_levels(pixels).float() / np.iinfo(pixels.dtype).max
 
 
 def to_pixels(x: Tensor, depth: int) -> Pixels:
-    """Convert (1, C, H, W) in [0, 1] to (H, W, C) uint8 or uint16, rounded: the opposite of `to_tensor`."""
-    levels = (x[0].clamp(0, 1) * (2**depth - 1)).round().permute(1, 2, 0).cpu().numpy()
-    return levels.astype(np.uint8 if depth == 8 else np.uint16)
+    """Convert (1, C, H, W) in [0, 1] to (H, W, C) uint8 or uint16, rounded: the inverse of `to_tensor`."""
+    return from_levels(ops.to_levels(x, 2**depth - 1), depth)
+
+
+def to_8_bits(pixels: Pixels) -> Pixels:
+    """Round the levels of 16 bits to those of 8; leave 8 bits as they are."""
+    return pixels if pixels.dtype == np.uint8 else (pixels / 257).round().astype(np.uint8)
 
 
 def to_pil(picture: Picture) -> Image.Image:

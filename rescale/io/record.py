@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rescale.errors import RecordError
+from rescale.errors import RecordError, first_problem
 from rescale.io.formats import FORMATS
 from rescale.io.images import Picture, Pixels
 
@@ -69,11 +69,16 @@ def parsed(schema: type[Schema], text: str | bytes) -> Schema:
     try:
         return schema.model_validate_json(raw)
     except ValidationError as error:
-        problem = error.errors()[0]
-        if (problem["loc"], problem["type"]) == (("version",), "less_than_equal"):
+        if is_newer(error):
             raise RecordError("the record was written by a newer rescale; update this one") from error
-        where = ".".join(str(part) for part in problem["loc"]) or "its JSON"
-        raise RecordError(f"the record is damaged: {where}: {problem['msg']}") from error
+        key, problem = first_problem(error)
+        raise RecordError(f"the record is damaged: {key or 'its JSON'}: {problem['msg']}") from error
+
+
+def is_newer(error: ValidationError) -> bool:
+    """Tell whether a schema refuses something for its `version`, which only a newer release writes."""
+    key, problem = first_problem(error)
+    return key == "version" and problem["type"] == "less_than_equal"
 
 
 def digest(picture: Picture) -> str:

@@ -10,8 +10,22 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
     Returns: (N,) float64.
     """
-    error = _mean((a.double() - b.double()).square())
-    return -10 * torch.log10(error)
+    return decibels(_mean((a.double() - b.double()).square()))
+
+
+def decibels(mse: Tensor | float, peak: float = 1.0) -> Tensor:
+    """Convert mean squared errors to PSNR in dB, float64; infinite for an error of 0.
+
+    Args:
+        mse: mean squared error, of any shape, in squared units of the samples.
+        peak: highest value that a sample can have.
+    """
+    return -10 * torch.log10(torch.as_tensor(mse, dtype=torch.float64) / peak**2)
+
+
+def gain_db(before: Tensor, after: Tensor) -> float:
+    """Return by how many dB the PSNR rises where an error falls from `before` to `after`, both above 0."""
+    return float(10 * torch.log10(before / after))
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from rescale.errors import UsageError
+from rescale.errors import UsageError, first_problem
 from rescale.models.base import RescalingModel
 from rescale.models.bicubic import Bicubic, BicubicConfig
 from rescale.models.espcn import ESPCN, ESPCNConfig
@@ -31,6 +31,7 @@ __all__ = [
     "LumaSR",
     "RescalingModel",
     "WDSRConfig",
+    "beyond",
     "build",
 ]
 _MOST = {
@@ -51,25 +52,27 @@ def build(name: str, config: Mapping[str, object]) -> RescalingModel:
             raise UsageError(f"config: expected some of {', '.join(known)}, got {key!r}")
     try:
         made: Any = TypeAdapter(cls.Config).validate_python(config)
-        _check_modest(asdict(made))
+        own = {key: value for key, value in asdict(made).items() if value is not None}
+        for key, value, most in beyond(own, _MOST):
+            raise UsageError(f"config.{key}: expected at most {most}, got {str(value)[:80]}")
         return cls(made)
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
+        key, problem = first_problem(error)
         raise UsageError(f"config.{key}: {problem['msg']}, got {problem['input']!r}") from error
 
 
+def beyond(config: Mapping[str, object], limits: Mapping[str, int]) -> Iterator[tuple[str, object, int]]:
+    """Yield key, value and limit of what is more than some numbers up to their limit, or is no number."""
+    for key in (key for key in limits if key in config):
+        numbers = list(_flat(config[key]))
+        if len(numbers) > 16 or any(type(number) is not int or number > limits[key] for number in numbers):
+            yield key, config[key], limits[key]
+
+
 def _flat(value: object) -> Iterator[object]:
-    """Yield the numbers of a value, which may hold tuples of tuples."""
-    for part in value if isinstance(value, tuple) else ():
-        yield from _flat(part)
-    if not isinstance(value, tuple):
+    """Yield the numbers of a value, which may hold sequences of sequences."""
+    if not isinstance(value, tuple | list):
         yield value
-
-
-def _check_modest(config: Mapping[str, object]) -> None:
-    for key, most in _MOST.items():
-        value = config.get(key)
-        numbers = list(_flat(value))
-        if len(numbers) > 16 or any(isinstance(number, int) and number > most for number in numbers):
-            raise UsageError(f"config.{key}: expected at most {most}, got {str(value)[:80]}")
+        return
+    for part in value:
+        yield from _flat(part)

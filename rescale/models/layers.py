@@ -289,7 +289,10 @@ def framed(x: Tensor, padding: Padding) -> Tensor:
 
 
 def _mirrored(x: Tensor, axis: int) -> Tensor:
-    """Pad two pixels on each side of an axis, mirrored with the edge repeated; works from one pixel up."""
+    """Pad two pixels on each side of an axis, mirrored with the edge repeated; works from one pixel up.
+
+    By slices, not by `ops.pixels.mirror`: its indices would fix the size in an exported network.
+    """
     length = x.shape[axis]
     if length == 1:
         return torch.cat([x] * 5, dim=axis)

@@ -7,7 +7,6 @@ the very bytes that are then parsed, before any tensor is built; a pickle is nev
 import dataclasses
 import hashlib
 import json
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,6 @@ from rescale.models import MODELS, Bicubic, BicubicConfig, RescalingModel, build
 
 _KEY = "rescale"
 _MOST_BYTES = 2**30
-_BICUBIC = re.compile("bicubic(-x[2-9])?")
 _MOST_HEADER_BYTES = 2**20
 
 
@@ -47,7 +45,7 @@ def load(name: str | Path) -> Weights:
 
     Raises: UsageError for an unknown id; WeightsError where the bytes are not the manifest's or not ours.
     """
-    if _BICUBIC.fullmatch(str(name)):
+    if zoo.BICUBIC.fullmatch(str(name)):
         return _bicubic(str(name))
     entry = zoo.manifest().get(str(name))
     path = zoo.weights_folder() / entry.file if entry else Path(name)
@@ -64,7 +62,7 @@ def load(name: str | Path) -> Weights:
 
 def digest(name: str | Path) -> str | None:
     """Return the SHA-256 of the weights that `load` would take, as they are now; None if it would refuse them."""
-    if _BICUBIC.fullmatch(str(name)):
+    if zoo.BICUBIC.fullmatch(str(name)):
         return _bicubic(str(name)).sha256
     entry = zoo.manifest().get(str(name))
     try:

@@ -12,6 +12,13 @@ from pydantic import TypeAdapter
 from rescale.errors import UsageError
 from rescale.geometry import Geometry
 
+DEFAULT_MODEL = "irn-x4-small"
+"""The model where neither a scale nor a record asks for another."""
+ANY_SCALE_MODEL = "iarn-small"
+"""The default model for scales that no shipped model has as its own."""
+BICUBIC = re.compile("bicubic(-x[2-9])?")
+"""Ids of the models without weights."""
+
 
 @dataclass(frozen=True)
 class ManifestEntry:
@@ -49,7 +56,7 @@ def manifest() -> dict[str, ManifestEntry]:
 def downscaling_model(scale: Geometry) -> str:
     """Return the default model for downscaling by a scale: one with this scale as its own, else one that serves all."""
     made = {(entry.scale, entry.scale): name for name, entry in manifest().items() if entry.model == "irn"}
-    return made.get(scale.scales, "iarn-small")  # type: ignore[arg-type]
+    return made.get(scale.scales, ANY_SCALE_MODEL)  # type: ignore[arg-type]
 
 
 def super_resolution_model(scale: float | None) -> str:
@@ -64,7 +71,7 @@ def super_resolution_model(scale: float | None) -> str:
 
 def is_known(model: str) -> bool:
     """Tell whether a record may name the model: an id, never a file, wherever that lies."""
-    return model in manifest() or re.fullmatch(r"bicubic(-x[2-9])?", model) is not None
+    return model in manifest() or BICUBIC.fullmatch(model) is not None
 
 
 def overfitting_model(scale: int) -> str:

@@ -18,6 +18,11 @@ def luma(rgb: Tensor) -> Tensor:
     return to_ycbcr(rgb, channels=1)
 
 
+def full_range_luma(rgb: Tensor) -> Tensor:
+    """Compute full-range luma, (N, 3, H, W) -> (N, 1, H, W) in [0, 1]: of a grey image the grey itself."""
+    return (luma(rgb) * 255 - 16) / 219
+
+
 def chroma(rgb: Tensor) -> Tensor:
     """Compute studio-range Cb and Cr about zero, (N, 3, H, W) -> (N, 2, H, W); works on a difference of images too."""
     return _mix(rgb, _YCBCR[1:]) / 255

@@ -23,7 +23,7 @@ def quantize(x: Tensor, levels: int = 256) -> Tensor:
     Source: IRN (2005.05650), section 3.3.
     """
     top = levels - 1
-    rounded = (x.detach().clamp(0, 1) * top).round() / top
+    rounded = to_levels(x.detach(), top) / top
     return x + (rounded - x).detach() if x.requires_grad else rounded
 
 
@@ -32,9 +32,14 @@ def full_precision(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
+def to_levels(x: Tensor, top: int) -> Tensor:
+    """Convert [0, 1] floats to the nearest levels 0 .. top, in the same data type; values outside are clamped."""
+    return (x.clamp(0, 1) * top).round()
+
+
 def to_bytes(x: Tensor) -> Tensor:
     """Convert [0, 1] floats to the uint8 that a file stores."""
-    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+    return to_levels(x, 255).to(torch.uint8)
 
 
 def from_bytes(x: Tensor) -> Tensor:
@@ -45,8 +50,9 @@ def from_bytes(x: Tensor) -> Tensor:
 def pad(x: Tensor, multiple: int) -> Tensor:
     """Extend bottom and right to the next multiple by repeating the mirrored edge; works from 1x1 up."""
     height, width = x.shape[-2:]
-    rows = _mirror(height, -height % multiple, x.device)
-    columns = _mirror(width, -width % multiple, x.device)
+    rows, columns = (
+        mirrored_indices(side, 0, -side % multiple, x.device, repeats_edge=False) for side in (height, width)
+    )
     return x[..., rows, :][..., columns] if rows.numel() + columns.numel() > height + width else x
 
 
@@ -60,8 +66,15 @@ def shave(x: Tensor, border: int) -> Tensor:
     return x[..., border : x.shape[-2] - border, border : x.shape[-1] - border] if border else x
 
 
-def _mirror(length: int, extra: int, device: torch.device) -> Tensor:
-    """Return indices 0 .. length-1, then `extra` more that walk back and forth without repeating the edge."""
-    period = max(2 * (length - 1), 1)
-    index = torch.arange(length + extra, device=device) % period
-    return torch.where(index < length, index, period - index)
+def mirrored_indices(
+    length: int, before: int, after: int, device: torch.device, *, repeats_edge: bool = True
+) -> Tensor:
+    """Return the indices of a side with its mirror images on both ends."""
+    return mirror(torch.arange(-before, length + after, device=device), length, repeats_edge=repeats_edge)
+
+
+def mirror(index: Tensor, length: int, *, repeats_edge: bool = True) -> Tensor:
+    """Fold indices beyond 0 .. length - 1 back inside, to and fro; the edge itself is repeated, or is not."""
+    period = 2 * length if repeats_edge else max(2 * (length - 1), 1)
+    index = index % period
+    return torch.where(index < length, index, period - repeats_edge - index)

@@ -15,6 +15,7 @@ from torch import Tensor
 from rescale.errors import UsageError
 from rescale.ops import full_precision
 from rescale.ops.banded import CHUNK, BandedMatrix
+from rescale.ops.pixels import mirror
 
 Kernel = Literal["cubic", "lanczos3", "linear", "box"]
 Edges = Literal["symmetric", "replicate", "cut"]
@@ -111,10 +112,7 @@ def chunk(
 
 def _fold(taps: Tensor, length: int, edges: Edges) -> Tensor:
     """Map a tap beyond the border to the pixel that it reads from."""
-    if edges != "symmetric":
-        return taps.clamp(0, length - 1)
-    taps = taps % (2 * length)
-    return torch.where(taps < length, taps, 2 * length - 1 - taps)
+    return mirror(taps, length) if edges == "symmetric" else taps.clamp(0, length - 1)
 
 
 def _evaluate(kernel: Kernel, x: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """PSNR of an overfitted video, beside bicubic and the generic network."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from rescale.metrics import decibels
 from rescale.models import LumaSR
 from rescale.ops.resample import resample
 from rescale.stdo.dataset import FramePairs
@@ -45,9 +45,7 @@ def measured(pairs: FramePairs, generic: LumaSR, parcel: NetworkBundle) -> Close
             squares = (picture[:height, :width] - large).square()
             totals[0, column] += squares.mean().double()
             totals[1, column] += squares[kept].mean().double()
-    top = pairs.levels.top
-    psnr = [[10 * math.log10(top**2 / max(value / len(pairs), 1e-9)) for value in row] for row in totals.tolist()]
-    whole_frames, shaved = psnr
+    whole_frames, shaved = decibels((totals / len(pairs)).clamp_min(1e-9), pairs.levels.top).tolist()
     return Closeness(whole_frames[0], whole_frames[1], whole_frames[2], (shaved[0], shaved[1], shaved[2]), len(pairs))
 
 
@@ -62,5 +60,4 @@ def _kept(pairs: FramePairs, side: int) -> Tensor:
 
 def _bicubic(small: Tensor, pairs: FramePairs) -> Tensor:
     height, width = small.shape
-    large = resample(small[None].float(), (height * pairs.scale, width * pairs.scale))[0]
-    return large.round().clamp(0, pairs.levels.top)
+    return pairs.levels.rounded(resample(small[None].float(), (height * pairs.scale, width * pairs.scale))[0])

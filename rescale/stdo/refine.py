@@ -40,7 +40,7 @@ def refined_downscale(
         large = repeated(frame.planes[0], (small.shape[0] * scale, small.shape[1] * scale)).to(device)
         targets = windows_of(large.float(), by, 0).flatten(0, 1)
         moved = _descend(small.to(device).float(), targets, choice, networks, partition.side, levels, steps)
-        return [moved.round().clamp(0, levels.top).to(small.dtype).cpu(), *chroma]
+        return [levels.rounded(moved).to(small.dtype).cpu(), *chroma]
 
     return work
 

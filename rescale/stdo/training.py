@@ -16,13 +16,15 @@ from torch import Tensor, nn
 
 from rescale.errors import InputError, RescaleError
 from rescale.io.storage import publish
+from rescale.metrics import gain_db
 from rescale.models import LumaSR
+from rescale.ops.pixels import mirrored_indices
 from rescale.stdo.dataset import FramePairs
 from rescale.training.checkpoint import moments_of, under
 from rescale.training.muon import Muon
 from rescale.video.embedded.bundle import NetworkBundle, as_half_precision
 from rescale.video.embedded.partition import SIDE, Partition, by_difficulty, by_network, by_patch, by_time
-from rescale.video.luma_upscaler import LumaUpscaler, mirrored_indices
+from rescale.video.luma_upscaler import LumaUpscaler
 
 By = Literal["difficulty", "time", "network"]
 LR = 2e-3
@@ -112,7 +114,7 @@ class OverfitTrainer:
     @property
     def gain_db(self) -> float:
         """Gain in dB of the best networks over the generic one."""
-        return 10 * math.log10(max(float(self._generic_missed.sum()), 1e-9) / max(float(self.missed.sum()), 1e-9))
+        return gain_db(*(missed.sum().double().clamp_min(1e-9) for missed in (self._generic_missed, self.missed)))
 
     def learn(self, state: Path, tell: Callable[[Progress], None]) -> NetworkBundle:
         """Run all remaining steps; the state is saved at intervals.

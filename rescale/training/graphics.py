@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from rescale.ops import from_bytes, luma, to_bytes
+from rescale.ops import from_bytes, full_range_luma, to_bytes
 
 SIDE = 256
 """Pixels of a drawn image, each way."""
@@ -35,8 +35,7 @@ def blend(pictures: Sequence[Tensor], share: float, seed: int) -> list[Tensor]:
 
 
 def _grey(x: Tensor) -> Tensor:
-    y = (luma(from_bytes(x)[None]) * 255 - 16) / 219
-    return to_bytes(y.expand(-1, 3, -1, -1))[0]
+    return to_bytes(full_range_luma(from_bytes(x)[None]).expand(-1, 3, -1, -1))[0]
 
 
 def _flat(chance: random.Random) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rescale.errors import UsageError
+from rescale.errors import UsageError, first_problem
 from rescale.geometry import MAX_SCALE
 from rescale.models import RescalingModel, build
 
@@ -194,8 +194,7 @@ def _replace(content: dict[str, Any], change: dict[str, Any]) -> None:
 
 def _first(error: ValidationError) -> str:
     """Format the first of several validation errors, with the key that it is about."""
-    problem = error.errors()[0]
-    key = ".".join(map(str, problem["loc"]))
+    key, problem = first_problem(error)
     if not key or problem["type"] == "missing":
         return f"{key}: {problem['msg']}" if key else problem["msg"]
     return f"{key}: {problem['msg']}, got {problem['input']!r:.80}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rescale.evaluation.protocol import Scores, evaluate, means
-from rescale.evaluation.tables import decibels
+from rescale.evaluation.tables import psnr_text
 from rescale.inference import selftest
 from rescale.inference.rescaler import Rescaler, load
 from rescale.io.storage import publish
@@ -67,7 +67,7 @@ def _scores(rescaler: Rescaler, sets: Sequence[Path]) -> dict[str, str]:
 
 
 def _score(row: Scores) -> str:
-    lr = f"LR {decibels(row.lr_psnr_y)}, RGB {decibels(row.lr_psnr_rgb)}"
+    lr = f"LR {psnr_text(row.lr_psnr_y)}, RGB {psnr_text(row.lr_psnr_rgb)}"
     return f"{row.psnr_y:.2f} / {row.ssim_y:.4f}, RGB {row.psnr_rgb:.2f}; {lr}"
 
 

@@ -10,6 +10,7 @@ from rescale.geometry import Scale, Size
 from rescale.inference.compatibility import Producer
 from rescale.inference.rescaler import Rescaler, load
 from rescale.io import storage, targets
+from rescale.models.zoo import DEFAULT_MODEL
 from rescale.video import transforms
 from rescale.video.io.container import check_small, format_of, opened
 from rescale.video.io.encoders import encoding
@@ -86,7 +87,7 @@ def downscale_video(
     check_small(target, how.codec)
     with opened(source) as container:
         given = open_reader(container, source, how)
-        rescaler = load(model or "irn-x4-small", device=device)
+        rescaler = load(model or DEFAULT_MODEL, device=device)
         size = rescaler.sizes.small(given.facts.size, scale)
         work, made = transforms.downscale(rescaler, given.facts, size)
         label = VideoRecord.of(rescaler.name, rescaler.digest, given.facts, work(given.first))

@@ -16,6 +16,7 @@ from rescale.errors import RescaleError
 from rescale.inference.optimize import FastConv, Precision, compute_dtype, conv2d
 from rescale.inference.tiled import NOT_FINITE
 from rescale.models import ESPCN, LumaSR
+from rescale.ops.pixels import mirrored_indices
 from rescale.ops.resample import matrix
 from rescale.video.io.colour import Levels
 
@@ -115,9 +116,3 @@ def _scaled(conv: nn.Conv2d, by: float) -> nn.Conv2d:
     assert conv.bias is not None and made.bias is not None
     made.bias.data = conv.bias.detach() * by
     return made
-
-
-def mirrored_indices(length: int, before: int, after: int, device: torch.device) -> Tensor:
-    """Indices of a side padded with its mirror image at both ends, edges repeated."""
-    index = torch.arange(-before, length + after, device=device) % (2 * length)
-    return torch.where(index < length, index, 2 * length - 1 - index)

@@ -84,7 +84,7 @@ def bicubic_downscale(facts: StreamInfo, scale: int) -> tuple[FrameTransform, St
             full = size[0] * scale // tall, size[1] * scale // wide
             stacked = torch.stack([repeated(plane, full) for plane in chroma]).float()
             made += list(resized_chroma(stacked, (size[0] // tall, size[1] // wide), colours).split(1))
-        return _as_levels([plane[0].round().clamp(0, colours.levels.top) for plane in made], colours.levels)
+        return _as_levels([colours.levels.rounded(plane[0]) for plane in made], colours.levels)
 
     return work, replace(facts, size=size)
 

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from rescale.device import usable_device
 from rescale.errors import RecordError, UsageError
-from rescale.inference.compatibility import Producer
+from rescale.geometry import by
+from rescale.inference.compatibility import Producer, mismatches
 from rescale.inference.rescaler import Rescaler, load
 from rescale.models import zoo
 from rescale.models.zoo import video_model
@@ -90,10 +91,8 @@ def _attached(given: VideoReader, found: VideoRecord) -> NetworkBundle:
 
 
 def _check(found: VideoRecord, rescaler: Rescaler, first: Frame, small: StreamInfo, force: bool) -> None:
-    if found.weights != rescaler.digest:
-        raise RecordError(f"made small by {found.model} ({found.weights}), not by {rescaler.name} ({rescaler.digest})")
-    if not rescaler.sizes.fit(found.size, small.size):
-        raise RecordError(f"its record speaks of another size, {found.size[1]}x{found.size[0]}")
+    for reason in mismatches(found, rescaler, small.size, f", {by(found.size)}"):
+        raise RecordError(reason)
     _check_first(found, first, force)
 
 

@@ -7,13 +7,20 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from rescale.metrics import psnr, ssim
+from rescale.metrics import decibels, gain_db, psnr, ssim
 
 
 def test_psnr_by_hand():
     a, b = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
     b[0, 0, 0, 0] = 0.5
     assert psnr(a, b).item() == pytest.approx(10 * math.log10(1 / (0.25 / 16)))
+
+
+def test_decibels_of_an_error_and_of_a_gain():
+    assert decibels(1.0, 255).item() == pytest.approx(48.1308036)
+    assert decibels(torch.tensor([0.01, 1.0, 0.0])).tolist() == pytest.approx([20, 0, math.inf])
+    before, after = torch.tensor(0.3, dtype=torch.double), torch.tensor(0.2, dtype=torch.double)
+    assert gain_db(before, after) == pytest.approx((decibels(after) - decibels(before)).item())
 
 
 def test_psnr_of_equal_pictures_is_infinite():

@@ -1,11 +1,13 @@
 """Laws of the pure functions."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rescale import ops
+from rescale.ops.pixels import mirrored_indices
 
 SIDES = st.integers(1, 17)
 
@@ -37,6 +39,24 @@ def test_crop_undoes_pad(height, width, multiple):
 def test_pad_mirrors_without_repeating_the_edge():
     row = torch.tensor([[1.0, 2.0, 3.0]])
     assert ops.pad(row[None, None], 8)[0, 0, 0].tolist() == [1, 2, 3, 2, 1, 2, 3, 2]
+
+
+@given(SIDES, st.integers(0, 40), st.integers(0, 40), st.booleans())
+def test_mirrored_indices_walk_as_numpy_pads(length, before, after, repeats_edge):
+    mode = "symmetric" if repeats_edge else "reflect"
+    found = mirrored_indices(length, before, after, torch.device("cpu"), repeats_edge=repeats_edge)
+    assert found.tolist() == np.pad(np.arange(length), (before, after), mode=mode).tolist()
+
+
+@given(st.sampled_from([255, 65535]))
+def test_every_level_survives_floats(top):
+    levels = torch.arange(top + 1)
+    assert torch.equal(ops.to_levels(levels.float() / top, top), levels.float())
+
+
+def test_full_range_luma_of_grey_is_grey():
+    grey = torch.linspace(0, 1, 9, dtype=torch.float64)[None, None, None].expand(1, 3, 1, 9)
+    assert torch.allclose(ops.full_range_luma(grey), grey[:, :1], atol=1e-5)
 
 
 def test_luma_of_known_colours():

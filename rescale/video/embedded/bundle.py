@@ -26,7 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor
 
 from rescale.errors import RecordError, RescaleError
-from rescale.models import MODELS, LumaSR, build
+from rescale.io.record import is_newer
+from rescale.models import MODELS, LumaSR, beyond, build
 from rescale.models.weights import header_text
 from rescale.video.embedded.partition import Partition
 
@@ -103,8 +104,7 @@ class NetworkBundle:
             tensors = {key: bytes(value.numpy()) for key, value in safetensors.torch.load(data).items()}
             return cls(_networks(header, tensors), _partition(header, tensors["map"]))
         except ValidationError as error:
-            problem = error.errors()[0]
-            if (problem["loc"], problem["type"]) == (("version",), "less_than_equal"):
+            if is_newer(error):
                 raise RecordError("the networks in it were written by a newer rescale; update this one") from error
             raise RecordError("the networks in it are damaged") from error
         except _DAMAGE as error:
@@ -129,18 +129,12 @@ def as_half_precision(network: LumaSR) -> LumaSR:
     return made
 
 
-def _check_modest(config: dict[str, Any]) -> None:
-    for key, limit in _LIMITS.items():
-        numbers = config.get(key, 1)
-        numbers = numbers if isinstance(numbers, list) else [numbers]
-        if len(numbers) > 16 or any(type(number) is not int or number > limit for number in numbers):
-            raise RecordError(f"the networks in it are too large: {key} of {numbers}"[:80])
-
-
 def _networks(header: _Header, tensors: dict[str, bytes]) -> list[LumaSR]:
     found: list[LumaSR] = []
     first: Bits | None = None
-    _check_modest(header.config)
+    for key, value, _ in beyond(header.config, _LIMITS):
+        numbers = value if isinstance(value, list) else [value]
+        raise RecordError(f"the networks in it are too large: {key} of {numbers}"[:80])
     for k, is_difference in enumerate(header.differs):
         network = build(header.model, header.config)
         if not isinstance(network, LumaSR) or not network.is_residual:

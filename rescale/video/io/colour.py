@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rescale.ops import to_levels
 from rescale.ops.resample import phased
 
 Siting = Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
@@ -32,6 +33,10 @@ class Levels:
     def unit(self) -> float:
         """Levels for a change of 1 in the networks' input: studio-range luma, where 255 levels of 8 bits are 1."""
         return self.top / _LUMA_SPAN if self.is_full else 255.0 * 2 ** (self.depth - 8)
+
+    def rounded(self, plane: Tensor) -> Tensor:
+        """Round floats to the nearest levels, in the same data type."""
+        return plane.round().clamp(0, self.top)
 
     def to_unit(self, levels: Tensor) -> Tensor:
         """Convert levels to the networks' input."""
@@ -103,9 +108,8 @@ def to_rgb(planes: list[Tensor], colours: Colours) -> Tensor:
 
 def from_rgb(rgb: Tensor, colours: Colours) -> list[Tensor]:
     """Convert RGB to levels, rounded: Y, Cb and Cr of (h, w), (h/2, w/2), ...; the opposite of `to_rgb`."""
-    top = colours.levels.top
     if colours.matrix == 0:
-        red, green, blue = (rgb.clamp(0, 1) * top).round()
+        red, green, blue = to_levels(rgb, colours.levels.top)
         return [green, blue, red]
     kr, kb = _KR_KB.get(colours.matrix, _KR_KB[6])
     red, green, blue = rgb.clamp(0, 1)
@@ -117,7 +121,7 @@ def from_rgb(rgb: Tensor, colours: Colours) -> list[Tensor]:
         if by > 1:
             chroma = phased(chroma, -(-length // by), axis - 2, before=0.0, after=colours.offset(axis) / by)
     chroma = chroma * (span * (224 / 219 if not colours.levels.is_full else 1)) + centre
-    return [plane.round().clamp(0, top) for plane in (y * span + foot, *chroma)]
+    return [colours.levels.rounded(plane) for plane in (y * span + foot, *chroma)]
 
 
 def _numbers(y: Tensor, colours: Colours) -> tuple[Tensor, float, float, float]:
