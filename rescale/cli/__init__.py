@@ -11,6 +11,7 @@ import typer
 
 from rescale.cli import bench, cycles, demo, doctor, evaluate, overfit, play, train, weights
 from rescale.cli.console import fail, sentence
+from rescale.cli.progress import cleared
 from rescale.cli.rescale import down, up
 from rescale.errors import UsageError, as_rescale_error
 from rescale.version import __version__
@@ -63,7 +64,8 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored, as in the background
         signal.signal(signal.SIGINT, _interrupted)
     try:
-        code = app(standalone_mode=False)
+        with cleared():
+            code = app(standalone_mode=False)
         if code == _INTERRUPTED:  # typer has caught it in silence
             raise KeyboardInterrupt
         sys.exit(code)
