@@ -46,7 +46,7 @@ def operations(work) -> int:
 
 @pytest.mark.parametrize("name", ["irn-x4-small", "iarn-small"])
 def test_refining_is_counted_in_round_trips(name, monkeypatch):
-    monkeypatch.setattr("rescale.bench._seconds", operations)
+    monkeypatch.setattr("rescale.bench.timing._seconds", operations)
     result = refining(name, steps=6, side=48, turns=1)
     assert result.contender == "down and up" and "6 steps" in result.baseline
     assert result.ratio > 3, "a step is a way up and back"

@@ -77,7 +77,7 @@ def test_many_models_refined_and_drawn_are_the_same(call):
     ("words", "code", "sentence"),
     [
         (("--executor", "dask"), 2, "expected --executor local or ray, got dask"),
-        (("--address", "host:1"), 2, "--engine ray"),
+        (("--address", "host:1"), 2, "--executor ray"),
         (("--executor", "ray", "--address", "127.0.0.1:9"), 5, "cannot reach Ray at 127.0.0.1:9"),
     ],
 )

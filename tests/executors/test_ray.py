@@ -60,7 +60,7 @@ def below(running: subprocess.Popen) -> list[psutil.Process]:
 def hands(running: subprocess.Popen) -> list[psutil.Process]:
     """Ray's processes that are at work."""
     try:
-        return [child for child in below(running) if "_Hand" in " ".join(child.cmdline())]
+        return [child for child in below(running) if "_Worker" in " ".join(child.cmdline())]
     except psutil.Error:
         return []
 
