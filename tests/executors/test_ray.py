@@ -148,7 +148,7 @@ def test_nothing_listens_beyond_this_machine_and_nothing_outlives_a_killed_run()
     ("words", "code", "sentence"),
     [
         (("--executor", "dask"), 2, "expected --executor local or ray, got dask"),
-        (("--address", "host:1"), 2, "--engine ray"),
+        (("--address", "host:1"), 2, "--executor ray"),
         (("--executor", "ray", "--address", "127.0.0.1:9"), 5, "cannot reach Ray at 127.0.0.1:9"),
     ],
 )
