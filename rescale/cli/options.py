@@ -13,7 +13,7 @@ import typer
 from rescale.errors import UsageError
 
 if TYPE_CHECKING:
-    from rescale.executors.base import Executor
+    from rescale.executors.base import Executor, Pool
 
 Inputs = Annotated[
     list[str],
@@ -118,11 +118,10 @@ class Machine:
         workers = max(min(self.workers, count), 1)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = self.threads or max(cores // workers, 1)
-        if self.executor == "ray":
-            return partial(ray_executor.work, count=workers, threads=threads, address=self.address)
-        if workers < 2:
+        if self.executor != "ray" and workers < 2:
             return partial(work, **at_hand)
-        return partial(processes.work, count=workers, threads=threads)
+        pool: Pool = partial(ray_executor.work, address=self.address) if self.executor == "ray" else processes.work
+        return partial(pool, count=workers, threads=threads)
 
 
 def use_threads(count: int | None) -> None:

@@ -55,5 +55,22 @@ def failed(source: Place, error: Exception) -> Result:
 Rows = Generator[Result, None, None]
 
 
+class Pool(Protocol):
+    """A pool of workers that do a task together: our own, see `processes`, or Ray's, see `ray`."""
+
+    def __call__(self, jobs: Iterable[Job], task: Task, count: int, threads: int) -> Rows:
+        """Yield one result for each job, in order of completion; the next begin only when another is asked for.
+
+        A job whose worker dies is done again by another, a few times, and then fails alone.
+
+        Args:
+            jobs: files or objects.
+            task: task to do for each.
+            count: number of workers.
+            threads: threads of torch in each.
+        Raises: MachineError where no worker can be started.
+        """
+
+
 Executor = Callable[[Iterable[Job], Task], Rows]
 """Executor of jobs, here or elsewhere, in any order; it yields for each the one result that its `Task` makes of it."""

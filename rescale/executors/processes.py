@@ -4,6 +4,9 @@
 run ── Job ──▶ worker (a process of its own, one job at a time)
     ◀─ Result ──
 ```
+
+Ours by decision: where a worker dies, `concurrent.futures` gives up all jobs that are left, and `multiprocessing.Pool`
+waits for its job for ever; here that job is tried once more, and the others go on.
 """
 
 import multiprocessing
@@ -29,14 +32,7 @@ _SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 def work(jobs: "Iterable[Job]", task: "Task", count: int, threads: int) -> "Generator[Result, None, None]":
-    """Yield one result for each job, in order of completion; no more jobs begin unless the next result is asked for.
-
-    Args:
-        jobs: the files.
-        task: task to do for each.
-        count: number of processes.
-        threads: threads of torch in each.
-    """
+    """Do jobs in spawned processes; the contract is that of `base.Pool`."""
     waiting = deque((job, 1) for job in jobs)
     hands: list[_Worker] = []
     try:

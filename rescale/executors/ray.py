@@ -42,13 +42,13 @@ _ALONE = {
 def work(
     jobs: Iterable[Job], task: Task, count: int, threads: int, address: str | None = None
 ) -> Generator[Result, None, None]:
-    """Yield one result for each job, in order of completion; no more jobs begin unless the next result is asked for.
+    """Do jobs in Ray's actors; the contract is that of `base.Pool`.
 
     Args:
-        jobs: the files or objects; on a cluster, files must be on a disk that all its machines share.
-        task: task to do for each.
-        count: number of processes, each with a GPU of its own where the cluster has any.
-        threads: threads of torch in each.
+        jobs: as there; on a cluster, files must be on a disk that all its machines share.
+        task: as there.
+        count: as there; each has a GPU of its own where the cluster has any.
+        threads: as there.
         address: address of a cluster, see `ray.init`; None to start Ray on this machine, for this run alone.
     Raises: MachineError where Ray is not installed, cannot be started or reached, or the work cannot be begun.
     """

@@ -1,7 +1,6 @@
 """Overfit small networks to one video: patch sampling, training steps, evaluation, and a state to resume from."""
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -9,18 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from rescale.errors import InputError, RescaleError
-from rescale.io.storage import publish
 from rescale.metrics import gain_db
 from rescale.models import LumaSR
 from rescale.ops.pixels import mirrored_indices
 from rescale.stdo.dataset import FramePairs
-from rescale.training.checkpoint import moments_of, under
+from rescale.training import checkpoint
 from rescale.training.muon import Muon
 from rescale.video.embedded.bundle import NetworkBundle, as_half_precision
 from rescale.video.embedded.partition import SIDE, Partition, by_difficulty, by_network, by_patch, by_time
@@ -39,6 +35,7 @@ _SETTLED = 0.6
 """Share of the steps after which no patch changes its network."""
 _SAVED_EVERY_S = 60.0
 _SEED = 20230308
+_KIND = "lesson"
 
 
 @dataclass(frozen=True)
@@ -191,43 +188,31 @@ class OverfitTrainer:
 
     def save(self, path: Path) -> None:
         """Save all that the next step depends on; the opposite of `resume`."""
-        tensors = {
-            f"{part}.{key}": value for part, m in self._modules().items() for key, value in m.state_dict().items()
-        }
-        for k, optimiser in enumerate(self.optimisers):
-            for index, moments in optimiser.state_dict()["state"].items():
-                tensors |= {f"moments{k}.{index}.{name}": value for name, value in moments.items()}
-        tensors |= {"missed": self.missed, "choice": self.partition.choice}
-        header = {"lesson": json.dumps({"step": self.step, "steps": self.steps, "elapsed_s": self.elapsed_s})}
-        copies = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-        publish(path, safetensors.torch.save(copies, header), overwrite=True)
+        facts = {"step": self.step, "steps": self.steps, "elapsed_s": self.elapsed_s}
+        own = {"missed": self.missed, "choice": self.partition.choice}
+        checkpoint.save(path, _KIND, facts, self._modules(), self._optimisers(), **own)
 
     def resume(self, path: Path) -> None:
         """Resume from a saved state, if there is one. Raises: InputError where it is damaged."""
         if not path.exists():
             return
         try:
-            with safetensors.safe_open(path, "pt") as file:
-                facts = json.loads(file.metadata()["lesson"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}
-            self._take(facts, tensors)
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+            self._take(*checkpoint.load(path, _KIND))
+        except checkpoint.DAMAGE as error:
             raise InputError(f"{path} is no state of a lesson, or a damaged one; remove it") from error
 
     def _take(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._divide(replace(self.partition, choice=tensors["choice"]))
         self.missed = tensors["missed"]
-        for part, module in self._modules().items():
-            module.load_state_dict(under(tensors, f"{part}."))
-        for k, optimiser in enumerate(self.optimisers):
-            groups = optimiser.state_dict()["param_groups"]
-            moments = moments_of(under(tensors, f"moments{k}."), optimiser.param_groups[0]["params"])
-            optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        checkpoint.restore(tensors, self._modules(), self._optimisers())
         self.step, self.steps, self.elapsed_s = facts["step"], facts["steps"], facts["elapsed_s"]
 
     def _modules(self) -> dict[str, nn.Module]:
         own = {f"network{k}": network for k, network in enumerate(self.networks)}
         return {**own, **{f"best{k}": network for k, network in enumerate(self.best)}}
+
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {f"moments{k}": optimiser for k, optimiser in enumerate(self.optimisers)}
 
 
 def prepared(pairs: FramePairs, generic: LumaSR, parts: int, by: By) -> tuple[Partition, Tensor]:

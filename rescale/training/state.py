@@ -1,6 +1,5 @@
 """The state of a training run: begun from a recipe, saved at any step, resumed."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,20 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from rescale.errors import InputError, RescaleError, UsageError
-from rescale.io.storage import publish
 from rescale.models import RescalingModel, weights
+from rescale.training import checkpoint
 from rescale.training.adversarial import AdversarialLoss
-from rescale.training.checkpoint import moments_of, under
 from rescale.training.muon import Muon
 from rescale.training.recipe import Recipe
 
+_KIND = "run"
 KEPT = "the state of the last validation is kept"
 
 
@@ -84,20 +81,16 @@ class State:
 
     def save(self, path: Path, data: str) -> None:
         """Save the whole state in one file, with the digest of the training data; the inverse of `resume`."""
-        tensors = {f"{part}.{k}": v for part, module in self._modules().items() for k, v in module.state_dict().items()}
-        for part, optimiser in self._optimisers().items():
-            for index, moments in optimiser.state_dict()["state"].items():
-                tensors |= {f"{part}.{index}.{k}": v for k, v in moments.items()}
         facts: dict[str, Any] = {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "data": data,
             "step": self.step,
             "elapsed_s": self.elapsed_s,
             "best_db": self.best_db,
             "origin": self.origin,
             "history": self.history,
         }
-        header = {"run": json.dumps({"recipe": self.recipe.model_dump(mode="json"), "data": data, **facts})}
-        copies = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        publish(path, safetensors.torch.save(copies, header), overwrite=True)
+        checkpoint.save(path, _KIND, facts, self._modules(), self._optimisers())
 
     def resume(self, path: Path, data: str) -> None:
         """Resume from a saved state, if there is one.
@@ -107,11 +100,9 @@ class State:
         if not path.exists():
             return
         try:
-            with safetensors.safe_open(path, "pt") as file:
-                facts = json.loads(file.metadata()["run"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}
+            facts, tensors = checkpoint.load(path, _KIND)
             begun_with = facts["recipe"], facts["data"], facts["origin"]
-        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        except checkpoint.DAMAGE as error:
             raise InputError(_damaged(path)) from error
         now = self.recipe.model_dump(mode="json"), data, self.origin or facts["origin"]
         for what, then, this in zip(("recipe", "data", "start"), begun_with, now, strict=True):
@@ -119,16 +110,11 @@ class State:
                 raise InputError(f"{path} was begun with another {what}; give another folder or that {what}")
         try:
             self._take(facts, tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except checkpoint.DAMAGE as error:
             raise InputError(_damaged(path)) from error
 
     def _take(self, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        for part, module in self._modules().items():
-            module.load_state_dict(under(tensors, f"{part}."))
-        for part, optimiser in self._optimisers().items():
-            groups = optimiser.state_dict()["param_groups"]
-            moments = moments_of(under(tensors, f"{part}."), optimiser.param_groups[0]["params"])
-            optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        checkpoint.restore(tensors, self._modules(), self._optimisers())
         self.step, self.elapsed_s, self.best_db = facts["step"], facts["elapsed_s"], facts["best_db"]
         self.history, self.origin = facts["history"], facts["origin"]
 
