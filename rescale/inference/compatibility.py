@@ -5,14 +5,14 @@ from typing import NamedTuple
 import torch
 
 from rescale.errors import RecordError
-from rescale.inference.rescaler import Rescaler
+from rescale.inference.rescaler import ModelLike, Rescaler
 from rescale.io import record
 from rescale.io.images import Picture
 from rescale.models.zoo import is_known
 
 
 def find_record(
-    small: Picture, model: str | None, scale: float | None, force: bool
+    small: Picture, model: ModelLike | None, scale: float | None, force: bool
 ) -> tuple[record.Record | None, list[str]]:
     """What to restore by, None for a picture to be taken as an ordinary one; and what the user should know."""
     if scale is not None:
@@ -24,8 +24,8 @@ def find_record(
         if model is None or not force:
             raise RecordError(
                 error.message,
-                hint="pass model= and force=True to restore it with the model that made it, or scale= to enlarge it as "
-                "an ordinary picture",
+                hint="pass model= and options.force=True to restore it with the model that made it, or scale= to "
+                "enlarge it as an ordinary picture",
             ) from error
         return None, [f"forced: {error}"]
     if found is None and model is None:
@@ -45,7 +45,7 @@ def check_record(found: record.Record, small: Picture, rescaler: Rescaler, force
     """What speaks against restoring by this record: an error, or with `force` a list of notes."""
     against = rescaler.objections(found, small)
     if against and not force:
-        raise RecordError("; ".join(against), hint="pass force=True to go on all the same")
+        raise RecordError("; ".join(against), hint="pass options.force=True to go on all the same")
     return [f"forced: {reason}" for reason in against]
 
 
