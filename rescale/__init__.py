@@ -6,35 +6,66 @@
 >>> large = rescaler.upscale(small)
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rescale.version import __version__
 
 if TYPE_CHECKING:
+    from rescale.errors import (
+        DiskFullError,
+        InputError,
+        MachineError,
+        RecordError,
+        RefusedError,
+        RescaleError,
+        UnsupportedError,
+        UsageError,
+        WeightsError,
+    )
+    from rescale.evaluation.protocol import evaluate
     from rescale.inference.files import FileResult, downscale_file, upscale_file
+    from rescale.inference.options import RescaleOptions
+    from rescale.inference.refine import RefineBudget
     from rescale.inference.rescaler import Rescaler, load
-    from rescale.stdo.overfit import overfit
-    from rescale.video.files import downscale_video, frames, upscale_video
-
-__all__ = ["FileResult", "Rescaler", "__version__", "downscale_file", "downscale_video", "frames", "load", "overfit",
-           "upscale_file", "upscale_video"]  # fmt: skip
+    from rescale.io.picture import Picture
+    from rescale.ops.pixels import quantize
+    from rescale.stdo.overfit import OverfitBudget, OverfitResult, overfit
+    from rescale.video.files import VideoFrames, VideoResult, downscale_video, frames, upscale_video
+    from rescale.video.options import EncodeOptions
 
 _HOMES = {
-    "FileResult": "inference.files",
-    "Rescaler": "inference.rescaler",
-    "downscale_file": "inference.files",
-    "load": "inference.rescaler",
-    "upscale_file": "inference.files",
-    "downscale_video": "video.files",
-    "frames": "video.files",
-    "overfit": "stdo.overfit",
-    "upscale_video": "video.files",
-}
+    "errors": ("DiskFullError", "InputError", "MachineError", "RecordError", "RefusedError", "RescaleError",
+               "UnsupportedError", "UsageError", "WeightsError"),
+    "evaluation.protocol": ("evaluate",),
+    "inference.files": ("FileResult", "downscale_file", "upscale_file"),
+    "inference.options": ("RescaleOptions",),
+    "inference.refine": ("RefineBudget",),
+    "inference.rescaler": ("Rescaler", "load"),
+    "io.picture": ("Picture",),
+    "ops.pixels": ("quantize",),
+    "stdo.overfit": ("OverfitBudget", "OverfitResult", "overfit"),
+    "video.files": ("VideoFrames", "VideoResult", "downscale_video", "frames", "upscale_video"),
+    "video.options": ("EncodeOptions",),
+}  # fmt: skip
+"""The modules of the public names, as above."""
+
+__all__ = ["DiskFullError", "EncodeOptions", "FileResult", "InputError", "MachineError", "OverfitBudget",
+           "OverfitResult", "Picture", "RecordError", "RefineBudget", "RefusedError", "RescaleError", "RescaleOptions",
+           "Rescaler", "UnsupportedError", "UsageError", "VideoFrames", "VideoResult", "WeightsError", "__version__",
+           "downscale_file", "downscale_video", "evaluate", "frames", "load", "overfit", "quantize", "upscale_file",
+           "upscale_video"]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """Import public names at first use, so that `rescale --version` need not wait for torch."""
-    if name in _HOMES:
-        return getattr(import_module(f"rescale.{_HOMES[name]}"), name)
+    from importlib import import_module
+
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"rescale.{module}"), name)
     raise AttributeError(f"module 'rescale' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, fetched already or not."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__") and name not in __all__)])

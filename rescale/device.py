@@ -1,7 +1,8 @@
-"""Choice of a device, its free memory, and sides of tiles that fit it."""
+"""Choice of a device and of its settings, its free memory, and sides of tiles that fit it."""
 
 import contextlib
 import ctypes
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,38 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of malloc.h
 _SHORT = ("can't allocate memory", "could not create a primitive")
 """Out-of-memory messages of PyTorch and oneDNN on a CPU."""
 _CGROUP = Path("/sys/fs/cgroup")
+_PROCESS = os.getpid()
+"""The process that has imported torch; another one here is a fork of it."""
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[None]:
+    """Compute as in a fresh process, whatever the caller's own tensors need.
+
+    Autocast is off, tensors are made on the CPU where no device is named, and gradients can be had even inside
+    `no_grad` and `inference_mode`. The default dtype is one for all threads, so it is left as it is: whatever makes
+    tensors names their dtype.
+
+    Raises: UsageError in a forked process, see `check_fork`.
+    """
+    check_fork()
+    with contextlib.ExitStack() as settings:
+        for kind in ("cpu", "cuda", "mps", "xpu"):
+            if torch.is_autocast_enabled(kind):
+                settings.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            settings.enter_context(torch.device("cpu"))
+        settings.enter_context(torch.inference_mode(mode=False))
+        yield
+
+
+def check_fork() -> None:
+    """Raises: UsageError in a forked process that would wait for ever for the threads of the one it came from."""
+    if os.getpid() != _PROCESS and torch.get_num_threads() > 1:
+        raise UsageError(
+            "PyTorch's threads are lost in a forked process",
+            hint="call torch.set_num_threads(1) in it first, or start it with multiprocessing's spawn method",
+        )
 
 
 def free_memory(device: torch.device) -> float:

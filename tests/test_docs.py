@@ -14,6 +14,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from conftest import PHOTO, ROOT
 from filming import film
@@ -106,6 +107,17 @@ def test_the_digest_of_a_record_is_the_one_specified(environment):
     Image.open("photo.x4.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("other.png")
     with pytest.raises(AssertionError):  # a record that does not fit fails
         run([sys.executable, "-c", code.replace("photo.x4.png", "other.png")], environment)
+
+
+def test_gradients_pass_as_the_guide_says():
+    (code,) = (body for language, body in blocks(DOCS / "guides" / "gradients.md") if language == "python")
+    names: dict = {}
+    exec(compile(code, "gradients.md", "exec"), names)
+    model, x = names["rescaler"].model, names["x"].detach()[..., :8, :8].clone().requires_grad_()
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in model.parameters())
+    model.requires_grad_(False).double()
+    points = [x.detach().double().requires_grad_()]
+    assert torch.autograd.gradcheck(lambda x: model.upscale(model.downscale(x)), points, eps=1e-6, atol=1e-4)
 
 
 @per_page

@@ -218,16 +218,28 @@ def test_functions_are_short():
     assert max(lengths) <= 60
 
 
+def parameters(function: ast.FunctionDef) -> int:
+    """Without self and cls."""
+    taken = function.args
+    return len([a for a in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs) if a.arg not in ("self", "cls")])
+
+
+def test_functions_take_few_arguments():
+    """What belongs together is a value: options, a budget, a record. The command line spells all of them out."""
+    many = [
+        f"{name}.{node.name}"
+        for name, tree in TREES.items()
+        if package_of(name) != "cli"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and parameters(node) > 7
+    ]
+    assert len(many) <= 4, many
+    (made,) = ast.parse("def f(self, a, /, b, *, c, d, e, g, h, i): ...").body
+    assert parameters(made) == 8
+
+
 def test_functions_are_annotated():
     assert all(f.returns is not None for f in functions())
-
-
-def test_public_names_exist_and_are_sorted():
-    import rescale
-
-    names = [name for name in rescale.__all__ if not name.startswith("__")]
-    assert names == sorted(names)
-    assert all(getattr(rescale, name) is not None for name in rescale.__all__)
 
 
 # ---------------------------------------------------------------------------------------------- clocks in tests

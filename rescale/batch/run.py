@@ -14,11 +14,11 @@ def run(plan: Plan, task: RescaleTask, engine: Executor) -> Rows:
 
     Raises: MachineError where the journal cannot be read or written.
     """
-    manifest = Journal({target.parent for _, target in plan} if task.resume else ())
+    manifest = Journal({target.parent for _, target in plan} if task.options.resume else ())
     jobs = [FileJob(source, target, manifest.line(target)) for source, target in plan]
     with closing(engine(jobs, task)) as rows:
         for facts in rows:
-            if task.resume and "target_sha256" in facts and "was_done" not in facts:
+            if task.options.resume and "target_sha256" in facts and "was_done" not in facts:
                 manifest.add(_line(facts, task), place(facts["target"]).parent)
             yield facts
             if "stops" in facts:
@@ -29,4 +29,4 @@ def _line(facts: Result, task: RescaleTask) -> Entry:
     """Make the journal entry of a row."""
     known = {key: facts[key] for key in ("source", "source_sha256", "target_sha256", "model", "weights")}
     size, notes = list(facts["size"]), list(facts["notes"])
-    return Entry(**known, target=place(facts["target"]).name, options=task.options, size=size, notes=notes)
+    return Entry(**known, target=place(facts["target"]).name, options=task.fingerprint, size=size, notes=notes)

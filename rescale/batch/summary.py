@@ -31,7 +31,7 @@ class RunSummary:
         self.rows: list[Result] = []
         self.weights: dict[str, str] = {}
         if report:
-            _check(report, plan, may_replace=task.overwrite or task.resume)
+            _check(report, plan, may_replace=task.options.overwrite or task.options.resume)
 
     def add(self, facts: Result) -> None:
         """Count one more row."""
@@ -57,7 +57,7 @@ class RunSummary:
         seconds, failed = time.monotonic() - self.began, len(self.failures)
         made = self.tried - failed - self.kept
         return {
-            "version": __version__, "verb": self.task.verb, "options": self.task.options, "weights": self.weights,
+            "version": __version__, "verb": self.task.verb, "options": self.task.fingerprint, "weights": self.weights,
             "files": self.count, "made": made, "done_before": self.kept, "failed": failed,
             "not_tried": self.count - self.tried, "exit_code": self.exit_code,
             "seconds": round(seconds, 3), "files_per_second": round(self.tried / max(seconds, 1e-9), 3),

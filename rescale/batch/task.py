@@ -14,17 +14,16 @@ from rescale.errors import RefusedError
 from rescale.executors.base import Result, failed
 from rescale.geometry import Geometry
 from rescale.inference import files
+from rescale.inference.options import RescaleOptions
 from rescale.inference.refine import RefineBudget, Report
-from rescale.io import images, storage
+from rescale.io import storage
 from rescale.io.formats import is_video
 from rescale.io.object_store import Place, Url
 from rescale.models import weights
 from rescale.version import __version__
+from rescale.video.options import EncodeOptions, ProgressCallback
 
 FileFunction = Callable[[Any, Any], Result]
-ProgressCallback = Callable[..., None]
-_NOT_BYTES = {"overwrite", "resume", "threads"}
-"""Options that change no byte of a result."""
 
 
 @dataclass(frozen=True)
@@ -38,40 +37,37 @@ class FileJob:
 
 @dataclass(frozen=True)
 class RescaleTask:
-    """A verb and its options; picklable, with the same result in any process.
-
-    codec, crf, preset and allow_truncated are for video only; threads are those of its decoder and encoder.
-    """
+    """A verb and its options; picklable, with the same result in any process."""
 
     verb: Literal["down", "up"]
     model: str | None = None
     scale: Geometry | float | None = None
     refine: RefineBudget | None = None
-    quality: int | None = None
-    force: bool = False
-    device: str | None = None
-    max_pixels: int = images.MAX_PIXELS
-    codec: str | None = None
-    crf: int | None = None
-    preset: str | None = None
-    allow_truncated: bool = False
-    overwrite: bool = False
-    resume: bool = False
-    threads: int = 0
+    options: RescaleOptions = RescaleOptions()
+    """For pictures; for all, whether and what is replaced."""
+    video: EncodeOptions = EncodeOptions()
 
     @property
-    def options(self) -> str:
-        """Fingerprint of all options that decide the bytes, apart from source and weights."""
-        chosen = {key: value for key, value in asdict(self).items() if key not in _NOT_BYTES}
+    def device(self) -> str | None:
+        """Device to run on, as workers are told."""
+        return None if self.options.device is None else str(self.options.device)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all that decides the bytes, beside source and weights; keys and values stay: journals hold it."""
+        picture, video, own = asdict(self.options), asdict(self.video), asdict(self)
+        chosen = {key: own[key] for key in ("verb", "model", "scale", "refine")}
+        chosen |= {"device": self.device, **{key: picture[key] for key in ("quality", "force", "max_pixels")}}
+        chosen |= {"crf": video["quality"], **{key: video[key] for key in ("codec", "preset", "allow_truncated")}}
         return hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode()).hexdigest()
 
     def check(self, job: FileJob) -> None:
         """Check one job. Raises: RescaleError where the target cannot or must not be made."""
-        planning.check(job.source, job.target, overwrite=self.overwrite or self.resume)
+        planning.check(job.source, job.target, overwrite=self.options.overwrite or self.options.resume)
 
     def idempotent(self) -> Self:
         """Return a copy that skips targets which already hold the same result."""
-        return replace(self, resume=True)
+        return replace(self, options=replace(self.options, resume=True))
 
     def start(self, report: Report | None = None, tell: ProgressCallback | None = None) -> Callable[[FileJob], Result]:
         """Load the model, and return a function that processes one file and reports errors as rows instead of raising.
@@ -95,33 +91,37 @@ class RescaleTask:
         return done
 
     def _still(self, report: Report | None) -> FileFunction:
-        how: dict[str, Any] = {key: getattr(self, key) for key in ("quality", "overwrite", "resume", "max_pixels")}
+        options = replace(self.options, report=report)
         if self.verb == "up":
-            how |= {key: getattr(self, key) for key in ("model", "scale", "device", "force")}
-            return lambda source, target: vars(files.upscale_file(source, target, **how))
+            return lambda source, target: vars(
+                files.upscale_file(source, target, model=self.model, scale=self._factor(), options=options)
+            )
         assert self.model, "the command line has chosen one by the scale"
-        how |= {"scale": self.scale, "refine": self.refine, "report": report}
-        rescaler = files.load_cached(self.model, self.device)
-        return lambda source, target: vars(files.downscale_file(rescaler, source, target, **how))
+        rescaler = files.load_cached(self.model, options.device)
+        return lambda source, target: vars(
+            files.downscale_file(rescaler, source, target, scale=self.scale, refine=self.refine, options=options)
+        )
 
     def _moving(self, tell: ProgressCallback | None) -> FileFunction:
+        options = replace(self.video, tell=tell) if tell else self.video
+
         def work(source: Path, target: Path) -> Result:
             from rescale.video.files import downscale_video, upscale_video
-            from rescale.video.transcode import EncodeOptions
 
-            how = EncodeOptions(
-                self.codec, self.crf, self.preset, self.overwrite, self.allow_truncated, self.max_pixels
-            )
-            how = EncodeOptions(**{**vars(how), "threads": self.threads, **({"tell": tell} if tell else {})})
-            chosen: dict[str, Any] = {"model": self.model, "scale": self.scale, "device": self.device, "how": how}
-            digest = storage.sha256(source) if self.resume and source.is_file() else ""
+            digest = storage.sha256(source) if self.options.resume and source.is_file() else ""
             if self.verb == "down":
-                done = downscale_video(source, target, **chosen)
+                assert self.model, "the command line has chosen one by the scale"
+                done = downscale_video(self.model, source, target, scale=self.scale, options=options)
             else:
-                done = upscale_video(source, target, force=self.force, **chosen)
+                done = upscale_video(source, target, model=self.model, scale=self._factor(), options=options)
             return {**vars(done), "source_sha256": digest, "target_sha256": storage.sha256(target) if digest else ""}
 
         return work
+
+    def _factor(self) -> float | None:
+        """To enlarge by."""
+        assert not isinstance(self.scale, Geometry)
+        return self.scale
 
     def _is_done(self, line: Entry, job: FileJob, digest: Callable[[str], str | None]) -> bool:
         """Tell whether the target already holds the result that would be made now.
@@ -135,8 +135,8 @@ class RescaleTask:
             return False
         weights_now = digest(self.model or line.model)
         has_weights = weights_now.startswith(line.weights) if weights_now else self.model is None
-        fits = has_weights and line.options == self.options and line.source_sha256 == storage.sha256(source)
-        if not fits and not self.overwrite:
+        fits = has_weights and line.options == self.fingerprint and line.source_sha256 == storage.sha256(source)
+        if not fits and not self.options.overwrite:
             raise RefusedError(
                 f"{target} was made of another {source.name}, or with other options or weights",
                 hint="pass overwrite=True to make it anew",

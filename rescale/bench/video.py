@@ -24,7 +24,6 @@ from rescale.video.io.container import library, opened
 from rescale.video.io.encoders import encoding
 from rescale.video.io.frames import Frame, VideoReader, planes_of
 from rescale.video.luma_upscaler import LumaUpscaler
-from rescale.video.transcode import EncodeOptions
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def contest(source: Path, model: str, *, seconds: float = 10.0) -> Contest:
         small, ours, theirs = (Path(folder) / name for name in ("small.mkv", "ours.mp4", "theirs.mp4"))
         large = _shrink(source, small, scale, seconds)
         began = time.perf_counter()
-        upscale_video(small, ours, scale=scale, model=model, how=EncodeOptions())
+        upscale_video(small, ours, scale=scale, model=model)
         middle = time.perf_counter()
         _lanczos(small, theirs, scale)
         end = time.perf_counter()

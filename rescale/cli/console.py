@@ -92,14 +92,14 @@ def in_flags(facts: "Result") -> "Result":
 
 
 def sentence(message: str, hint: str) -> str:
-    """Join an error and its hint, with arguments turned into options: overwrite=True becomes --overwrite."""
+    """Join an error and its hint, with arguments turned into flags: options.force=True becomes --force."""
 
     def flag(match: re.Match[str]) -> str:
         name, value = match[1], match[2]
         word = {"target": "-o", "output": "-o"}.get(name, "--" + name.replace("_", "-"))
         return word if value in ("", "True") else f"{word} {value}"
 
-    return "; ".join(filter(None, (message, re.sub(r"\b(\w+)='?(\w*)'?", flag, hint))))
+    return "; ".join(filter(None, (message, re.sub(r"\b(?:options\.)?(\w+)='?(\w*)'?", flag, hint))))
 
 
 def told(source: str, sentence: str) -> str:

@@ -63,14 +63,17 @@ def overfit(
     """Downscale a video and embed networks that were overfitted to it: `rescale up` restores it, in real time."""
     from rescale.stdo.overfit import OverfitBudget
     from rescale.stdo.overfit import overfit as run
-    from rescale.video.transcode import EncodeOptions
+    from rescale.video.options import EncodeOptions
 
     use_machine(threads)
     chosen = {"parts": parts, "minutes": minutes, "steps": steps, "emphasis": emphasis, "by": by, "refine": refine}
-    effort = OverfitBudget(**{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
-    how = EncodeOptions(codec, crf, preset, overwrite, allow_truncated, max_pixels, threads or 0)
+    budget = OverfitBudget(**{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type]
+    options = EncodeOptions(
+        codec=codec, quality=crf, preset=preset, overwrite=overwrite, allow_truncated=allow_truncated,
+        max_pixels=max_pixels, threads=threads or 0, device=device,
+    )  # fmt: skip
     target = output or Path(f"{source.stem}.rescale.mkv")
-    done = run(source, target, model=model, scale=scale, effort=effort, device=device, how=how, tell=Lessons())
+    done = run(source, target, model=model, scale=scale, budget=budget, options=options, tell=Lessons())
     _report(done, as_json=as_json)
 
 

@@ -1,9 +1,9 @@
 """`down` and `up`: downscale images and videos, and upscale them again."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,12 +38,14 @@ from rescale.video.io.container import check_small
 if TYPE_CHECKING:
     from rescale.batch.plan import Plan
     from rescale.batch.task import RescaleTask
+    from rescale.inference.options import RescaleOptions
     from rescale.io.object_store import Place
+    from rescale.video.options import EncodeOptions
 
 
 @dataclass(frozen=True)
 class Shared:
-    """Options of both verbs; those that `RescaleTask` has too decide the bytes, the others how the run goes."""
+    """Options of both verbs."""
 
     output: Output = None
     model: Model = None
@@ -59,12 +61,18 @@ class Shared:
     dry_run: DryRun = False
     as_json: Json = False
 
-    def task(self, machine: Machine, **chosen: Any) -> "RescaleTask":
-        """Build the task of a run."""
-        from rescale.batch.task import RescaleTask
+    def options(self, machine: Machine, *, force: bool = False) -> "tuple[RescaleOptions, EncodeOptions]":
+        """Build the options for images and those for videos."""
+        from rescale.inference.options import RescaleOptions
+        from rescale.video.options import EncodeOptions
 
-        given = vars(self) | {"device": machine.device, "threads": machine.threads or 0} | chosen
-        return RescaleTask(**{field.name: given[field.name] for field in fields(RescaleTask) if field.name in given})
+        picture = RescaleOptions(self.quality, self.overwrite, self.resume, self.max_pixels, force, machine.device)
+        video = EncodeOptions(
+            codec=self.codec, quality=self.crf, preset=self.preset, overwrite=self.overwrite,
+            allow_truncated=self.allow_truncated, max_pixels=self.max_pixels, threads=machine.threads or 0,
+            force=force, device=machine.device,
+        )  # fmt: skip
+        return picture, video
 
 
 @spread
@@ -87,6 +95,7 @@ def down(
 ) -> None:
     """Downscale images or videos; each low-resolution file says how to restore it."""
     from rescale.batch import plan as planning
+    from rescale.batch.task import RescaleTask
     from rescale.geometry import Geometry
     from rescale.inference import files
     from rescale.inference.refine import RefineBudget
@@ -110,7 +119,7 @@ def down(
         check_small(target, shared.codec)
         if effort:
             raise UsageError(f"{source}: --refine is for pictures, not for videos")
-    _run(plan, shared.task(machine, verb="down", model=model, scale=wanted, refine=effort), shared, machine)
+    _run(plan, RescaleTask("down", model, wanted, effort, *shared.options(machine)), shared, machine)
 
 
 @spread
@@ -129,6 +138,7 @@ def up(
 ) -> None:
     """Restore low-resolution images or videos by their own record; with --scale, super-resolve ordinary ones."""
     from rescale.batch import plan as planning
+    from rescale.batch.task import RescaleTask
     from rescale.io import targets
 
     model = shared.model
@@ -136,7 +146,8 @@ def up(
     known = {key: value for key, value in words.items() if value is not None}
     name = partial(targets.large_name, is_restored=scale is None)
     plan = _planned(planning.plan(inputs, shared.output, name, **known))
-    _run(plan, shared.task(machine, verb="up", scale=scale, force=force), shared, machine)
+    task = RescaleTask("up", model, scale, None, *shared.options(machine, force=force))
+    _run(plan, task, shared, machine)
 
 
 def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":

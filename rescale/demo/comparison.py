@@ -14,7 +14,7 @@ from rescale.errors import RefusedError
 from rescale.evaluation.protocol import Distance, luma_of
 from rescale.geometry import Geometry, Size, by
 from rescale.inference import files
-from rescale.inference.refine import RefineBudget
+from rescale.inference.options import RescaleOptions
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images, storage, targets
 from rescale.io.formats import FORMATS
@@ -125,15 +125,14 @@ def _restored(
     """Downscale and restore through files, so that the page shows what the command line writes."""
     small = folder / targets.small_name(source, asked.scale)
     large = folder / targets.large_name(small, is_restored=True)
-    effort = RefineBudget.of(asked.steps) if asked.steps else None
+    options = RescaleOptions(
+        max_pixels=MAX_PIXELS, report=lambda done, gain: tell(0.2 + 0.6 * done, f"refining, {gain:+.2f} dB so far")
+    )
     began = time.perf_counter()
     tell(0, f"making it small with {rescaler.name}")
-    down = files.downscale_file(
-        rescaler, source, small, scale=asked.scale, refine=effort, max_pixels=MAX_PIXELS,
-        report=lambda done, gain: tell(0.2 + 0.6 * done, f"refining, {gain:+.2f} dB so far"),
-    )  # fmt: skip
+    down = files.downscale_file(rescaler, source, small, scale=asked.scale, refine=asked.steps or None, options=options)
     tell(0.8, "restoring it")
-    up = files.upscale_file(small, large, max_pixels=MAX_PIXELS)
+    up = files.upscale_file(small, large, options=options)
     seconds = time.perf_counter() - began
     notes = (*down.notes, *up.notes)
     return judge.entry(rescaler.name, large, small.stat().st_size, seconds), small, notes
@@ -143,8 +142,9 @@ def _bicubic(source: Path, size: Size, folder: Path, judge: "_Judge") -> Entry:
     small, large = folder / "bicubic.small.png", folder / "bicubic.png"
     began = time.perf_counter()
     exactly = Geometry.of(f"{size[1]}x{size[0]}!")
-    files.downscale_file(files.load_cached("bicubic"), source, small, scale=exactly, max_pixels=MAX_PIXELS)
-    files.upscale_file(small, large, max_pixels=MAX_PIXELS)
+    options = RescaleOptions(max_pixels=MAX_PIXELS)
+    files.downscale_file("bicubic", source, small, scale=exactly, options=options)
+    files.upscale_file(small, large, options=options)
     return judge.entry("bicubic", large, small.stat().st_size, time.perf_counter() - began)
 
 

@@ -11,14 +11,15 @@ from rescale.demo.sessions import ProgressCallback
 from rescale.errors import InputError, RecordError, RefusedError, RescaleError, UsageError
 from rescale.geometry import Size, by
 from rescale.inference import files
+from rescale.inference.options import RescaleOptions
 from rescale.io import images, record, targets
 from rescale.io.picture import Picture
 from rescale.models.zoo import video_model
 from rescale.video.files import VideoResult, upscale_video
 from rescale.video.io.container import opened
+from rescale.video.options import EncodeOptions
 from rescale.video.pipeline import Clock
 from rescale.video.record import VideoRecord
-from rescale.video.transcode import EncodeOptions
 
 SCALES = (2, 3, 4)
 MAX_SECONDS = 30
@@ -64,7 +65,8 @@ def _enlarged(
     source: Path, folder: Path, tell: ProgressCallback, name: str, *, scale: int | None = None, force: bool = False
 ) -> Enlarged:
     after, before = folder / name, folder / "bicubic.png"
-    done = files.upscale_file(source, after, scale=scale, force=force, max_pixels=MAX_PIXELS)
+    options = RescaleOptions(force=force, max_pixels=MAX_PIXELS)
+    done = files.upscale_file(source, after, scale=scale, options=options)
     tell(0.8, "bicubic, to compare")
     small = images.read(source, max_pixels=MAX_PIXELS)
     images.write(before, _bicubic(record.strip(small), done.size))
@@ -90,8 +92,8 @@ def upscale_clip(source: Path, folder: Path, tell: ProgressCallback, *, scale: i
         images.write(before, _bicubic(first, (first.size[0] * scale, first.size[1] * scale)))
         yield Clip(before, after)
     target = folder / f"{source.stem}.{'restored' if label else 'upscaled'}.mp4"
-    how = EncodeOptions(max_pixels=MAX_FRAME, tell=lambda clock: tell(_share(clock), _pace(clock)))
-    done = upscale_video(source, target, scale=None if label else scale, how=how)
+    options = EncodeOptions(max_pixels=MAX_FRAME, tell=lambda clock: tell(_share(clock), _pace(clock)))
+    done = upscale_video(source, target, scale=None if label else scale, options=options)
     pair = (before, after) if label is None else (None, None)
     yield Clip(pair[0], pair[1], target, _summary(done))
 

@@ -18,10 +18,11 @@ from typing import Any
 
 from torch import Tensor
 
+from rescale.device import isolated
 from rescale.errors import InputError
 from rescale.geometry import MAX_SCALE, Geometry, Scale
-from rescale.inference.refine import RefineBudget, Report
-from rescale.inference.rescaler import Rescaler
+from rescale.inference.refine import RefineBudget, Refinement, Report
+from rescale.inference.rescaler import ModelLike, Rescaler, as_rescaler
 from rescale.io import images
 from rescale.io.images import Picture
 from rescale.io.picture import to_8_bits
@@ -93,16 +94,29 @@ class Trial:
 
 
 def evaluate(
-    rescaler: Rescaler,
-    folder: Path,
+    model: ModelLike,
+    folder: Path | str,
     *,
     scale: Scale | None = None,
+    refine: Refinement | None = None,
     round_luma: bool = False,
     lpips: Mapping[str, Distance] | None = None,
 ) -> Iterator[Scores]:
-    """Score every image of a folder, in the order of names; arguments as of `round_trip` and `score`."""
+    """Score every image of a folder, in the order of names, by the protocol of the papers, see `protocol`.
+
+    Args:
+        model: an id, a weight file, or a `Rescaler`.
+        folder: of images.
+        scale: for a model that serves many.
+        refine: how long to refine each LR image, see `Rescaler.downscale`.
+        round_luma: round Y to 8 bits, as in the older rows of the papers.
+        lpips: distances of `metrics.lpips.lpips` by trunk; each row has those as well.
+    Returns: a row for each image, as it is done.
+    Raises: UsageError, InputError: see `round_trip`.
+    """
+    rescaler, folder = as_rescaler(model), Path(folder)
     for file in images.find(folder):
-        trial = round_trip(rescaler, images.read(file), file.stem, scale)
+        trial = round_trip(rescaler, images.read(file), file.stem, scale, refine=refine)
         yield score(trial, folder.name, file.stem, round_luma=round_luma, lpips=lpips)
 
 
@@ -112,7 +126,7 @@ def round_trip(
     name: str,
     scale: Scale | None = None,
     *,
-    refine: RefineBudget | None = None,
+    refine: Refinement | None = None,
     report: Report | None = None,
 ) -> Trial:
     """Downscale, round to 8 bits, restore, round to 8 bits: the same as a round trip through files, without the files.
@@ -132,11 +146,11 @@ def round_trip(
         raise InputError(
             f"{name}: expected sides above {2 * _border(geometry)} pixels to score {geometry}, got {picture.size}"
         )
-    size = rescaler.sizes.small(picture.size, geometry)
+    size, budget = rescaler.sizes.small(picture.size, geometry), RefineBudget.maybe(refine)
     began = time.perf_counter()
-    small = rescaler.downscale_picture(picture, size, refine=refine, report=report)
+    small = rescaler.downscale_picture(picture, size, refine=budget, report=report)
     restored = rescaler.upscale_picture(small, size=picture.size, is_grey=picture.is_grey)
-    return Trial(rescaler.name, geometry, str(refine or ""), picture, small, restored, time.perf_counter() - began)
+    return Trial(rescaler.name, geometry, str(budget or ""), picture, small, restored, time.perf_counter() - began)
 
 
 def cropped(picture: Picture, geometry: Geometry) -> Picture:
@@ -153,6 +167,7 @@ def _border(geometry: Geometry) -> int:
     return max(math.ceil(scale) for scale in geometry.scales or (1.0, 1.0))
 
 
+@isolated()
 def score(
     trial: Trial,
     set_name: str,

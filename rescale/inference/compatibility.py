@@ -6,13 +6,14 @@ import torch
 
 from rescale.errors import RecordError
 from rescale.geometry import Size, Sizes, by
+from rescale.inference.rescaler import ModelLike
 from rescale.io import record
 from rescale.io.images import Picture
 from rescale.models.zoo import is_known
 
 
 def find_record(
-    small: Picture, model: str | None, scale: float | None, force: bool
+    small: Picture, model: ModelLike | None, scale: float | None, force: bool
 ) -> tuple[record.Record | None, list[str]]:
     """Return the record to restore by, None for an ordinary image to super-resolve; and notes for the user."""
     if scale is not None:
@@ -24,8 +25,8 @@ def find_record(
         if model is None or not force:
             raise RecordError(
                 error.message,
-                hint="pass model= and force=True to restore it with the model that made it, or scale= to enlarge it as "
-                "an ordinary picture",
+                hint="pass model= and options.force=True to restore it with the model that made it, or scale= to "
+                "enlarge it as an ordinary picture",
             ) from error
         return None, [f"forced: {error}"]
     if found is None and model is None:
@@ -103,7 +104,7 @@ def check_record(found: record.Record, small: Picture, rescaler: Restorer, force
     """Return the objections to restoring by this record as notes with `force`, else raise them as a RecordError."""
     against = objections(found, small, rescaler)
     if against and not force:
-        raise RecordError("; ".join(against), hint="pass force=True to go on all the same")
+        raise RecordError("; ".join(against), hint="pass options.force=True to go on all the same")
     return [f"forced: {reason}" for reason in against]
 
 

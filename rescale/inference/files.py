@@ -3,16 +3,17 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 
 from rescale.errors import RecordError, RefusedError, UsageError
 from rescale.geometry import Scale
 from rescale.inference.compatibility import check_record, find_record
-from rescale.inference.refine import RefineBudget, Report
-from rescale.inference.rescaler import Rescaler, load
+from rescale.inference.options import RescaleOptions
+from rescale.inference.refine import RefineBudget, Refinement
+from rescale.inference.rescaler import ModelLike, Rescaler, as_rescaler, load
 from rescale.io import formats, images, record, storage
 from rescale.io.formats import carrier
 from rescale.io.images import Picture
@@ -50,48 +51,43 @@ class EncodedResult:
     notes: tuple[str, ...]
     weights: str
 
-    def publish(self, source: Place, target: Place, data: bytes, *, overwrite: bool, resume: bool) -> FileResult:
+    def publish(self, source: Place, target: Place, data: bytes, options: RescaleOptions) -> FileResult:
         """Write the bytes to `target` and return the result; `data` is the source they were made from."""
-        _publish(target, self.data, overwrite=overwrite, resume=resume)
+        _publish(target, self.data, overwrite=options.overwrite, resume=options.resume)
         digests = _sha256(data), _sha256(self.data)
         return FileResult(source, target, self.model, self.size, self.notes, self.weights, *digests)
 
 
 def downscale_file(
-    rescaler: Rescaler,
+    model: ModelLike,
     source: Place | str,
     target: Place | str,
     *,
     scale: Scale | None = None,
-    refine: RefineBudget | None = None,
-    report: Report | None = None,
+    refine: Refinement | None = None,
     overwrite: bool = False,
-    resume: bool = False,
-    quality: int | None = None,
-    max_pixels: int = images.MAX_PIXELS,
+    options: RescaleOptions = RescaleOptions(),
 ) -> FileResult:
     """Downscale an image to an LR image that restores itself.
 
     Args:
-        rescaler: the model.
+        model: an id, a weight file, or a `Rescaler`.
         source: any image that `images.read` takes; a file, or the URL of an object, see `storage`.
         target: PNG, WebP, AVIF, TIFF or JPEG; a lossy one costs quality, and the note says how much.
         scale: how many times smaller, or to which size, see `Geometry`; by default the model's own scale.
-        refine: steps, time or gain to search for an LR image that restores better.
-        report: called with the progress of refining.
-        overwrite: replace an existing target.
-        resume: take an existing target as done if it holds the very bytes that would be written.
-        quality: quality of a lossy target, 1 to 100; WebP is written without loss if it is not given.
-        max_pixels: refuse larger sources.
+        refine: steps, time or gain to search for an LR image that restores better, see `Rescaler.downscale`.
+        overwrite: replace an existing target; short for the option of that name.
+        options: quality of a lossy target, limits, device, and what is seldom needed.
     Raises: InputError, UnsupportedError, RefusedError, UsageError, MachineError: see `images`.
     """
     source, target = place(source), place(target)
+    options = replace(options, overwrite=overwrite or options.overwrite)
     format = carrier(target)
-    check_target(source, target, overwrite=overwrite or resume)
-    data = images.fetch(source, max_pixels=max_pixels)
-    how: dict[str, Any] = {"scale": scale, "refine": refine, "report": report, "quality": quality}
-    made = downscale_bytes(rescaler, data, source.name, format, max_pixels=max_pixels, **how)
-    return made.publish(source, target, data, overwrite=overwrite, resume=resume)
+    check_target(source, target, overwrite=options.overwrite or options.resume)
+    data = images.fetch(source, max_pixels=options.max_pixels)
+    rescaler = load_cached(model, options.device)
+    made = downscale_bytes(rescaler, data, source.name, format, scale=scale, refine=refine, options=options)
+    return made.publish(source, target, data, options)
 
 
 def downscale_bytes(
@@ -101,18 +97,17 @@ def downscale_bytes(
     format: str,
     *,
     scale: Scale | None = None,
-    refine: RefineBudget | None = None,
-    report: Report | None = None,
-    quality: int | None = None,
-    max_pixels: int = images.MAX_PIXELS,
+    refine: Refinement | None = None,
+    options: RescaleOptions = RescaleOptions(),
 ) -> EncodedResult:
     """Downscale the bytes of an image file; `name` is for error messages, arguments as of `downscale_file`."""
-    original = images.decode(data, name, max_pixels=max_pixels)
+    budget, quality = RefineBudget.maybe(refine), options.quality
+    original = images.decode(data, name, max_pixels=options.max_pixels)
     size = rescaler.sizes.small(original.size, scale)
-    small = rescaler.downscale_picture(record.strip(original), size, refine=refine, report=report)
+    small = rescaler.downscale_picture(record.strip(original), size, refine=budget, report=options.report)
     stored = _as_stored(format, small, quality)
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
-    carrying = record.embed(small, _describe(rescaler, stored, original, refine), format)
+    carrying = record.embed(small, _describe(rescaler, stored, original, budget), format)
     made, lost = images.encode(format, carrying, quality=quality)
     return EncodedResult(made, rescaler.name, small.size, (*carrying.notes, *notes, *lost), rescaler.digest)
 
@@ -121,38 +116,30 @@ def upscale_file(
     source: Place | str,
     target: Place | str,
     *,
-    model: str | None = None,
+    model: ModelLike | None = None,
     scale: float | None = None,
-    device: str | None = None,
-    force: bool = False,
     overwrite: bool = False,
-    resume: bool = False,
-    quality: int | None = None,
-    max_pixels: int = images.MAX_PIXELS,
+    options: RescaleOptions = RescaleOptions(),
 ) -> FileResult:
     """Restore an LR image by its own record, or super-resolve an ordinary one.
 
     Args:
         source: an image that `downscale_file` wrote, or any other; a file, or the URL of an object, see `storage`.
         target: its suffix decides the format.
-        model: restore with this model; without a record, to exactly its scale times the size.
-        scale: super-resolve by this factor, taking the image as an ordinary one; with a model that serves every scale,
-            the one to restore by.
-        device: device to run on.
-        force: restore even though the record does not fit the pixels or the model, or is damaged.
-        overwrite: replace an existing target.
-        resume: take an existing target as done if it holds the very bytes that would be written.
-        quality: quality of a lossy target, 1 to 100; WebP is written without loss if it is not given.
-        max_pixels: refuse larger sources and larger results.
+        model: restore with this id, weight file or `Rescaler`; without a record, to exactly its scale times the size.
+        scale: X is then taken as an ordinary one; with a model that
+            serves every scale, the one to restore by.
+        overwrite: replace an existing target; short for the option of that name.
+        options: quality of a lossy target, limits, device, and what is seldom needed.
     Raises: RecordError where the record is missing, damaged or does not fit; else as `downscale_file`.
     """
     source, target = place(source), place(target)
+    options = replace(options, overwrite=overwrite or options.overwrite)
     format = formats.format_of(target)
-    check_target(source, target, overwrite=overwrite or resume)
-    data = images.fetch(source, max_pixels=max_pixels)
-    how: dict[str, Any] = {"model": model, "scale": scale, "device": device, "force": force, "quality": quality}
-    made = upscale_bytes(data, source.name, format, max_pixels=max_pixels, **how)
-    return made.publish(source, target, data, overwrite=overwrite, resume=resume)
+    check_target(source, target, overwrite=options.overwrite or options.resume)
+    data = images.fetch(source, max_pixels=options.max_pixels)
+    made = upscale_bytes(data, source.name, format, model=model, scale=scale, options=options)
+    return made.publish(source, target, data, options)
 
 
 def upscale_bytes(
@@ -160,39 +147,36 @@ def upscale_bytes(
     name: str,
     format: str,
     *,
-    model: str | None = None,
+    model: ModelLike | None = None,
     scale: float | None = None,
-    device: str | None = None,
-    force: bool = False,
-    quality: int | None = None,
-    max_pixels: int = images.MAX_PIXELS,
+    options: RescaleOptions = RescaleOptions(),
 ) -> EncodedResult:
     """Restore the bytes of an LR image file: the inverse of `downscale_bytes`, arguments as of `upscale_file`."""
-    small = images.decode(data, name, max_pixels=max_pixels)
-    found, notes = find_record(small, model, scale, force)
-    rescaler = load_cached(model or (found.model if found else super_resolution_model(scale)), device)
+    small = images.decode(data, name, max_pixels=options.max_pixels)
+    found, notes = find_record(small, model, scale, options.force)
+    rescaler = load_cached(model or (found.model if found else super_resolution_model(scale)), options.device)
     bare, size = record.strip(small), None
     if found is not None:
-        notes += check_record(found, small, rescaler, force)
+        notes += check_record(found, small, rescaler, options.force)
         if found.pixels == record.digest(small):
             bare = _like(bare, is_grey=found.grey and not rescaler.model.hides_detail, has_alpha=found.alpha)
         size = found.size if rescaler.sizes.fit(found.size, small.size) else None
         if size is None and rescaler.scale is None and scale is None:
             raise RecordError("its record's size cannot be used", hint="pass model= and scale= to restore it by these")
     size = size or rescaler.sizes.full(small.size, scale)
-    _check_result(size, max_pixels)
+    _check_result(size, options.max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
-    made, lost = images.encode(format, large, quality=quality)
+    made, lost = images.encode(format, large, quality=options.quality)
     return EncodedResult(made, rescaler.name, large.size, (*small.notes, *notes, *lost), rescaler.digest)
 
 
-def load_cached(model: str, device: str | None = None) -> Rescaler:
+def load_cached(model: ModelLike, device: str | torch.device | None = None) -> Rescaler:
     """Load a model; shipped ones are cached for the next image, a file is read anew as it may have changed."""
-    return _load_shipped(model, device) if model in zoo.manifest() else load(model, device=device)
+    return _load_shipped(str(model), device) if model in zoo.manifest() else as_rescaler(model, device)
 
 
 @lru_cache(maxsize=4)
-def _load_shipped(model: str, device: str | None) -> Rescaler:
+def _load_shipped(model: str, device: str | torch.device | None) -> Rescaler:
     return load(model, device=device)
 
 
@@ -202,7 +186,7 @@ def _check_result(size: tuple[int, int], max_pixels: int) -> None:
         raise RefusedError(
             f"the result of {width}x{height} would have {height * width / 1e6:.0f} megapixels, more than the limit of "
             f"{max_pixels / 1e6:.0f}",
-            hint="raise it with max_pixels=",
+            hint="raise it with options.max_pixels=",
         )
 
 

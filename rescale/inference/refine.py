@@ -61,7 +61,7 @@ class RefineBudget:
     """Weight of the LR image's distance from bicubic."""
 
     @classmethod
-    def of(cls, asked: "int | str | RefineBudget") -> "RefineBudget":
+    def of(cls, asked: "Refinement") -> "RefineBudget":
         """Parse 20 or "20" (steps), "30s" or "+1.0dB"; also "hr lr 20, fidelity 0.1". Raises: UsageError else."""
         if isinstance(asked, RefineBudget):
             return asked
@@ -74,6 +74,11 @@ class RefineBudget:
         stages = cast(Stages, found.get("stages", cls.stages))
         return cls(steps, **limits, stages=stages, fidelity=float(found.get("fidelity", cls.fidelity)))
 
+    @classmethod
+    def maybe(cls, asked: "Refinement | None") -> "RefineBudget | None":
+        """The same of what may be None, for not to refine."""
+        return None if asked is None else cls.of(asked)
+
     def half(self) -> "RefineBudget":
         """Return half of the budget, for each of two stages."""
         return replace(self, steps=-(-self.steps // 2), seconds=self.seconds / 2, gain_db=self.gain_db / 2)
@@ -85,6 +90,10 @@ class RefineBudget:
         if self.gain_db < math.inf:
             return f"{before}+{self.gain_db:g}dB{after}"
         return f"{before}{self.seconds:g}s{after}" if self.seconds < math.inf else f"{before}{self.steps}{after}"
+
+
+Refinement = int | str | RefineBudget
+"""How long to refine, in any of the forms that `RefineBudget.of` takes."""
 
 
 def refine_downscaled(

@@ -1,6 +1,8 @@
 """The inference object: take images, check, pad, tile, call, clamp, crop, and return images of the same kind."""
 
+import copy
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +11,12 @@ import torch
 from torch import Tensor
 
 from rescale import ops
-from rescale.device import usable_device
+from rescale.device import isolated, usable_device
 from rescale.errors import RecordError
 from rescale.geometry import Scale, Size, Sizes
 from rescale.inference.compatibility import objections
 from rescale.inference.optimize import Precision
-from rescale.inference.refine import RefineBudget, Report, errors, refine_downscaled
+from rescale.inference.refine import RefineBudget, Refinement, Report, errors, refine_downscaled
 from rescale.inference.tiled import Direction, TiledRunner
 from rescale.io import conversion, record
 from rescale.io.conversion import Kind
@@ -59,10 +61,27 @@ class Rescaler:
     ) -> None:
         self.name = source.name
         self.digest = source.sha256[:16]
-        self.device = torch.device(device)
-        self.model: RescalingModel = source.model.to(self.device).eval().requires_grad_(False)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.runner = TiledRunner(self.model, self.device, precision)
+        self.device, self.precision = torch.device(device), precision
+        with isolated():
+            self.model: RescalingModel = source.model.to(self.device).eval().requires_grad_(False)
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.runner = TiledRunner(self.model, self.device, precision)
+
+    def __repr__(self) -> str:
+        precision = str(self.runner.dtype).removeprefix("torch.")
+        return f"Rescaler({self.name!r}, device={str(self.device)!r}, precision={precision!r})"
+
+    def __reduce__(self) -> tuple[Callable[..., "Rescaler"], tuple[weights.Weights, str, Precision]]:
+        """Pickled and copied with its weights; all else is made anew, on a device of the same name."""
+        return _rebuilt, (self._weights(), str(self.device), self.precision)
+
+    def to(self, device: str | torch.device) -> "Rescaler":
+        """The same model on another device; this one stays where it is."""
+        return self if torch.device(device) == self.device else _rebuilt(self._weights(), device, self.precision)
+
+    def _weights(self) -> weights.Weights:
+        with isolated():
+            return weights.Weights(self.name, self.digest, copy.deepcopy(self.model).cpu(), {})
 
     @property
     def scale(self) -> int | None:
@@ -80,7 +99,7 @@ class Rescaler:
         *,
         scale: Scale | None = None,
         size: Size | None = None,
-        refine: int | str | RefineBudget | None = None,
+        refine: Refinement | None = None,
     ) -> Kind:
         """Return the LR image, its values already those that an 8-bit file can hold (16-bit, for 16-bit input).
 
@@ -93,19 +112,27 @@ class Rescaler:
             size: (height, width) of the result, instead of a scale.
             refine: search for an LR image that restores better, by gradient descent on it, for so many steps (20),
                 seconds ("30s") or until a gain ("+1.0dB"); restoring costs no more.
-        Raises: UsageError for a scale or size that this model does not make, or another kind of image.
+        Raises: UsageError for a scale or size that this model does not make, another kind of
+            image, or a tensor that requires a gradient.
         """
-        effort = None if refine is None else RefineBudget.of(refine)
+        conversion.refuse_gradient(image, "model.downscale")
+        effort = RefineBudget.maybe(refine)
         if not conversion.is_levels(image):
-            x = conversion.to_batch(image)
-            full = ops.size_of(x)
-            y = ops.quantize(self.runner.run(x, self.runner.down(full, self.sizes.small(full, scale, size))))
-            y = y if effort is None else self._refined(x, y, effort, 256)
-            return conversion.from_batch(y, image, is_grey=conversion.is_grey(image) and not self.model.hides_detail)
+            with isolated():
+                return self._downscale_floats(image, scale, size, effort)
         picture = conversion.to_picture(image)
         small = self.downscale_picture(picture, self.sizes.small(picture.size, scale, size), refine=effort)
         said = self.describe(small, picture, effort).model_dump_json()
         return conversion.with_info(conversion.from_picture(small, image), record.KEY, said)
+
+    def _downscale_floats(
+        self, image: Kind, scale: Scale | None, size: Size | None, effort: RefineBudget | None
+    ) -> Kind:
+        x = conversion.to_batch(image)
+        full = ops.size_of(x)
+        y = ops.quantize(self.runner.run(x, self.runner.down(full, self.sizes.small(full, scale, size))))
+        y = y if effort is None else self._refined(x, y, effort, 256)
+        return conversion.from_batch(y, image, is_grey=conversion.is_grey(image) and not self.model.hides_detail)
 
     def upscale(
         self, image: Kind, *, scale: Scale | None = None, size: Size | None = None, grey: bool | None = None
@@ -117,14 +144,13 @@ class Rescaler:
             scale: how many times larger; may be left out where the model has a scale of its own.
             size: (height, width) of the result; by default what the image's record says, else scale times its size.
             grey: whether the result is grey; by default what the record says, else whether the image is.
-        Raises: UsageError for a scale or size that does not fit; RecordError if the image's record says that it was
-            made by another model or changed since.
+        Raises: UsageError for a scale or size that does not fit, or a tensor that requires a gradient; RecordError
+            if the image's record says that it was made by another model or changed since.
         """
+        conversion.refuse_gradient(image, "model.upscale")
         if not conversion.is_levels(image):
-            x = conversion.to_batch(image)
-            small = ops.size_of(x)
-            y = self.runner.run(x, self.runner.up(small, self.sizes.full(small, scale, size))).clamp(0, 1)
-            return conversion.from_batch(y, image, is_grey=conversion.is_grey(image) if grey is None else grey)
+            with isolated():
+                return self._upscale_floats(image, scale, size, grey)
         picture = conversion.to_picture(image)
         found = self._recorded(image, picture)
         if found is not None:
@@ -132,33 +158,41 @@ class Rescaler:
         full = self.sizes.full(picture.size, scale, size)
         return conversion.from_picture(self.upscale_picture(record.strip(picture), size=full, is_grey=grey), image)
 
+    def _upscale_floats(self, image: Kind, scale: Scale | None, size: Size | None, grey: bool | None) -> Kind:
+        x = conversion.to_batch(image)
+        small = ops.size_of(x)
+        y = self.runner.run(x, self.runner.up(small, self.sizes.full(small, scale, size))).clamp(0, 1)
+        return conversion.from_batch(y, image, is_grey=conversion.is_grey(image) if grey is None else grey)
+
+    @isolated()
     def downscale_picture(
         self,
         picture: Picture,
         size: Size | None = None,
         *,
-        refine: RefineBudget | None = None,
+        refine: Refinement | None = None,
         report: Report | None = None,
     ) -> Picture:
         """Return the LR image, of the given (height, width) if the model serves many; alpha is a plane of its own."""
-        size = self.sizes.small(picture.size, None, size)
+        size, budget = self.sizes.small(picture.size, None, size), RefineBudget.maybe(refine)
         if self.scale is None and picture.size == size:
             return picture
         began = time.monotonic()
         is_grey = picture.is_grey and not self.model.hides_detail
         filled = _with_colours_filled(picture)
         small = self._planes(filled, self.runner.down(picture.size, size), is_grey=is_grey)
-        if refine is None:
+        if budget is None:
             return small
-        left = refine.seconds - 3 * (time.monotonic() - began)  # to compare two restored pictures takes twice as long
+        left = budget.seconds - 3 * (time.monotonic() - began)  # to compare two restored pictures takes twice as long
         if left <= 0:
             return small
-        refine = replace(refine, seconds=left)
+        budget = replace(budget, seconds=left)
         top = picture.top
         hr, lr = (to_levels(p.pixels).float() / top for p in (filled, small))
-        better = self._refined(hr, lr, refine, top + 1, report)
+        better = self._refined(hr, lr, budget, top + 1, report)
         return replace(small, pixels=from_levels(ops.to_levels(better, top), picture.depth))
 
+    @isolated()
     def upscale_picture(self, picture: Picture, *, size: Size | None = None, is_grey: bool | None = None) -> Picture:
         """Return the HR image of the given (height, width), grey if the LR image is or if told so."""
         is_grey = picture.is_grey if is_grey is None else is_grey
@@ -222,6 +256,21 @@ class Rescaler:
         if against:
             raise RecordError(f"{'; '.join(against)}; an array of its pixels is taken without its record")
         return found
+
+
+ModelLike = str | Path | Rescaler
+"""A model by its id, its weight file, or loaded."""
+
+
+def as_rescaler(model: ModelLike, device: str | torch.device | None = None) -> Rescaler:
+    """The model ready to use: loaded, or the rescaler itself; on the device, if one is named."""
+    if not isinstance(model, Rescaler):
+        return load(model, device=device)
+    return model if device is None else model.to(device)
+
+
+def _rebuilt(source: weights.Weights, device: str | torch.device, precision: Precision) -> Rescaler:
+    return Rescaler(source, device=usable_device(device), precision=precision)
 
 
 def _with_colours_filled(picture: Picture) -> Picture:

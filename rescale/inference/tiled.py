@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rescale import ops
-from rescale.device import is_out_of_memory, release_memory, tile_sides
+from rescale.device import is_out_of_memory, isolated, release_memory, tile_sides
 from rescale.errors import MachineError, RescaleError
 from rescale.geometry import Size
 from rescale.inference import optimize
@@ -96,7 +96,7 @@ class TiledRunner:
             y = y.mean(dim=1, keepdim=True) if is_grey else y
             return ops.to_levels(y, top).to(source.dtype).cpu() if top else y.cpu()
 
-        with torch.inference_mode():
+        with isolated(), torch.inference_mode():
             results = [self._tiled(one[None], way, load, store) for one in ops.pad(source, way.multiple)]
         return ops.crop(torch.cat(results), way.size)
 

@@ -21,6 +21,16 @@ def is_levels(image: object) -> bool:
     return isinstance(image, Image.Image) or (isinstance(image, np.ndarray) and np.issubdtype(image.dtype, np.integer))
 
 
+def refuse_gradient(image: object, path: str) -> None:
+    """Raises: UsageError for a tensor whose gradient would be lost without a word."""
+    if isinstance(image, Tensor) and image.requires_grad and torch.is_grad_enabled():
+        raise UsageError(
+            f"expected a tensor that requires no gradient, as none passes here; rescaler.{path} passes them on",
+            hint="compose rescaler.model.downscale, rescale.quantize and rescaler.model.upscale, whose weights "
+            "rescaler.model.requires_grad_(True) makes trainable; or pass x.detach()",
+        )
+
+
 def to_picture(image: object) -> Picture:
     """Convert to a Picture. Raises: UsageError for a shape or type that is no image."""
     if isinstance(image, Image.Image):
@@ -60,6 +70,7 @@ def to_batch(image: object) -> Tensor:
     least, most = (edge.item() for edge in x.aminmax())
     if not -_SLACK <= least <= most <= 1 + _SLACK:
         raise UsageError(f"expected floats in [0, 1], got {least:g} to {most:g}")
+    x = x.clone() if x.is_inference() else x.detach()  # or refining could not learn through it
     return (x if x.ndim == 4 else x[None]).float()
 
 
@@ -74,6 +85,17 @@ def _planes(image: NDArray[Any]) -> Tensor | None:
 def _own(samples: NDArray[Any]) -> NDArray[Any]:
     """Return a contiguous, writable array, as torch needs it; a view of a Pillow image, say, is neither."""
     return np.require(samples, requirements=["C", "W"])
+
+
+def levels_of(pixels: NDArray[Any]) -> Tensor:
+    """(H, W, C) -> (1, C, H, W); 16 bits as int32, as torch does little with uint16."""
+    wide = np.require(pixels, requirements=["C", "W"]) if pixels.dtype == np.uint8 else pixels.astype(np.int32)
+    return torch.from_numpy(wide).permute(2, 0, 1)[None]
+
+
+def pixels_of(levels: Tensor, top: int) -> NDArray[Any]:
+    """The opposite of `levels_of`."""
+    return levels[0].permute(1, 2, 0).contiguous().numpy().astype(np.uint8 if top == 255 else np.uint16)
 
 
 def is_grey(image: object) -> bool:

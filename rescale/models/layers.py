@@ -86,7 +86,11 @@ class DCT(nn.Module):
         k, j = torch.arange(side, dtype=torch.float64)[:, None], torch.arange(side, dtype=torch.float64) + 0.5
         rows = torch.cos(math.pi * k * j / side) * k.clamp(max=1).add(1).sqrt()
         bands = torch.kron(rows, rows)  # (band, pixel), orthogonal, all of mean square one
-        merge = torch.einsum("bp,cd->cpbd", bands.float(), torch.eye(channels)).flatten(0, 1).flatten(1, 2)
+        merge = (
+            torch.einsum("bp,cd->cpbd", bands.float(), torch.eye(channels, dtype=torch.float32))
+            .flatten(0, 1)
+            .flatten(1, 2)
+        )
         self.merge = SubPixelConv.fixed(merge[..., None, None], side)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from rescale.device import isolated
 from rescale.errors import RescaleError, UsageError, WeightsError
 from rescale.io.storage import publish, read_bytes
 from rescale.models import MODELS, Bicubic, BicubicConfig, RescalingModel, build, zoo
@@ -40,6 +41,7 @@ class Weights:
     """model, config, and from training: recipe, steps, data (digest), scores."""
 
 
+@isolated()
 def load(name: str | Path) -> Weights:
     """Load a network by its id in the manifest, or from a safetensors file that this package wrote.
 
@@ -111,7 +113,7 @@ def _parse(data: bytes, name: str) -> tuple[dict[str, Any], RescalingModel]:
         if header["format"] != 1:
             raise WeightsError(f"{name}: expected weight format 1, got {header['format']}; update rescale")
         with _no_larger_than(tensors):
-            model = build(header["model"], header["config"])
+            model = build(header["model"], header["config"]).float()
         _check_fit(model, tensors)
         model.load_state_dict(tensors)
     except (KeyError, ValueError, TypeError, RuntimeError, RescaleError) as error:

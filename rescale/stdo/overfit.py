@@ -10,8 +10,9 @@ from typing import cast, get_args
 import torch
 from torch import Tensor
 
+from rescale.device import isolated
 from rescale.errors import UsageError
-from rescale.inference.rescaler import Rescaler, load
+from rescale.inference.rescaler import ModelLike, Rescaler, as_rescaler
 from rescale.io import storage, targets
 from rescale.models import LumaSR
 from rescale.models.zoo import overfitting_model
@@ -25,11 +26,12 @@ from rescale.video.embedded.partition import whole
 from rescale.video.io.container import format_of, opened
 from rescale.video.io.encoders import Encoding, encoding
 from rescale.video.io.frames import StreamInfo, VideoReader
-from rescale.video.io.mux import assemble
+from rescale.video.io.mux import Embedded, assemble
 from rescale.video.io.segments import Segments
+from rescale.video.options import EncodeOptions
 from rescale.video.pipeline import Clock
 from rescale.video.record import VideoRecord
-from rescale.video.transcode import EncodeOptions, check_times, fingerprint, open_reader, transcode
+from rescale.video.transcode import check_times, fingerprint, open_reader, transcode
 
 MINUTES, CRF, PRESET = 10.0, 18, "medium"
 PARAMETERS = 40_000
@@ -82,15 +84,15 @@ class OverfitResult:
     notes: tuple[str, ...] = ()
 
 
+@isolated()
 def overfit(
-    source: Path,
-    target: Path,
+    source: Path | str,
+    target: Path | str,
     *,
-    model: str | None = None,
+    model: ModelLike | None = None,
     scale: int = 2,
-    effort: OverfitBudget | None = None,
-    device: str | None = None,
-    how: EncodeOptions | None = None,
+    budget: OverfitBudget = OverfitBudget(),
+    options: EncodeOptions = EncodeOptions(),
     tell: Callable[[Progress], None] = lambda _: None,
 ) -> OverfitResult:
     """Downscale a video, and overfit small networks to it that travel in the same file.
@@ -101,34 +103,34 @@ def overfit(
     Args:
         source: MP4, MOV, MKV or WebM, of luma and chroma or of luma.
         target: an MKV.
-        model: the generic network; espcn-x2-mid, or espcn-x3-rt and its like by default.
+        model: the generic network, by an id, a weight file or a `Rescaler`; espcn-x2-mid, or espcn-x3-rt and its like
+            by default.
         scale: 2, 3 or 4.
-        effort: parts, and minutes or steps.
-        device: where to train.
-        how: encoding of the LR video; H.264 or H.265, CRF 18, medium.
+        budget: parts, and minutes or steps.
+        options: encoding of the LR video, and device; H.264 or H.265, CRF 18, medium.
         tell: called with the progress after each step.
     Raises: InputError, UnsupportedError, UsageError, RefusedError, MachineError.
     Source: STDO (2303.08331).
     """
-    how, effort = how or EncodeOptions(), effort or OverfitBudget()
+    source, target = Path(source), Path(target)
     if format_of(target) != "matroska":
         raise UsageError(f"expected a target that ends in .mkv, which holds networks, got {target.name}")
-    targets.check_target(source, target, overwrite=how.overwrite)
-    generic = _generic(model or overfitting_model(scale), scale, device)
+    targets.check_target(source, target, overwrite=options.overwrite)
+    generic = _generic(model or overfitting_model(scale), scale, options.device)
     count = max(round(PARAMETERS / generic.model.parameter_count), 1)
-    effort = replace(effort, parts=effort.parts or count)
+    budget = replace(budget, parts=budget.parts or count)
     with opened(source) as container:
-        given = open_reader(container, source, how)
+        given = open_reader(container, source, options)
     work, small = transforms.bicubic_downscale(given.facts, scale)
-    plan, notes = _plan(small, how)
-    subject = fingerprint(source, generic, plan, f"{effort} {torch.get_num_threads()}")
+    plan, notes = _plan(small, options)
+    subject = fingerprint(source, generic, plan, f"{budget} {torch.get_num_threads()}")
     with closing(Segments(target, subject)) as segments:
-        lesson = OverfitRun(source, generic, plan, segments, effort, how)
+        lesson = OverfitRun(source, generic, plan, segments, budget, options)
         parcel = lesson.learned(work, None, tell)
-        if effort.refine:
-            work = refined_downscale(work, given.facts, given.first.pts, parcel, effort.refine, generic.device)
+        if budget.refine:
+            work = refined_downscale(work, given.facts, given.first.pts, parcel, budget.refine, generic.device)
             with closing(Segments(segments.folder / "refined", subject)) as again:
-                lesson = OverfitRun(source, generic, plan, again, effort, how)
+                lesson = OverfitRun(source, generic, plan, again, budget, options)
                 made = lesson.written(target, lesson.learned(work, parcel, tell))
         else:
             made = lesson.written(target, parcel)
@@ -136,17 +138,20 @@ def overfit(
     return replace(made, notes=(*given.facts.notes, *notes, *made.notes))
 
 
-def _plan(small: StreamInfo, how: EncodeOptions) -> tuple[Encoding, list[str]]:
-    if how.codec not in (None, "h264", "h265"):
-        raise UsageError(f"expected h264 or h265, which all players show, got {how.codec}")
-    quality, preset = CRF if how.quality is None else how.quality, how.preset or PRESET
-    return encoding(small, small.size, "matroska", codec=how.codec, quality=quality, preset=preset, threads=how.threads)
+def _plan(small: StreamInfo, options: EncodeOptions) -> tuple[Encoding, list[str]]:
+    if options.codec not in (None, "h264", "h265"):
+        raise UsageError(f"expected h264 or h265, which all players show, got {options.codec}")
+    quality, preset = CRF if options.quality is None else options.quality, options.preset or PRESET
+    threads = options.threads
+    return encoding(small, small.size, "matroska", codec=options.codec, quality=quality, preset=preset, threads=threads)
 
 
-def _generic(model: str, scale: int, device: str | None) -> Rescaler:
-    found = load(model, device=device)
+def _generic(model: ModelLike, scale: int, device: str | torch.device | None) -> Rescaler:
+    found = as_rescaler(model, device)
     if not isinstance(found.model, LumaSR) or not found.model.is_residual or found.scale != scale:
-        raise UsageError(f"expected a network that enlarges video by {scale}, such as espcn-x{scale}-rt, got {model}")
+        raise UsageError(
+            f"expected a network that enlarges video by {scale}, such as espcn-x{scale}-rt, got {found.name}"
+        )
     return found
 
 
@@ -158,8 +163,8 @@ class OverfitRun:
     generic: Rescaler
     plan: Encoding
     segments: Segments
-    effort: OverfitBudget
-    how: EncodeOptions
+    budget: OverfitBudget
+    options: EncodeOptions
 
     def learned(
         self, work: transforms.FrameTransform, begun: NetworkBundle | None, tell: Callable[[Progress], None]
@@ -172,14 +177,14 @@ class OverfitRun:
             tell: see `overfit`.
         """
         with opened(self.source) as container:
-            given = open_reader(container, self.source, self.how)
+            given = open_reader(container, self.source, self.options)
             self.index, self.facts = given.stream.index, given.facts
-            transcode(self.segments, given, work, self.plan, Clock(total=given.stream.frames or None), self.how)
+            transcode(self.segments, given, work, self.plan, Clock(total=given.stream.frames or None), self.options)
         check_times(self.segments, self.plan.facts.time_base, Path("small.mkv"))
         folder, network = self.segments.folder, cast(LumaSR, self.generic.model)
         self.small = folder / "small.mkv"
         self._assemble(self.small, None, None, overwrite=True)
-        tolerant = self.how.allow_truncated
+        tolerant = self.options.allow_truncated
         with open_pairs(self.source, self.small, folder, network.config.scale, tolerant=tolerant) as pairs:
             self.lesson = self._begin(pairs, network, begun, folder / "state.safetensors")
             parcel = self.lesson.learn(folder / "state.safetensors", tell)
@@ -194,7 +199,7 @@ class OverfitRun:
         data = parcel.pack()
         digest, generic = hashlib.sha256(data).hexdigest(), self.generic
         label = VideoRecord.of(generic.name, generic.digest, self.facts, _first(self.small), digest)
-        notes = self._assemble(target, label.model_dump_json(exclude_none=True), data, overwrite=self.how.overwrite)
+        notes = self._assemble(target, label.model_dump_json(exclude_none=True), data, overwrite=self.options.overwrite)
         count = sum(frames for _, frames in self.segments.whole)
         stream = sum(len(packet.data) for packet in self.segments.packets())
         return OverfitResult(
@@ -203,25 +208,24 @@ class OverfitRun:
         )  # fmt: skip
 
     def _begin(self, pairs: FramePairs, network: LumaSR, begun: NetworkBundle | None, state: Path) -> OverfitTrainer:
-        effort, share = self.effort, 1.0 if not self.effort.refine else _SECOND if begun else 1 - _SECOND
-        partition, error = prepared(pairs, network, effort.parts or 1, effort.by)
+        budget, share = self.budget, 1.0 if not self.budget.refine else _SECOND if begun else 1 - _SECOND
+        partition, error = prepared(pairs, network, budget.parts or 1, budget.by)
         lesson = OverfitTrainer(
-            pairs, network, begun.partition if begun else partition, error, max(round(share * (effort.steps or 1)), 1),
-            effort.emphasis, effort.by == "network", self.generic.device, begun.networks if begun else None,
+            pairs, network, begun.partition if begun else partition, error, max(round(share * (budget.steps or 1)), 1),
+            budget.emphasis, budget.by == "network", self.generic.device, begun.networks if begun else None,
         )  # fmt: skip
         if state.exists():
             lesson.resume(state)
             return lesson
-        if effort.steps is None:
-            lesson.steps = steps_in(lesson, share * effort.minutes)
+        if budget.steps is None:
+            lesson.steps = steps_in(lesson, share * budget.minutes)
         lesson.save(state)  # with its number of steps, which a run that goes on must not choose anew
         return lesson
 
     def _assemble(self, target: Path, said: str | None, networks: bytes | None, *, overwrite: bool) -> list[str]:
         with storage.published(target, overwrite=overwrite) as file:
-            return assemble(
-                self.source, self.index, file, "matroska", self.plan, self.segments, said=said, networks=networks
-            )
+            embedded = Embedded(said, networks)
+            return assemble(self.source, self.index, file, "matroska", self.plan, self.segments, embedded)
 
 
 def _first(small: Path) -> list[Tensor]:

@@ -1,26 +1,28 @@
 """Downscale or upscale one video file; yield its upscaled frames for programs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from pathlib import Path
+from typing import Self, cast
 
+from rescale.device import isolated
 from rescale.errors import RefusedError
 from rescale.geometry import Scale, Size
-from rescale.inference.compatibility import Producer
-from rescale.inference.rescaler import Rescaler, load
+from rescale.inference.rescaler import ModelLike, as_rescaler
 from rescale.io import storage, targets
-from rescale.models.zoo import DEFAULT_MODEL
 from rescale.video import transforms
 from rescale.video.io.container import check_small, format_of, opened
 from rescale.video.io.encoders import encoding
 from rescale.video.io.frames import Frame, StreamInfo, VideoReader
-from rescale.video.io.mux import assemble
+from rescale.video.io.mux import Embedded, assemble
 from rescale.video.io.segments import Segments
+from rescale.video.options import EncodeOptions
 from rescale.video.pipeline import Clock, worked
 from rescale.video.record import VideoRecord
-from rescale.video.transcode import EncodeOptions, check_times, fingerprint, open_reader, transcode
-from rescale.video.upscaler import upscaler_for
+from rescale.video.transcode import check_times, fingerprint, open_reader, transcode
+from rescale.video.upscaler import Device, VideoTransform, upscaler_for
 
 
 @dataclass(frozen=True)
@@ -41,98 +43,162 @@ class VideoResult:
     """First 16 hex digits of the digest of the model's weights."""
 
 
+@isolated()
 def upscale_video(
-    source: Path,
-    target: Path,
+    source: Path | str,
+    target: Path | str,
     *,
-    model: str | None = None,
+    model: ModelLike | None = None,
     scale: float | None = None,
-    device: str | None = None,
-    force: bool = False,
-    how: EncodeOptions | None = None,
+    overwrite: bool = False,
+    options: EncodeOptions = EncodeOptions(),
 ) -> VideoResult:
     """Super-resolve a video, or restore a low-resolution one by its record; sound, timing and all other streams stay.
 
     Args:
         source: MP4, MOV, MKV or WebM.
         target: the same; its suffix decides.
-        model: for super-resolution or restoring; espcn-x2-rt and its like by default.
+        model: an id, a weight file or a `Rescaler` for super-resolution or restoring; espcn-x2-rt and its like by
+            default.
         scale: super-resolve an ordinary video by 2, 3 or 4; without it, the video's record says all.
-        device: where to run.
-        force: restore even if the LR video was changed since it was made.
-        how: encoding options.
+        overwrite: replace an existing target; short for the option of that name.
+        options: codec, limits, device, and what is seldom needed.
     Raises: InputError, UnsupportedError, UsageError, RecordError, RefusedError, MachineError.
     """
-    how = how or EncodeOptions()
+    source, target, options = Path(source), Path(target), _options(options, overwrite)
     with opened(source) as container:
-        given = open_reader(container, source, how)
-        maker, work, made, notes = upscaler_for(given, model, scale, device, force=force)
-        return _filmed(given, target, maker, work, made, how, notes=notes)
+        given = open_reader(container, source, options)
+        way = upscaler_for(given, model, scale, options.device, force=options.force)
+        return _filmed(given, target, way, options)
 
 
+@isolated()
 def downscale_video(
-    source: Path,
-    target: Path,
+    model: ModelLike,
+    source: Path | str,
+    target: Path | str,
     *,
-    model: str | None = None,
     scale: Scale | None = None,
-    device: str | None = None,
-    how: EncodeOptions | None = None,
+    overwrite: bool = False,
+    options: EncodeOptions = EncodeOptions(),
 ) -> VideoResult:
     """Downscale a video so that it can be restored; lossless (FFV1, RGB) in MKV, as lossy codecs lose hidden detail.
 
-    Args: as `upscale_video`; `scale` is the downscaling factor, or the target size.
+    Args:
+        model: an id, a weight file, or a `Rescaler`.
+        source: MP4, MOV, MKV or WebM.
+        target: an MKV.
+        scale: downscaling factor, or target size; by default the model's own scale.
+        overwrite: replace an existing target; short for the option of that name.
+        options: limits, device, and what is seldom needed.
+    Raises: as `upscale_video`.
     """
-    how = how or EncodeOptions()
-    check_small(target, how.codec)
+    source, target, options = Path(source), Path(target), _options(options, overwrite)
+    check_small(target, options.codec)
     with opened(source) as container:
-        given = open_reader(container, source, how)
-        rescaler = load(model or DEFAULT_MODEL, device=device)
+        given = open_reader(container, source, options)
+        rescaler = as_rescaler(model, options.device)
         size = rescaler.sizes.small(given.facts.size, scale)
-        work, made = transforms.downscale(rescaler, given.facts, size)
-        label = VideoRecord.of(rescaler.name, rescaler.digest, given.facts, work(given.first))
-        how = EncodeOptions(**{**vars(how), "codec": how.codec or "ffv1"})
-        return _filmed(given, target, rescaler, work, made, how, said=label.model_dump_json(exclude_none=True))
+        way = VideoTransform(rescaler, *transforms.downscale(rescaler, given.facts, size))
+        label = VideoRecord.of(rescaler.name, rescaler.digest, given.facts, way.work(given.first))
+        options = replace(options, codec=options.codec or "ffv1")
+        return _filmed(given, target, way, options, label.model_dump_json(exclude_none=True))
 
 
+@dataclass(frozen=True)
+class TimedFrame(Frame):
+    """A frame with its time in seconds."""
+
+    pts_seconds: float
+    """When it is shown."""
+    duration_seconds: float
+    """Until the next one is; of the last, the mean of the stream."""
+
+
+class VideoFrames(Iterator[TimedFrame]):
+    """The frames of a video as they are made, one after the other; closed at their end, or by `with` or `close`."""
+
+    info: StreamInfo
+    """Of the frames that come: size, rate, colours, depth."""
+
+    def __init__(self, played: Generator[StreamInfo | TimedFrame, None, None]) -> None:
+        self._played = played
+        self.info = cast(StreamInfo, next(played))
+
+    def __next__(self) -> TimedFrame:
+        return cast(TimedFrame, next(self._played))
+
+    def close(self) -> None:
+        """Stop decoding."""
+        self._played.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@isolated()
 def frames(
-    source: Path | str, *, model: str | None = None, scale: float | None = None, device: str | None = None
-) -> Iterator[Frame]:
+    source: Path | str, *, model: ModelLike | None = None, scale: float | None = None, device: Device = None
+) -> VideoFrames:
     """Yield a video's frames, super-resolved or restored by its record: planes of levels and timestamps, decoded ahead.
 
-    Args: as `upscale_video`.
+    Args:
+        source: MP4, MOV, MKV or WebM.
+        model: as of `upscale_video`.
+        scale: as of `upscale_video`.
+        device: where to run.
+    Returns: an iterator whose `info` tells of size, rate, colours and depth before the first frame.
+    Raises: as `upscale_video`; while the frames come, InputError where one cannot be decoded or the file is cut short.
     """
-    with opened(Path(source)) as container:
-        given = VideoReader(container, Path(source))
-        _, work, _, _ = upscaler_for(given, model, scale, device)
-        with closing(worked(given.frames(), work, Clock(), lambda _: None)) as made:  # type: ignore[type-var]
-            yield from made
+    return VideoFrames(_played(Path(source), model, scale, device))
+
+
+def _played(
+    source: Path, model: ModelLike | None, scale: float | None, device: Device
+) -> Generator[StreamInfo | TimedFrame, None, None]:
+    """What is known of the frames, then the frames."""
+    with opened(source) as container:
+        given = VideoReader(container, source)
+        way = upscaler_for(given, model, scale, device)
+        yield way.made
+        with closing(worked(given.frames(), way.work, Clock(), lambda _: None)) as made:  # type: ignore[type-var]
+            yield from _timed(made, way.made)
         given.check_whole()
 
 
+def _timed(frames: Iterable[Frame], info: StreamInfo) -> Iterator[TimedFrame]:
+    """Each frame when the next is known: what a file says of durations is in the order of decoding."""
+    for frame, after in pairwise(chain(frames, [None])):
+        assert frame is not None
+        lasts = (after.pts - frame.pts) * info.time_base if after else 1 / info.rate
+        yield TimedFrame(frame.planes, frame.pts, float(frame.pts * info.time_base), float(lasts))
+
+
+def _options(options: EncodeOptions, overwrite: bool) -> EncodeOptions:
+    return replace(options, overwrite=overwrite or options.overwrite)
+
+
 def _filmed(
-    given: VideoReader,
-    target: Path,
-    maker: Producer | Rescaler,
-    work: transforms.FrameTransform,
-    made: StreamInfo,
-    how: EncodeOptions,
-    *,
-    said: str | None = None,
-    notes: Sequence[str] = (),
+    given: VideoReader, target: Path, way: VideoTransform, options: EncodeOptions, record: str | None = None
 ) -> VideoResult:
-    targets.check_target(given.path, target, overwrite=how.overwrite)
-    if max(made.size[0] * made.size[1], given.facts.size[0] * given.facts.size[1]) > how.max_pixels:
-        raise RefusedError(f"frames of {made.size[1]}x{made.size[0]} are more than {how.max_pixels:,} pixels")
+    maker, work, made, notes = way
+    targets.check_target(given.path, target, overwrite=options.overwrite)
+    if max(made.size[0] * made.size[1], given.facts.size[0] * given.facts.size[1]) > options.max_pixels:
+        raise RefusedError(f"frames of {made.size[1]}x{made.size[0]} are more than {options.max_pixels:,} pixels")
+    container = format_of(target)
     plan, found = encoding(
-        made, made.size, format_of(target), codec=how.codec, quality=how.quality, preset=how.preset, threads=how.threads
-    )
+        made, made.size, container,
+        codec=options.codec, quality=options.quality, preset=options.preset, threads=options.threads,
+    )  # fmt: skip
     clock = Clock(total=given.stream.frames or None)
-    with closing(Segments(target, fingerprint(given.path, maker, plan, said))) as segments:
-        transcode(segments, given, work, plan, clock, how)
+    with closing(Segments(target, fingerprint(given.path, maker, plan, record))) as segments:
+        transcode(segments, given, work, plan, clock, options)
         check_times(segments, made.time_base, target)
-        with storage.published(target, overwrite=how.overwrite) as file:
-            found += assemble(given.path, given.stream.index, file, format_of(target), plan, segments, said=said)
+        with storage.published(target, overwrite=options.overwrite) as file:
+            found += assemble(given.path, given.stream.index, file, container, plan, segments, Embedded(record))
         count = sum(frames for _, frames in segments.whole)
         segments.discard()
     problem = given.missing()

@@ -111,7 +111,7 @@ def _lift(scale: int, cell: int, around: int) -> Tensor:
 
 def _scaled(conv: nn.Conv2d, by: float) -> nn.Conv2d:
     """Return the same convolution with its output multiplied."""
-    made = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.padding)  # type: ignore[arg-type]
+    made = copy.deepcopy(conv)
     made.weight.data = conv.weight.detach() * by
     assert conv.bias is not None and made.bias is not None
     made.bias.data = conv.bias.detach() * by

@@ -1,9 +1,8 @@
 """Decode, transform and encode a video segment by segment, so that a killed run goes on."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -13,36 +12,16 @@ from rescale.device import release_memory
 from rescale.errors import UnsupportedError, UsageError
 from rescale.inference.compatibility import Producer
 from rescale.inference.rescaler import Rescaler
-from rescale.io import images
 from rescale.video import transforms
 from rescale.video.io.container import format_of
 from rescale.video.io.encoders import Encoding
 from rescale.video.io.frames import Frame, VideoReader
 from rescale.video.io.segments import Segments
+from rescale.video.options import EncodeOptions, ProgressCallback
 from rescale.video.pipeline import Clock, worked
 
 _SEGMENT_S = 10
 """Length of a segment in seconds of video: the most that a killed run loses."""
-
-
-ProgressCallback = Callable[[Clock], None]
-
-
-@dataclass(frozen=True)
-class EncodeOptions:
-    """Options for the file that is written."""
-
-    codec: str | None = None
-    quality: int | None = None
-    preset: str | None = None
-    overwrite: bool = False
-    allow_truncated: bool = False
-    """Accept a file that ends before its header says."""
-    max_pixels: int = images.MAX_PIXELS
-    threads: int = 0
-    """Number of threads of the decoder, and of the encoder; 0 lets each choose."""
-    tell: ProgressCallback = field(default=lambda _: None)
-    """Called with the clock after each frame."""
 
 
 def transcode(
@@ -51,24 +30,26 @@ def transcode(
     work: transforms.FrameTransform,
     plan: Encoding,
     clock: Clock,
-    how: EncodeOptions,
+    options: EncodeOptions,
 ) -> None:
     """Encode the frames that are not yet in the segments."""
     rest = islice(given.frames(), segments.open(), None)
     try:
-        _encode(rest, work, plan, segments, clock, how.tell)
+        _encode(rest, work, plan, segments, clock, options.tell)
     except UnsupportedError:
         segments.discard()  # another run would come no further
         raise
     finally:
         segments.discard_if_empty()
-    if not how.allow_truncated:
-        given.check_whole(f"allow_truncated=True takes what there is, and {segments.folder} holds what was made of it")
+    if not options.allow_truncated:
+        kept = f"{segments.folder} holds what was made of it"
+        given.check_whole(f"options.allow_truncated=True takes what there is, and {kept}")
 
 
-def open_reader(container: Any, path: Path, how: EncodeOptions) -> VideoReader:
+def open_reader(container: Any, path: Path, options: EncodeOptions) -> VideoReader:
     """Open the video of a container, with the reader's options."""
-    return VideoReader(container, path, threads=how.threads, tolerant=how.allow_truncated, max_pixels=how.max_pixels)
+    tolerant, most = options.allow_truncated, options.max_pixels
+    return VideoReader(container, path, threads=options.threads, tolerant=tolerant, max_pixels=most)
 
 
 def check_times(segments: Segments, base: Fraction, target: Path) -> None:

@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+import torch
+
 from rescale.device import usable_device
 from rescale.errors import RecordError, UsageError
 from rescale.geometry import by
 from rescale.inference.compatibility import Producer, mismatches
-from rescale.inference.rescaler import Rescaler, load
+from rescale.inference.rescaler import ModelLike, Rescaler, as_rescaler
 from rescale.models import zoo
 from rescale.models.zoo import video_model
 from rescale.video import transforms
@@ -16,9 +18,11 @@ from rescale.video.io.frames import Frame, StreamInfo, VideoReader
 from rescale.video.io.mux import ATTACHMENT
 from rescale.video.record import VideoRecord, digest
 
+Device = str | torch.device | None
 
-class VideoUpscaler(NamedTuple):
-    """Upscaling method of one video."""
+
+class VideoTransform(NamedTuple):
+    """Method that makes the frames of one video larger or smaller."""
 
     maker: Producer | Rescaler
     work: transforms.FrameTransform
@@ -28,8 +32,8 @@ class VideoUpscaler(NamedTuple):
 
 
 def upscaler_for(
-    given: VideoReader, model: str | None, scale: float | None, device: str | None, *, force: bool = False
-) -> VideoUpscaler:
+    given: VideoReader, model: ModelLike | None, scale: float | None, device: Device, *, force: bool = False
+) -> VideoTransform:
     """Choose the method by the arguments of `upscale_video` and the video's record.
 
     Raises: UsageError, RecordError, WeightsError.
@@ -38,26 +42,26 @@ def upscaler_for(
     if found and scale is None:
         brings = found.networks is not None
         return (_by_own_networks if brings else _by_record)(given, found, model, device, force)
-    rescaler = load(model or video_model(scale), device=device)
+    rescaler = as_rescaler(model or video_model(scale), device=device)
     if scale is not None and rescaler.scale != scale:
         raise UsageError(f"expected scale {rescaler.scale} with {rescaler.name}, got {scale:g}")
     note = ("enlarged as an ordinary video; its record would restore it",) if found else ()
-    return VideoUpscaler(rescaler, *transforms.super_resolve(rescaler, given.facts), note)
+    return VideoTransform(rescaler, *transforms.super_resolve(rescaler, given.facts), note)
 
 
 def _by_record(
-    given: VideoReader, found: VideoRecord, model: str | None, device: str | None, force: bool
-) -> VideoUpscaler:
+    given: VideoReader, found: VideoRecord, model: ModelLike | None, device: Device, force: bool
+) -> VideoTransform:
     if model is None and not zoo.is_known(found.model):
         raise RecordError(f"made small by {found.model!r}, which this rescale does not have", hint="pass model=")
-    rescaler = load(model or found.model, device=device)
+    rescaler = as_rescaler(model or found.model, device=device)
     _check(found, rescaler, given.first, given.facts, force)
-    return VideoUpscaler(rescaler, *transforms.restore(rescaler, given.facts, found.original(given.facts)))
+    return VideoTransform(rescaler, *transforms.restore(rescaler, given.facts, found.original(given.facts)))
 
 
 def _by_own_networks(
-    given: VideoReader, found: VideoRecord, model: str | None, device: str | None, force: bool
-) -> VideoUpscaler:
+    given: VideoReader, found: VideoRecord, model: ModelLike | None, device: Device, force: bool
+) -> VideoTransform:
     if model is not None:
         raise UsageError(
             "the video brings its own networks", hint="model= goes with scale=, which enlarges it without them"
@@ -70,7 +74,7 @@ def _by_own_networks(
         raise RecordError(error.message, hint=f"scale={scale} enlarges it as an ordinary video") from error
     maker = Producer(f"{found.model}, overfitted", str(found.networks)[:16], usable_device(device))
     original = found.original(given.facts)
-    return VideoUpscaler(
+    return VideoTransform(
         maker, *transforms.patchwise_restore(parcel, given.facts, original, given.first.pts, maker.device)
     )
 
@@ -99,5 +103,5 @@ def _check(found: VideoRecord, rescaler: Rescaler, first: Frame, small: StreamIn
 def _check_first(found: VideoRecord, first: Frame, force: bool) -> None:
     if found.first != digest(first.planes) and not force:
         raise RecordError(
-            "re-encoded or edited after it was made small, so it would restore badly", hint="pass force=True"
+            "re-encoded or edited after it was made small, so it would restore badly", hint="pass options.force=True"
         )

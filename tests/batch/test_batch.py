@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import pickle
 import pty
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,9 +23,11 @@ from rescale.batch.task import RescaleTask
 from rescale.errors import DiskFullError, InputError, MachineError, machine_error
 from rescale.executors.base import failed
 from rescale.geometry import Geometry
+from rescale.inference.options import RescaleOptions
 from rescale.inference.refine import RefineBudget
 from rescale.io import storage
 from rescale.models import weights, zoo
+from rescale.video.options import EncodeOptions
 
 LINE = Entry("in/a.png", "0" * 64, "a.x2.png", "1" * 64, "2" * 64, "bicubic-x2", "3" * 16, [1, 2], ["a note"])
 
@@ -154,18 +158,37 @@ def test_another_option_is_noticed(call, words):
 
 
 def test_every_option_that_decides_bytes_is_in_the_fingerprint(monkeypatch):
+    own = {"verb": "up", "model": "b", "scale": Geometry.of("2x3"), "refine": RefineBudget.of(20)}
+    picture = {"quality": 90, "force": True, "device": "cpu", "max_pixels": 7}
+    video = {"codec": "h265", "quality": 9, "preset": "8", "allow_truncated": True}
     task = RescaleTask("down", model="a", scale=Geometry.of("2"))
-    changes = {
-        "verb": "up", "model": "b", "scale": Geometry.of("2x3"), "refine": RefineBudget.of(20), "quality": 90,
-        "force": True, "device": "cpu", "max_pixels": 7, "codec": "h265", "crf": 9, "preset": "8",
-        "allow_truncated": True,
-    }  # fmt: skip
-    prints = {RescaleTask(**{**vars(task), key: value}).options for key, value in changes.items()} | {task.options}
-    assert len(prints) == len(changes) + 1 == 13
-    assert RescaleTask(**{**vars(task), "overwrite": True, "resume": True, "threads": 3}).options == task.options
-    assert set(vars(task)) == {*changes, "overwrite", "resume", "threads"}  # no option is forgotten here
+    changed = [replace(task, **{key: value}) for key, value in own.items()]
+    changed += [replace(task, options=RescaleOptions(**{key: value})) for key, value in picture.items()]
+    changed += [replace(task, video=EncodeOptions(**{key: value})) for key, value in video.items()]
+    prints = {other.fingerprint for other in changed} | {task.fingerprint}
+    assert len(prints) == len(changed) + 1 == 13
+    same = RescaleTask(
+        "down", "a", Geometry.of("2"), None, RescaleOptions(overwrite=True, resume=True),
+        EncodeOptions(overwrite=True, threads=3, force=True, device="cpu", max_pixels=7),  # as of pictures
+    )  # fmt: skip
+    assert same.fingerprint == task.fingerprint
+    assert set(vars(task)) == {*own, "options", "video"}  # no option is forgotten here
+    assert set(vars(task.options)) == {*picture, "overwrite", "resume", "report"}
+    assert set(vars(task.video)) == {*video, "overwrite", "threads", "force", "device", "max_pixels", "tell"}
     monkeypatch.setattr("rescale.batch.task.__version__", "0.0.0")
-    assert task.options not in prints
+    assert task.fingerprint not in prints
+
+
+def test_the_fingerprint_is_the_one_that_journals_hold(monkeypatch):
+    """Taken when the options were fields of the task itself: keys and values must stay, or all is done anew."""
+    monkeypatch.setattr("rescale.batch.task.__version__", "0.1.0")
+    options = RescaleOptions(quality=80, overwrite=True, resume=True)
+    video = EncodeOptions(codec="h264", quality=20, preset="fast", allow_truncated=True, threads=3)
+    down = RescaleTask("down", "irn-x4-small", Geometry.of("2.7"), RefineBudget.of("30s"), options, video)
+    assert down.fingerprint == "7aa9e622255d6016c56326b806fd5ba619cb5838eb9b3cd3066bca4ee94b6593"
+    up = RescaleTask("up", scale=2.0, options=RescaleOptions(force=True, device="cpu", max_pixels=1000))
+    assert up.fingerprint == "bd69b936700eaea51df1b5246f0c94642b6e4c4808f188ec407f5c00d4077f91"
+    assert pickle.loads(pickle.dumps(down)) == down
 
 
 def test_other_weights_of_the_same_name_are_noticed(call):

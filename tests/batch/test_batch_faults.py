@@ -29,6 +29,7 @@ from rescale.batch.task import FileJob, RescaleTask
 from rescale.executors import processes
 from rescale.executors.local import work
 from rescale.geometry import Geometry
+from rescale.inference.options import RescaleOptions
 
 IS_THOROUGH = os.environ.get("RESCALE_THOROUGH") == "1"
 PICTURES = 200 if IS_THOROUGH else 80
@@ -362,7 +363,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures():
     """The bar: at most 10 KB a picture."""
     count = 2000 if IS_THOROUGH else 400
     make_pictures(50, side=96)
-    done = RescaleTask("down", model="bicubic-x2", device="cpu", overwrite=True).start()
+    done = RescaleTask("down", model="bicubic-x2", options=RescaleOptions(overwrite=True, device="cpu")).start()
     jobs = [FileJob(source, target) for source, target in plan_of()]
     sizes = []
     for index in range(count):

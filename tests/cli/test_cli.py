@@ -675,6 +675,7 @@ def test_the_limit_stands_in_one_place_in_effect():
     [
         ("pass overwrite=True to replace it", "pass --overwrite to replace it"),
         ("raise it with max_pixels=", "raise it with --max-pixels"),
+        ("pass options.force=True to go on", "pass --force to go on"),
         ("pass codec='ffv1'", "pass --codec ffv1"),
         ("scale=2 enlarges it", "--scale 2 enlarges it"),
         ("pass another target=", "pass another -o"),

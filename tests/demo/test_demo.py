@@ -260,7 +260,7 @@ def test_enlarging_a_picture_and_a_clip(visitor, tmp_path):
     result = visitor.result()
     assert result["success"] and "4 frames of 128x96" in json.dumps(result)
     small = tmp_path / "small.mkv"
-    downscale_video(clip, small, model="irn-x2-small")
+    downscale_video("irn-x2-small", clip, small)
     visitor.begin(("film-run", "click"), [visitor.upload(small.read_bytes(), "small.mkv"), "4"])
     result = visitor.result()
     assert result["success"] and "4 frames of 64x48" in json.dumps(result) and "irn-x2-small" in json.dumps(result)

@@ -9,7 +9,7 @@ import pytest
 from conftest import PHOTO
 from PIL import Image, ImageCms
 
-from rescale import load
+from rescale import RescaleOptions, load
 from rescale.errors import InputError, RecordError, RefusedError, RescaleError, UsageError, WeightsError
 from rescale.geometry import Geometry
 from rescale.inference import files
@@ -20,6 +20,7 @@ from rescale.models import zoo
 from rescale.ops.resample import resample
 
 MODEL = "irn-x2-small"
+FORCE = RescaleOptions(force=True)
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -99,7 +100,7 @@ def test_on_disk_is_as_in_memory(rescaler, source, tmp_path, kind, suffix):
     picture = photo(**kind)
     done = files.downscale_file(rescaler, source(picture), tmp_path / f"s{suffix}")
     assert done.notes == () and done.size == (19, 26)
-    files.upscale_file(done.target, tmp_path / "r.png", device="cpu")
+    files.upscale_file(done.target, tmp_path / "r.png")
     expected = rescaler.upscale_picture(rescaler.downscale_picture(picture), size=picture.size, is_grey=picture.is_grey)
     assert same(images.read(tmp_path / "r.png"), expected)
 
@@ -108,9 +109,9 @@ def test_on_disk_is_as_in_memory(rescaler, source, tmp_path, kind, suffix):
 @pytest.mark.parametrize("grey", [False, True])
 def test_a_lossy_carrier_says_what_it_costs_and_comes_back(rescaler, source, tmp_path, suffix, grey):
     picture = photo(grey=grey)
-    done = files.downscale_file(rescaler, source(picture), tmp_path / f"s{suffix}", quality=80)
+    done = files.downscale_file(rescaler, source(picture), tmp_path / f"s{suffix}", options=RescaleOptions(quality=80))
     assert "is lossy" in done.notes[0] and done.notes[0].count(" dB") == 2
-    files.upscale_file(done.target, tmp_path / "r.png", device="cpu")
+    files.upscale_file(done.target, tmp_path / "r.png")
     back = images.read(tmp_path / "r.png")
     assert back.size == picture.size and back.is_grey == grey
 
@@ -119,7 +120,7 @@ def test_an_opaque_alpha_survives_a_format_that_leaves_it_out(rescaler, source, 
     opaque = replace(photo(), alpha=np.full((37, 51), 255, np.uint8))
     done = files.downscale_file(rescaler, source(opaque), tmp_path / "s.webp")
     assert done.notes == ()
-    files.upscale_file(done.target, tmp_path / "r.png", device="cpu")
+    files.upscale_file(done.target, tmp_path / "r.png")
     assert (images.read(tmp_path / "r.png").alpha == 255).all()
 
 
@@ -131,7 +132,7 @@ def test_a_tool_that_stores_the_same_pixels_otherwise_does_no_harm(rescaler, sou
     described = rescaler.describe(small, flat)
     squeezed = replace(small, pixels=np.ascontiguousarray(small.pixels[..., :1]))
     images.write(tmp_path / "s.png", record.embed(squeezed, described, "PNG"))
-    files.upscale_file(tmp_path / "s.png", tmp_path / "r.png", device="cpu")
+    files.upscale_file(tmp_path / "s.png", tmp_path / "r.png")
     assert same(images.read(tmp_path / "r.png"), rescaler.upscale_picture(small, size=flat.size))
 
 
@@ -139,7 +140,7 @@ def test_a_tool_that_stores_the_same_pixels_otherwise_does_no_harm(rescaler, sou
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".jpg", ".avif"])
 def test_every_size_comes_back(rescaler, source, tmp_path, size, suffix):
     done = files.downscale_file(rescaler, source(photo(*size)), tmp_path / f"s{suffix}")
-    assert files.upscale_file(done.target, tmp_path / "r.png", device="cpu").size == size
+    assert files.upscale_file(done.target, tmp_path / "r.png").size == size
     assert images.read(tmp_path / "r.png").size == size
 
 
@@ -151,7 +152,7 @@ def test_what_the_original_said_of_itself_comes_back(rescaler, source, tmp_path,
     dpi = (300.0, 300.0) if suffix in (".png", ".tiff", ".jpg") else None
     given = replace(photo(), icc=ICC, exif=exif.tobytes(), xmp=xmp, dpi=dpi)
     done = files.downscale_file(rescaler, source(given), tmp_path / f"s{suffix}")
-    files.upscale_file(done.target, tmp_path / "r.png", device="cpu")
+    files.upscale_file(done.target, tmp_path / "r.png")
     back = images.read(tmp_path / "r.png")
     assert back.icc == ICC and back.xmp == xmp and record.find(back) is None
     again = Image.Exif()
@@ -163,7 +164,7 @@ def test_what_the_original_said_of_itself_comes_back(rescaler, source, tmp_path,
 def test_it_restores_better_than_bicubic(rescaler, source, tmp_path):
     picture = photo(200, 200)
     done = files.downscale_file(rescaler, source(picture), tmp_path / "s.png")
-    files.upscale_file(done.target, tmp_path / "r.png", device="cpu")
+    files.upscale_file(done.target, tmp_path / "r.png")
     bicubic = resample(resample(picture.rgb, done.size).clamp(0, 1), picture.size)
     ours = ((images.read(tmp_path / "r.png").rgb - picture.rgb) ** 2).mean()
     assert ours < ((bicubic - picture.rgb) ** 2).mean()
@@ -171,7 +172,7 @@ def test_it_restores_better_than_bicubic(rescaler, source, tmp_path):
 
 def test_the_baseline_restores_by_its_record_too(source, tmp_path):
     done = files.downscale_file(load("bicubic-x3", device="cpu"), source(), tmp_path / "s.png")
-    assert files.upscale_file(done.target, tmp_path / "r.png", device="cpu").size == (37, 51)
+    assert files.upscale_file(done.target, tmp_path / "r.png").size == (37, 51)
 
 
 def test_a_model_of_ones_own_restores_exactly_with_its_file(source, tmp_path):
@@ -180,7 +181,7 @@ def test_a_model_of_ones_own_restores_exactly_with_its_file(source, tmp_path):
     done = files.downscale_file(load(own, device="cpu"), source(), tmp_path / "s.png")
     with pytest.raises(RecordError, match=r"'My model \(2\)', which this rescale does not have; pass model="):
         files.upscale_file(done.target, tmp_path / "r.png")
-    done = files.upscale_file(done.target, tmp_path / "r.png", model=str(own), device="cpu")
+    done = files.upscale_file(done.target, tmp_path / "r.png", model=str(own))
     assert done.size == (37, 51) and done.notes == ()
 
 
@@ -198,7 +199,7 @@ def test_a_weight_file_that_no_record_can_name_is_one_sentence(source, tmp_path)
 def test_no_record_says_what_to_do(source, tmp_path):
     with pytest.raises(RecordError, match=r"no record.*scale=.*model="):
         files.upscale_file(source(), tmp_path / "r.png")
-    assert files.upscale_file(source(name="q.png"), tmp_path / "r.png", model=MODEL, device="cpu").size == (74, 102)
+    assert files.upscale_file(source(name="q.png"), tmp_path / "r.png", model=MODEL).size == (74, 102)
 
 
 DISAGREEING = {
@@ -216,10 +217,10 @@ DISAGREEING = {
 @pytest.mark.parametrize("how", DISAGREEING)
 def test_a_record_that_disagrees_is_refused_or_forced(small, tmp_path, how):
     DISAGREEING[how](small)
-    with pytest.raises(RecordError, match="pass force=True"):
-        files.upscale_file(small, tmp_path / "r.png", device="cpu")
+    with pytest.raises(RecordError, match=r"pass options\.force=True"):
+        files.upscale_file(small, tmp_path / "r.png")
     assert not (tmp_path / "r.png").exists()
-    done = files.upscale_file(small, tmp_path / "r.png", device="cpu", force=True)
+    done = files.upscale_file(small, tmp_path / "r.png", options=FORCE)
     scale = 4 if how == "other model" else 2
     assert all(side <= scale * small_side for side, small_side in zip(done.size, (19, 26), strict=True))
     assert done.notes[0].startswith("forced: ")
@@ -228,10 +229,10 @@ def test_a_record_that_disagrees_is_refused_or_forced(small, tmp_path, how):
 @pytest.mark.parametrize("text", ["{", "{}", '{"version": 2}', "x" * 5000])
 def test_a_damaged_or_newer_record_needs_model_and_force(small, tmp_path, text):
     rewrite(small, text=text)
-    for options in ({}, {"force": True}, {"model": MODEL}):
-        with pytest.raises(RecordError, match="model= and force=True"):
-            files.upscale_file(small, tmp_path / "r.png", device="cpu", **options)
-    done = files.upscale_file(small, tmp_path / "r.png", model=MODEL, device="cpu", force=True)
+    for options in ({}, {"options": FORCE}, {"model": MODEL}):
+        with pytest.raises(RecordError, match=r"model= and options\.force=True"):
+            files.upscale_file(small, tmp_path / "r.png", **options)
+    done = files.upscale_file(small, tmp_path / "r.png", model=MODEL, options=FORCE)
     assert done.size == (38, 52) and done.notes[0].startswith("forced: ")
     assert record.find(images.read(done.target)) is None
 
@@ -247,20 +248,20 @@ def test_a_foreign_model_is_never_looked_for(small, tmp_path, monkeypatch, name)
 
 def test_another_model_than_the_record_names_must_be_forced(small, tmp_path):
     with pytest.raises(RecordError, match=r"made small by irn-x2-small .*, not by bicubic-x2"):
-        files.upscale_file(small, tmp_path / "r.png", model="bicubic-x2", device="cpu")
-    done = files.upscale_file(small, tmp_path / "r.png", model="bicubic-x2", device="cpu", force=True)
+        files.upscale_file(small, tmp_path / "r.png", model="bicubic-x2")
+    done = files.upscale_file(small, tmp_path / "r.png", model="bicubic-x2", options=FORCE)
     assert done.size == (37, 51)
-    assert files.upscale_file(small, tmp_path / "q.png", model=MODEL, device="cpu").notes == ()
+    assert files.upscale_file(small, tmp_path / "q.png", model=MODEL).notes == ()
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_scale_enlarges_an_ordinary_picture(source, tmp_path, scale):
-    done = files.upscale_file(source(), tmp_path / "r.png", scale=scale, device="cpu")
+    done = files.upscale_file(source(), tmp_path / "r.png", scale=scale)
     assert done.model == f"espcn-x{scale}" and done.size == (37 * scale, 51 * scale) and done.notes == ()
 
 
 def test_scale_and_a_model_take_a_small_picture_as_an_ordinary_one_and_say_so(small, tmp_path):
-    done = files.upscale_file(small, tmp_path / "r.png", model="bicubic-x3", scale=3, device="cpu")
+    done = files.upscale_file(small, tmp_path / "r.png", model="bicubic-x3", scale=3)
     assert done.size == (57, 78) and "record" in done.notes[0]
     assert record.find(images.read(done.target)) is None
 
@@ -280,11 +281,12 @@ def test_scale_and_model_must_agree(source, tmp_path):
 
 
 def test_limits_hold_for_sources_and_results(rescaler, source, small, tmp_path):
+    fewer = RescaleOptions(max_pixels=37 * 51 - 1)
     with pytest.raises(RefusedError, match="max_pixels="):
-        files.downscale_file(rescaler, source(name="q.png"), tmp_path / "r.png", max_pixels=37 * 51 - 1)
-    with pytest.raises(RefusedError, match=r"result of 51x37.*max_pixels="):
-        files.upscale_file(small, tmp_path / "r.png", device="cpu", max_pixels=37 * 51 - 1)
-    assert files.upscale_file(small, tmp_path / "r.png", device="cpu", max_pixels=37 * 51).size == (37, 51)
+        files.downscale_file(rescaler, source(name="q.png"), tmp_path / "r.png", options=fewer)
+    with pytest.raises(RefusedError, match=r"result of 51x37.*options\.max_pixels="):
+        files.upscale_file(small, tmp_path / "r.png", options=fewer)
+    assert files.upscale_file(small, tmp_path / "r.png", options=RescaleOptions(max_pixels=37 * 51)).size == (37, 51)
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".ppm", ".gif"])
@@ -298,7 +300,7 @@ def test_an_unknown_suffix_is_refused(rescaler, source, small, tmp_path, name):
     with pytest.raises(UsageError, match="expected one of"):
         files.downscale_file(rescaler, source(name="q.png"), tmp_path / name)
     with pytest.raises(UsageError, match="expected one of"):
-        files.upscale_file(small, tmp_path / name, device="cpu")
+        files.upscale_file(small, tmp_path / name)
 
 
 @pytest.mark.parametrize("link", ["same", "symlink", "hardlink"])

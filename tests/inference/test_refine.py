@@ -176,7 +176,7 @@ def test_what_it_gains_survives_the_file(name, kind, tmp_path):
     assert record.extract(images.read(tmp_path / "plain.png")).refined == ""
     errors = []
     for small in ("s", "plain"):
-        files.upscale_file(tmp_path / f"{small}.png", tmp_path / f"{small}.back.png", device="cpu")
+        files.upscale_file(tmp_path / f"{small}.png", tmp_path / f"{small}.back.png")
         back = images.read(tmp_path / f"{small}.back.png")
         assert back.depth == picture.depth and back.is_grey == picture.is_grey
         errors.append(((back.pixels.astype(float) - picture.pixels) ** 2).mean())

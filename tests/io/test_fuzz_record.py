@@ -13,6 +13,7 @@ from waiting import no_hang
 
 from rescale.errors import RescaleError
 from rescale.inference import files
+from rescale.inference.options import RescaleOptions
 from rescale.inference.rescaler import load
 from rescale.io import images, record
 from rescale.io.images import Picture
@@ -102,7 +103,8 @@ def planted(said: str, small: Picture, format: str) -> bytes:
 
 def outcome(source: Path, target: Path, how: dict) -> str:
     try:
-        done = files.upscale_file(source, target, device="cpu", overwrite=True, **how)
+        options = RescaleOptions(force=how.get("force", False), device="cpu")
+        done = files.upscale_file(source, target, model=how.get("model"), overwrite=True, options=options)
     except RescaleError as error:
         assert len(str(error)) < 1000
         return type(error).__name__

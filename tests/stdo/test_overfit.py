@@ -33,7 +33,7 @@ from rescale.video.files import upscale_video
 from rescale.video.io.colour import Levels
 from rescale.video.io.frames import VideoReader
 from rescale.video.luma_upscaler import LumaUpscaler
-from rescale.video.transcode import EncodeOptions
+from rescale.video.options import EncodeOptions
 
 CONFIG = ESPCNConfig(2, (8,), (3, 3), residual=True, cell=2, activation="relu")
 FAST = EncodeOptions(preset="veryfast", threads=1)
@@ -276,14 +276,14 @@ def test_there_and_back(tmp_path, size, layout, codec):
     kept = {"sound": [0.0]} if layout == "yuv420p" else {}
     source = film(tmp_path / "clip.mkv", odd, size=size, layout=layout, codec=codec, options=options, **kept)
     small, large = tmp_path / "clip.rescale.mkv", tmp_path / "large.mkv"
-    done = overfit(source, small, effort=OverfitBudget(parts=2, steps=40), how=FAST)
+    done = overfit(source, small, budget=OverfitBudget(parts=2, steps=40), options=FAST)
     assert done.frames == 8 and done.closeness.overfitted >= done.closeness.generic
     assert not list(tmp_path.glob(".*"))
     with av.open(str(small)) as container:
         stream = container.streams.video[0]
         assert (stream.height, stream.width) == (-(-size[0] // 4) * 2, -(-size[1] // 4) * 2)
         assert stream.codec_context.name in ("h264", "hevc")
-    upscale_video(small, large, how=EncodeOptions(codec="ffv1"))
+    upscale_video(small, large, options=EncodeOptions(codec="ffv1"))
     assert shown(large) == shown(source) and heard(large) == heard(source)
     assert restored(large)[0].shape == size
     with av.open(str(large)) as container:
@@ -303,7 +303,7 @@ def test_other_attachments_and_streams_are_kept(tmp_path):
             noted.mux(stream.encode(frame))
         noted.mux(stream.encode(None))
     small, large = tmp_path / "s.mkv", tmp_path / "l.mkv"
-    overfit(with_note, small, effort=OverfitBudget(1, steps=2), how=FAST)
+    overfit(with_note, small, budget=OverfitBudget(1, steps=2), options=FAST)
     names = lambda path: sorted(s.name for s in av.open(str(path)).streams.attachments)  # noqa: E731
     assert names(small) == ["cover.txt", "networks.rescale"]
     upscale_video(small, large)
@@ -315,7 +315,7 @@ def made(tmp_path_factory):
     """A source, and what was made of it."""
     folder = tmp_path_factory.mktemp("overfitted")
     source = film(folder / "clip.mp4", list(range(6)), size=(96, 128), sound=[0.0])
-    overfit(source, folder / "clip.rescale.mkv", effort=OverfitBudget(2, steps=4), how=FAST)
+    overfit(source, folder / "clip.rescale.mkv", budget=OverfitBudget(2, steps=4), options=FAST)
     return folder / "clip.rescale.mkv"
 
 
@@ -364,7 +364,7 @@ def test_damaged_or_missing_networks_are_one_sentence_and_plain_enlarging_is_off
 
 def test_networks_of_another_video_are_refused(made, tmp_path):
     other = film(tmp_path / "other.mp4", [0, 1, 2], size=(200, 240))
-    overfit(other, tmp_path / "other.rescale.mkv", effort=OverfitBudget(1, steps=1), how=FAST)
+    overfit(other, tmp_path / "other.rescale.mkv", budget=OverfitBudget(1, steps=1), options=FAST)
     strange = encoded_anew(made, tmp_path / "strange.mkv", attached(tmp_path / "other.rescale.mkv"))
     with pytest.raises(RecordError, match="damaged"):
         upscale_video(strange, tmp_path / "l.mkv")
@@ -430,7 +430,7 @@ def test_a_real_clip_gains(tmp_path):
             if packet.dts is not None and packet.pts * packet.time_base < Fraction(1):
                 packet.stream = copy
                 made_.mux(packet)
-    done = overfit(tmp_path / "clip.mp4", tmp_path / "s.mkv", effort=OverfitBudget(1, steps=300))
+    done = overfit(tmp_path / "clip.mp4", tmp_path / "s.mkv", budget=OverfitBudget(1, steps=300))
     assert done.closeness.overfitted > done.closeness.generic + 0.5
     shutil.rmtree(tmp_path)
 
@@ -438,7 +438,7 @@ def test_a_real_clip_gains(tmp_path):
 def test_a_source_without_luma_is_refused(tmp_path):
     source = film(tmp_path / "rgb.mkv", [0, 1], codec="libx264rgb", layout="rgb24")
     with pytest.raises(UsageError, match="luma"):
-        overfit(source, tmp_path / "s.mkv", effort=OverfitBudget(1, steps=1))
+        overfit(source, tmp_path / "s.mkv", budget=OverfitBudget(1, steps=1))
     with av.open(str(source)) as container:
         assert VideoReader(container, source).facts.colours.matrix == 0
 
@@ -462,7 +462,7 @@ def test_bench_weighs_it_against_the_same_bytes(made, tmp_path):
 
 def test_refined_frames_restore_better_and_go_on_after_a_kill(tmp_path):
     source = film(tmp_path / "clip.mp4", list(range(6)), size=(96, 128), sound=[0.0])
-    plain = overfit(source, tmp_path / "plain.mkv", effort=OverfitBudget(1, steps=60), how=FAST)
+    plain = overfit(source, tmp_path / "plain.mkv", budget=OverfitBudget(1, steps=60), options=FAST)
     words = ("overfit", "clip.mp4", "--parts", "1", "--steps", "90", "--refine", "8", "--preset", "veryfast")
     done = said(*words, "--threads", "1", "--json", "-o", "refined.mkv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -10,11 +10,13 @@ import sys
 import time
 from contextlib import closing
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 from conftest import PHOTO, shared
 from filming import film, heard, picture, pixels, shown
 from waiting import HANG_S, until
@@ -25,7 +27,7 @@ from rescale.bench.video import contest
 from rescale.errors import InputError, MachineError, RecordError, RefusedError, UsageError
 from rescale.video.io.mux import _decoding_times
 from rescale.video.io.segments import Segments
-from rescale.video.transcode import EncodeOptions
+from rescale.video.options import EncodeOptions
 
 RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30)]
 UNEVEN = [0, 10, 11, 30, 70, 71, 72, 100, 180, 181, 182, 300, 301]
@@ -34,7 +36,7 @@ TICK = {".mkv": Fraction(1, 1000), ".webm": Fraction(1, 1000)}
 
 def enlarged(path: Path, name: str = "", **how) -> Path:
     target = path.with_name(f"large-{name or path.name}")
-    upscale_video(path, target, scale=2, how=EncodeOptions(**how))
+    upscale_video(path, target, scale=2, options=EncodeOptions(**how))
     return target
 
 
@@ -189,8 +191,8 @@ def test_a_small_video_restores_itself(layout, tmp_path):
     source = film(tmp_path / "a.mp4", list(range(4)), codec="libx265", layout=layout, sound=[0.0],
                   options={"x265-params": "log-level=none"})  # fmt: skip
     small, large = tmp_path / "a.mkv", tmp_path / "b.mkv"
-    downscale_video(source, small, model="irn-x2-small")
-    upscale_video(small, large, how=EncodeOptions(codec="ffv1"))
+    downscale_video("irn-x2-small", source, small)
+    upscale_video(small, large, options=EncodeOptions(codec="ffv1"))
     assert_same_times(source, large)
     with av.open(str(large)) as made:
         assert made.streams.video[0].codec_context.pix_fmt == layout
@@ -200,7 +202,7 @@ def test_a_small_video_restores_itself(layout, tmp_path):
 
 def test_a_small_video_that_was_encoded_anew_is_refused(tmp_path):
     source, small, changed = film(tmp_path / "a.mp4", [0, 1, 2]), tmp_path / "a.mkv", tmp_path / "b.mkv"
-    downscale_video(source, small, model="irn-x2-small")
+    downscale_video("irn-x2-small", source, small)
     with av.open(str(small)) as given:
         said = given.metadata["RESCALE"]
     changed = film(changed, [0, 1, 2], size=(24, 32))
@@ -221,9 +223,16 @@ def test_frames_come_one_by_one_for_programs(tmp_path):
     found = list(rescale.frames(source, scale=2))
     assert [frame.pts for frame in found] == [t * 128 for t in UNEVEN]  # MP4 counts in finer ticks
     assert [tuple(plane.shape) for plane in found[0].planes] == [(96, 128), (48, 64), (48, 64)]
-    some = rescale.frames(source, scale=2)
-    next(some)
-    some.close()
+    assert [frame.pts_seconds for frame in found] == [t / 100 for t in UNEVEN]
+    lengths = [frame.duration_seconds for frame in found]
+    assert lengths[:-1] == pytest.approx([(b - a) / 100 for a, b in pairwise(UNEVEN)]) and lengths[-1] > 0
+    with rescale.frames(str(source), model=rescale.load("espcn-x2-rt")) as some:
+        info = some.info  # before the first frame
+        assert (info.size, info.depth, info.colours.matrix) == ((96, 128), 8, 6) and info.rate > 0
+        assert all(map(torch.equal, next(some).planes, found[0].planes))
+    assert next(some, None) is None
+    with pytest.raises(UsageError, match="expected a scale"):  # at once, not with the first frame
+        rescale.frames(source, scale=5)
 
 
 def test_what_is_piped_is_what_players_read(tmp_path):
@@ -270,7 +279,7 @@ def check_cuts(source: Path, *, count: int, seed: int) -> None:
         short = source.with_name(f"cut{source.suffix}")
         short.write_bytes(data[:cut])
         try:
-            done = upscale_video(short, target, scale=2, how=EncodeOptions(overwrite=True))
+            done = upscale_video(short, target, scale=2, options=EncodeOptions(overwrite=True))
         except (InputError, MachineError):
             assert not target.exists(), "nothing is left of a job that failed"
             continue
@@ -289,9 +298,9 @@ def test_two_hundred_cuts(suffix, tmp_path):
 def test_what_there_is_of_a_cut_video_can_be_had(tmp_path):
     source = _with_index_in_front(film(tmp_path / "a.mp4", list(range(50)), options={"g": "12"}))
     source.write_bytes(source.read_bytes()[:-2000])
-    with pytest.raises(InputError, match="allow-truncated"):
+    with pytest.raises(InputError, match=r"options\.allow_truncated"):
         enlarged(source)
-    done = upscale_video(source, tmp_path / "b.mp4", scale=2, how=EncodeOptions(allow_truncated=True))
+    done = upscale_video(source, tmp_path / "b.mp4", scale=2, options=EncodeOptions(allow_truncated=True))
     assert 0 < done.frames < 50 and len(shown(tmp_path / "b.mp4")) == done.frames
     assert any("cut short" in note for note in done.notes)
 
@@ -305,9 +314,9 @@ def check_kill(source: Path, folder: Path, *, after_segments: int, wait: float =
     """A killed run leaves no target; the next one keeps its segments, and comes to the frames of one never killed."""
     whole, target, partial = folder / "whole.mp4", folder / "large.mp4", folder / ".large.mp4.partial"
     body = (
-        "import sys; from pathlib import Path; import rescale.video.journeys as j; j._SEGMENT_S = 2;"
-        "j.Segments.discard = lambda self: None;"
-        "j.upscale_video(Path(sys.argv[1]), Path(sys.argv[2]), scale=2)"
+        "import sys; from rescale.video import files, transcode; transcode._SEGMENT_S = 2;"
+        "files.Segments.discard = lambda self: None;"
+        "files.upscale_video(sys.argv[1], sys.argv[2], scale=2)"
     )
     command = [sys.executable, "-c", body, str(source)]
     if not whole.exists():
@@ -428,7 +437,7 @@ def test_the_command_line_makes_small_videos_and_restores_them(tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["up", "clip.mp4"], 2, "expected --scale 2, 3, 4"),
+        (["up", "clip.mp4"], 2, "expected a scale of 2, 3, 4"),
         (["up", "clip.mp4", "--scale", "2", "-o", "clip.png"], 2, "expected one of .mp4"),
         (["up", "clip.mp4", "--scale", "2", "-o", "clip.mp4", "--overwrite"], 4, "clip.mp4"),
         (["up", "clip.mp4", "--scale", "2", "-m", "irn-x2-small"], 2, "espcn-x2-rt"),
@@ -494,8 +503,8 @@ def test_what_lies_in_a_partial_folder_is_trusted_only_where_it_is_whole(tmp_pat
 @pytest.mark.parametrize("layout", ["gray", "gray10le"])
 def test_a_grey_video_goes_down_and_up(layout, tmp_path):
     source = film(tmp_path / "a.mkv", [0, 1, 2], codec="ffv1", layout=layout)
-    downscale_video(source, tmp_path / "b.mkv", model="irn-x2-small")
-    upscale_video(tmp_path / "b.mkv", tmp_path / "c.mkv", how=EncodeOptions(codec="ffv1"))
+    downscale_video("irn-x2-small", source, tmp_path / "b.mkv")
+    upscale_video(tmp_path / "b.mkv", tmp_path / "c.mkv", options=EncodeOptions(codec="ffv1"))
     with av.open(str(tmp_path / "c.mkv")) as made:
         assert made.streams.video[0].codec_context.pix_fmt == layout
     pairs = zip(pixels(source, "gray"), pixels(tmp_path / "c.mkv", "gray"), strict=True)
@@ -511,7 +520,7 @@ def test_a_grey_video_goes_down_and_up(layout, tmp_path):
 )  # fmt: skip
 def test_a_changed_record_is_refused(change, tmp_path):
     source = film(tmp_path / "a.mkv", [0, 1], codec="ffv1")
-    downscale_video(source, tmp_path / "b.mkv", model="irn-x2-small")
+    downscale_video("irn-x2-small", source, tmp_path / "b.mkv")
     (tmp_path / "evil.safetensors").write_bytes(b"never to be opened")
     with av.open(str(tmp_path / "b.mkv")) as given, av.open(str(tmp_path / "c.mkv"), "w") as made:
         copy = made.add_stream_from_template(given.streams.video[0])
@@ -547,9 +556,9 @@ def test_what_cannot_be_kept_of_hdr_is_named(tmp_path):
         tmp_path / "a.mp4", [0, 1], codec="libx265", layout="yuv420p10le", tags=(1, 9, 16, 9),
         options={"x265-params": f"log-level=none:{hdr}"},
     )  # fmt: skip
-    done = upscale_video(source, tmp_path / "b.mp4", scale=2, how=EncodeOptions(codec="h264"))
+    done = upscale_video(source, tmp_path / "b.mp4", scale=2, options=EncodeOptions(codec="h264"))
     assert any("HDR is lost" in note for note in done.notes)
-    downscale_video(source, tmp_path / "c.mkv", model="irn-x2-small")
+    downscale_video("irn-x2-small", source, tmp_path / "c.mkv")
     upscale_video(tmp_path / "c.mkv", tmp_path / "d.mp4")
     with av.open(str(tmp_path / "d.mp4")) as made:
         side = [item.type.name for item in next(made.decode(video=0)).side_data]

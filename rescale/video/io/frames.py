@@ -67,6 +67,11 @@ class StreamInfo:
     notes: tuple[str, ...] = ()
     """Notes on what cannot be kept."""
 
+    @property
+    def depth(self) -> int:
+        """Bits of a sample."""
+        return self.colours.levels.depth
+
 
 class VideoReader:
     """Reader of the first video stream of an open container.
@@ -192,7 +197,7 @@ class VideoReader:
             )
         if frame.format.name != facts.layout:
             frame = frame.reformat(format=facts.layout)
-        return Frame(planes_of(frame, facts.colours.levels.depth), frame.pts)
+        return Frame(planes_of(frame, facts.depth), frame.pts)
 
     def _facts(self, frame: Any) -> StreamInfo:
         context, name = self.stream.codec_context, frame.format.name

@@ -3,6 +3,7 @@
 import heapq
 import struct
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +22,15 @@ _PRIMING_S = 0.05
 """Seconds of sound before the start that a decoder needs as priming."""
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """What a small video brings for whoever restores it."""
+
+    record: str | None = None
+    networks: bytes | None = None
+    """As an attachment of MKV."""
+
+
 def assemble(
     source: Path,
     index: int,
@@ -28,9 +38,7 @@ def assemble(
     container: str,
     encoding: Encoding,
     segments: Segments,
-    *,
-    said: str | None = None,
-    networks: bytes | None = None,
+    embedded: Embedded = Embedded(),
 ) -> list[str]:
     """Write the target: packets of the segments, and the source's other streams, chapters and metadata.
 
@@ -41,32 +49,29 @@ def assemble(
         container: FFmpeg's name of the container.
         encoding: settings of the segments.
         segments: the complete segments.
-        said: the record of an LR video.
-        networks: a bundle of networks, written as an attachment of MKV.
+        embedded: what an LR video carries: its record, and a bundle of networks as an attachment of MKV.
     Returns: notes on what could not be kept.
     Raises: MachineError where FFmpeg cannot write this.
     """
-    av = library()
+    av, notes = library(), list[str]()
     with opened(source) as given:
         try:
             with av.open(file, "w", format=container, options=_options(container)) as made:
-                notes = _fill(given, index, source, made, encoding, segments, said, networks)
+                video, copies = _streams(given, index, made, encoding, notes)
+                _describe(given, made, embedded)
+                made.start_encoding()
+                with opened(source) as again:
+                    others = _other_packets(again, copies, made.format.name)
+                    ours = _video_packets(video, encoding, segments)
+                    for _, packet in heapq.merge(ours, others, key=lambda p: p[0]):
+                        made.mux(packet)
         except av.FFmpegError as error:
             raise MachineError(f"cannot write this as {container}: {reason(error)}") from error
     return notes
 
 
-def _fill(
-    given: Any,
-    index: int,
-    source: Path,
-    made: Any,
-    encoding: Encoding,
-    segments: Segments,
-    said: str | None,
-    networks: bytes | None,
-) -> list[str]:
-    notes: list[str] = []
+def _streams(given: Any, index: int, made: Any, encoding: Encoding, notes: list[str]) -> tuple[Any, dict[int, Any]]:
+    """All streams of the new file, in the order of the old one: that of the video, and the others by their index."""
     copies: dict[int, Any] = {}
     video: Any = None
     for stream in given.streams:
@@ -76,19 +81,16 @@ def _fill(
             copy = _copied(stream, made, notes)
             if copy is not None:
                 copies[stream.index] = copy
+    return video, copies
+
+
+def _describe(given: Any, made: Any, embedded: Embedded) -> None:
     made.metadata.update({k: v for k, v in given.metadata.items() if k.lower() not in _NOT_OURS})
-    if said is not None:
-        made.metadata[KEY] = said
-    if networks is not None:
-        made.add_attachment(ATTACHMENT, "application/x-rescale", networks)
+    if embedded.record is not None:
+        made.metadata[KEY] = embedded.record
+    if embedded.networks is not None:
+        made.add_attachment(ATTACHMENT, "application/x-rescale", embedded.networks)
     made.set_chapters(given.chapters())
-    made.start_encoding()
-    with opened(source) as again:
-        others = _other_packets(again, copies, made.format.name)
-        both = heapq.merge(_video_packets(video, encoding, segments), others, key=lambda p: p[0])
-        for _, packet in both:
-            made.mux(packet)
-    return notes
 
 
 def _options(container: str) -> dict[str, str]:
