@@ -6,14 +6,13 @@ import torch
 
 from rescale.errors import RecordError
 from rescale.geometry import Size, Sizes, by
-from rescale.inference.rescaler import ModelLike
 from rescale.io import record
 from rescale.io.images import Picture
 from rescale.models.zoo import is_known
 
 
 def find_record(
-    small: Picture, model: ModelLike | None, scale: float | None, force: bool
+    small: Picture, model: object | None, scale: float | None, force: bool
 ) -> tuple[record.Record | None, list[str]]:
     """Return the record to restore by, None for an ordinary image to super-resolve; and notes for the user."""
     if scale is not None:
