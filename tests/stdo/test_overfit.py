@@ -457,7 +457,7 @@ def test_bench_weighs_it_against_the_same_bytes(made, tmp_path):
     assert rows["overfitted"]["bytes"] == rows["bicubic"]["bytes"] + len(attached(made))
     assert rows["overfitted"]["psnr"] > rows["bicubic"]["psnr"] and rows["libx264"]["ssim"] > 0.9
     done = said("bench", "overfit", "clip.mp4", "clip.mp4", cwd=made.parent)
-    assert done.returncode == 3 and "rescale overfit" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 3 and "expected an overfitted video" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_refined_frames_restore_better_and_go_on_after_a_kill(tmp_path):
