@@ -18,7 +18,7 @@ from rescale.version import __version__
 
 _INTERRUPTED, _TERMINATED = 130, 143
 app = typer.Typer(
-    help="Make pictures small so that they restore themselves, and enlarge ordinary ones.",
+    help="Downscale images so that they can be restored, restore them, and super-resolve ordinary ones.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -41,7 +41,7 @@ def refine(
         typer.Argument(help="A model id, or a .safetensors file; else irn-x4-small.", show_default=False),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of refining.")] = 20,
-    side: Annotated[int, typer.Option(min=16, help="Of the picture, in pixels.")] = 512,
+    side: Annotated[int, typer.Option(min=16, help="Side of the image, in pixels.")] = 512,
     turns: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 3,
     threads: Threads = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
@@ -65,7 +65,7 @@ def rescale(
             show_default=False,
         ),
     ] = None,
-    size: Annotated[str, typer.Option(help="Of the picture, width x height.")] = "512x512",
+    size: Annotated[str, typer.Option(help="Size of the image, width x height.")] = "512x512",
     turns: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 5,
     threads: Threads = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
@@ -94,7 +94,9 @@ def rescale(
 
 @bench.command()
 def video(
-    source: Annotated[Path, typer.Argument(help="A large video; its beginning is made small, and enlarged again.")],
+    source: Annotated[
+        Path, typer.Argument(help="A large video; its beginning is downscaled, and super-resolved again.")
+    ],
     model: Annotated[
         str | None, typer.Argument(help="A model id, or a .safetensors file; else espcn-x2-rt.", show_default=False)
     ] = None,

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class Sheet:
     """Output options: which scores are shown, and where."""
 
-    each: Annotated[bool, typer.Option("--each", help="Every picture's own row as well.")] = False
+    each: Annotated[bool, typer.Option("--each", help="Every image's own row as well.")] = False
     paper: Annotated[bool, typer.Option("--paper", help="The papers' table, with published rows among ours.")] = False
     plot: Annotated[Path | None, typer.Option(help="PNG to draw PSNR over the scales into.", show_default=False)] = None
     grid: Annotated[
-        Path | None, typer.Option("--grid", help="Picture file to write details side by side to.", show_default=False)
+        Path | None, typer.Option("--grid", help="Image file to write details side by side to.", show_default=False)
     ] = None
     overwrite: Overwrite = False
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False

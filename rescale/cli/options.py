@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        help="Pictures, videos, folders of pictures, globs, s3:// or gs:// URLs; @FILE for a list of these.",
+        help="Images, videos, folders of images, globs, s3:// or gs:// URLs; @FILE for a list of these.",
         show_default=False,
     ),
 ]
@@ -36,7 +36,7 @@ Model = Annotated[
 ]
 Refine = Annotated[
     str | None,
-    typer.Option(help="Look for a small picture that restores better: 20 (steps), 30s, or +1.0dB.", show_default=False),
+    typer.Option(help="Search for an LR image that restores better: 20 (steps), 30s, or +1.0dB.", show_default=False),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, ...; CUDA where there is one.", show_default=False)]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default=False)]

@@ -35,7 +35,7 @@ def overfit(
     parts: Annotated[
         int | None,
         typer.Option(
-            min=1, max=16, help="Networks, each for its part of the picture; as many as make 40,000 parameters."
+            min=1, max=16, help="Networks, each for its part of the frame; as many as make 40,000 parameters."
         ),
     ] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="For how long to learn; 10 if not given.")] = None,

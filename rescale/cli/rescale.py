@@ -128,7 +128,10 @@ def up(
     scale: Annotated[
         float | None,
         typer.Option(
-            "-s", "--scale", help="Enlarge ordinary pictures by 2, 3 or 4; or by what -m serves.", show_default=False
+            "-s",
+            "--scale",
+            help="Super-resolve ordinary images by 2, 3 or 4; or by what -m serves.",
+            show_default=False,
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Restore even where the record does not fit.")] = False,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rescale.geometry import Geometry
     from rescale.inference.rescaler import Rescaler
 
-Folders = Annotated[list[Path], typer.Argument(help="Folders of pictures.", show_default=False)]
+Folders = Annotated[list[Path], typer.Argument(help="Folders of images.", show_default=False)]
 Models = Annotated[
     list[str] | None,
     typer.Option("-m", "--model", help="Model id or weight file; may be repeated; or all.", show_default=False),

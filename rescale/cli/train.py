@@ -25,7 +25,7 @@ Changes = Annotated[
 def train(
     recipe: RecipeName,
     data: Annotated[
-        list[Path], typer.Option("-d", "--data", help="Folder of pictures; may be repeated.", show_default=False)
+        list[Path], typer.Option("-d", "--data", help="Folder of images; may be repeated.", show_default=False)
     ],
     run: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the run.", show_default="runs/RECIPE")

@@ -42,7 +42,7 @@ def export(
 def release(
     name: Annotated[str, typer.Argument(help="Model id.")],
     file: Annotated[Path, typer.Argument(help="What `rescale train` kept as the best.")],
-    sets: Annotated[list[Path], typer.Argument(help="Folders of test pictures.")],
+    sets: Annotated[list[Path], typer.Argument(help="Folders of test images.")],
     summary: Annotated[str, typer.Option(help="A few words for `rescale models`.")],
     threads: Threads = None,
 ) -> None:

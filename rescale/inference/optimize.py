@@ -46,7 +46,7 @@ def optimize_for_inference(model: RescalingModel, precision: Precision = "auto")
                 setattr(parent, name, FastCoupling(child, dtype))
     if isinstance(model, ESPCN):
         _quicken(model, dtype)
-    return model.eval().requires_grad_(False).to(memory_format=_CL)  # type: ignore[call-overload]
+    return model.eval().requires_grad_(False).to(memory_format=_CL)
 
 
 def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:

@@ -64,7 +64,7 @@ class Rescaler:
         self.device, self.precision = torch.device(device), precision
         with isolated():
             self.model: RescalingModel = source.model.to(self.device).eval().requires_grad_(False)
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model.to(memory_format=torch.channels_last)
             self.runner = TiledRunner(self.model, self.device, precision)
 
     def __repr__(self) -> str:

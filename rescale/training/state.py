@@ -59,7 +59,7 @@ class State:
         torch.manual_seed(recipe.seed)
         model = recipe.build()
         origin = _begin_from(model, start) if start else None
-        model = model.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+        model = model.to(device).to(memory_format=layout)
         averaged = AveragedModel(model, multi_avg_fn=partial(_average, recipe.ema))
         rival = AdversarialLoss(recipe.crop, recipe.adversary.lr, device) if recipe.adversary else None
         return cls(recipe, model, averaged, _optimiser(recipe, model), rival, origin=origin)
