@@ -27,11 +27,11 @@ from rescale.io import images
 from rescale.io.images import Picture
 from rescale.io.picture import to_8_bits
 from rescale.metrics import psnr, ssim
-from rescale.ops import full_range_luma, luma, quantize, shave
+from rescale.ops import chroma, full_range_luma, luma, quantize, shave
 from rescale.ops.resample import resample
 
 PROTOCOL = (
-    "PSNR in dB / SSIM on Y (BT.601, studio range, {rounding}; grey is its own Y); HR cropped to a multiple of a "
+    "PSNR in dB / SSIM on Y (BT.601, studio range, {rounding}; grey is its own Y), on RGB, PSNR on Cb / Cr; HR cropped to a multiple of a "
     "whole scale, restored picture rounded to 8 bits, border of `scale` pixels, rounded up, cut; LR rounded to 8 bits "
     "against 8-bit bicubic (a = -0.5, antialiased, symmetric), no border cut; LPIPS on RGB without that border; "
     "bits of the LR as PNG and seconds down and up, by HR pixels; mean of the pictures' own values"
@@ -53,6 +53,9 @@ class Scores:
     ssim_y: float
     psnr_rgb: float
     ssim_rgb: float
+    psnr_cb: float
+    psnr_cr: float
+    """On the two differences of colour, in studio range as Y is: what a network that optimises luma gives away."""
     lr_psnr_y: float
     lr_ssim_y: float
     lr_psnr_rgb: float
@@ -191,6 +194,9 @@ def score(
         plane = luma_of(x, picture)
         return quantize(plane) if round_luma else plane
 
+    def colour(x: Tensor, channel: int) -> Tensor:
+        return chroma(x)[:, channel : channel + 1]
+
     lr, hr, restored = small.rgb, shave(picture.rgb, border), shave(trial.restored.rgb, border)
     bicubic = quantize(resample(picture.rgb, small.size))
     pixels = picture.size[0] * picture.size[1]
@@ -204,6 +210,8 @@ def score(
         ssim_y=ssim(y(restored), y(hr)).item(),
         psnr_rgb=psnr(restored, hr).item(),
         ssim_rgb=ssim(restored, hr).item(),
+        psnr_cb=psnr(colour(restored, 0), colour(hr, 0)).item(),
+        psnr_cr=psnr(colour(restored, 1), colour(hr, 1)).item(),
         lr_psnr_y=psnr(y(lr), y(bicubic)).item(),
         lr_ssim_y=ssim(y(lr), y(bicubic)).item(),
         lr_psnr_rgb=psnr(lr, bicubic).item(),

@@ -24,9 +24,11 @@ class Method:
     """Scale such as x2.5."""
     parameters: int
     scores: dict[str, str]
-    """PSNR in dB / SSIM on Y, by set."""
+    """PSNR in dB / SSIM on Y of the restored image, by set."""
+    rgb: dict[str, str]
+    """PSNR in dB of the restored image on RGB, by set."""
     lr: dict[str, str]
-    """PSNR in dB of the LR image against bicubic, by set; empty where a paper does not state it."""
+    """PSNR in dB of the LR image against bicubic, on Y / RGB, by set; missing where a paper does not state it."""
     cite: str = ""
 
 
@@ -35,6 +37,8 @@ class _Row(BaseModel):
     scale: float
     parameters: int
     scores: dict[str, str]
+    rgb: dict[str, str] = {}
+    lr: dict[str, str] = {}
 
 
 class _Source(BaseModel):
@@ -46,7 +50,7 @@ def published() -> list[Method]:
     """Return the rows of `published.toml`."""
     content = tomllib.loads((resources.files("rescale.evaluation") / "published.toml").read_text(encoding="utf-8"))
     return [
-        Method(row.method, f"x{row.scale:g}", row.parameters, row.scores, {}, source.cite)
+        Method(row.method, f"x{row.scale:g}", row.parameters, row.scores, row.rgb, row.lr, source.cite)
         for source in map(_Source.model_validate, content["source"])
         for row in source.row
     ]
@@ -57,10 +61,11 @@ def measured(means: Iterable[Scores], parameters: Mapping[str, int]) -> list[Met
     rows: dict[tuple[str, str], Method] = {}
     for mean in means:
         name = f"{mean.model}, refined {mean.refined}" if mean.refined else mean.model
-        new = Method(name, mean.scale, parameters[mean.model], {}, {})
+        new = Method(name, mean.scale, parameters[mean.model], {}, {}, {})
         row = rows.setdefault((name, mean.scale), new)
         row.scores[mean.set] = f"{psnr_text(mean.psnr_y)} / {mean.ssim_y:.4f}"
-        row.lr[mean.set] = psnr_text(mean.lr_psnr_y)
+        row.rgb[mean.set] = psnr_text(mean.psnr_rgb)
+        row.lr[mean.set] = "exact" if mean.lr_psnr_rgb == math.inf else f"{mean.lr_psnr_y:.2f} / {mean.lr_psnr_rgb:.2f}"
     return list(rows.values())
 
 
@@ -68,10 +73,11 @@ def markdown(ours: Sequence[Method]) -> str:
     """Format our rows and the published ones of their scales and sets, sorted by scale and by the score on one set."""
     sets = list(dict.fromkeys(name for row in ours for name in row.scores))
     scales = {row.scale for row in ours}
-    theirs = [row for row in published() if row.scale in scales and any(_on(row, name) for name in sets)]
-    leading = next((name for name in sets if any(_on(row, name) for row in theirs)), sets[0])
-    rows = sorted([*ours, *theirs], key=lambda row: (_area(row.scale), _first_number(_on(row, leading))))
-    columns = ["scale", "model", "parameters", *sets, f"small picture against bicubic, {' / '.join(sets)}"]
+    theirs = [row for row in published() if row.scale in scales and any(_of(row.scores, name) for name in sets)]
+    leading = next((name for name in sets if any(_of(row.scores, name) for row in theirs)), sets[0])
+    rows = sorted([*ours, *theirs], key=lambda row: (_area(row.scale), _first_number(_of(row.scores, leading))))
+    heads = [f"{name}: {what}" for name in sets for what in ("Y / SSIM", "RGB", "LR Y / RGB")]
+    columns = ["scale", "model", "parameters", *heads]
     body = [line(_cells(row, sets)) for row in rows]
     cites = sorted({f"Published rows: {row.cite}." for row in theirs})
     return "\n".join([line(columns), line(["---"] * len(columns)), *body, *(["", *cites] if cites else [])])
@@ -79,17 +85,17 @@ def markdown(ours: Sequence[Method]) -> str:
 
 def _cells(row: Method, sets: Sequence[str]) -> list[str]:
     name = f"{row.name}, published" if row.cite else f"`{row.name}`"
-    small = " / ".join(row.lr.get(name, "-") for name in sets) if row.lr else "not stated"
     count = f"{row.parameters:,}" if row.parameters else "-"
-    return [row.scale, name, count, *(_on(row, name) or "-" for name in sets), small]
+    scores = [_of(column, name) or "-" for name in sets for column in (row.scores, row.rgb, row.lr)]
+    return [row.scale, name, count, *scores]
+
+
+def _of(column: Mapping[str, str], name: str) -> str:
+    return column.get(name, column.get(_SAME.get(name, ""), ""))
 
 
 def _area(scale: str) -> float:
     return math.prod(Geometry.of(scale[1:]).scales or ())
-
-
-def _on(row: Method, name: str) -> str:
-    return row.scores.get(name, row.scores.get(_SAME.get(name, ""), ""))
 
 
 def _first_number(score: str) -> float:

@@ -12,7 +12,7 @@ from rescale.evaluation.protocol import Scores
 def markdown(rows: Sequence[Scores]) -> str:
     """Format the scores as a Markdown table."""
     columns = [
-        "model", "scale", "refined", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "LPIPS alex / vgg",
+        "model", "scale", "refined", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "Cb / Cr PSNR", "LPIPS alex / vgg",
         "LR Y PSNR / SSIM", "LR RGB PSNR", "LR bits / pixel", "s / MP",
     ]  # fmt: skip
     return "\n".join([line(columns), line(["---"] * len(columns)), *(line(_cells(row)) for row in rows)])
@@ -36,6 +36,7 @@ def _cells(r: Scores) -> list[str]:
         r.picture,
         f"{psnr_text(r.psnr_y)} / {r.ssim_y:.4f}",
         f"{psnr_text(r.psnr_rgb)} / {r.ssim_rgb:.4f}",
+        f"{psnr_text(r.psnr_cb)} / {psnr_text(r.psnr_cr)}",
         " / ".join("-" if math.isnan(value) else f"{value:.4f}" for value in (r.lpips_alex, r.lpips_vgg)),
         f"{psnr_text(r.lr_psnr_y)} / {r.lr_ssim_y:.4f}",
         psnr_text(r.lr_psnr_rgb),

@@ -288,8 +288,14 @@ class InnerLevel(nn.Module):
 
 
 def framed(x: Tensor, padding: Padding) -> Tensor:
-    """Pad one pixel on each side, as a 3x3 convolution needs to keep the size."""
-    return F.pad(x, (1, 1, 1, 1), mode="constant" if padding == "zeros" else padding)
+    """Pad one pixel on each side, as a 3x3 convolution needs to keep the size.
+
+    Edges are repeated by slices: the gradient of torch's own padding cannot be compiled for channels-last tensors.
+    """
+    if padding == "zeros":
+        return F.pad(x, (1, 1, 1, 1))
+    wide = torch.cat([x[..., :1], x, x[..., -1:]], dim=-1)
+    return torch.cat([wide[..., :1, :], wide, wide[..., -1:, :]], dim=-2)
 
 
 def _mirrored(x: Tensor, axis: int) -> Tensor:

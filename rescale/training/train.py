@@ -97,7 +97,7 @@ def train(
         data = f"{learn.digest} {held.digest}"
         state.resume(run / "last.safetensors", data)
         learn, learner = learn.to(device), us.together(Loss(state.model, recipe))
-        step = partial(_step, state, torch.compile(learner) if compiled else learner)
+        step = partial(_step, state, torch.compile(learner, dynamic=False) if compiled else learner)
         began = time.monotonic() - state.elapsed_s
         budget = 60 * minutes if minutes else math.inf
         while state.step < recipe.steps and state.elapsed_s < budget:

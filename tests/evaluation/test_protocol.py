@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PHOTO, shared
+from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio
 
 import rescale
@@ -59,6 +60,9 @@ def test_a_row_is_what_the_files_hold(tmp_path):
     weights = np.array([65.481, 128.553, 24.966]) / 255
     assert peak_signal_noise_ratio(a @ weights, b @ weights, data_range=255) == pytest.approx(row.psnr_y, abs=1e-3)
     assert peak_signal_noise_ratio(a, b, data_range=255) == pytest.approx(row.psnr_rgb, abs=1e-3)
+    for channel, known in ((1, row.psnr_cb), (2, row.psnr_cr)):
+        planes = (rgb2ycbcr(x.astype(np.uint8))[..., channel] for x in (a, b))
+        assert peak_signal_noise_ratio(*planes, data_range=255) == pytest.approx(known, abs=1e-3)
 
 
 def test_bicubic_down_is_exact_and_written_so():

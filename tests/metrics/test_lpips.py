@@ -1,9 +1,10 @@
-"""LPIPS against the plain package, with a seeded trunk where torch's hub looks, as the real one is not at hand."""
+"""LPIPS against the plain package, with a seeded trunk where torch's hub looks, and known values of the real one."""
 
 import warnings
 
 import pytest
 import torch
+from conftest import shared
 
 from rescale.errors import MachineError
 from rescale.metrics import lpips as distances
@@ -46,6 +47,16 @@ def test_agrees_with_the_plain_package(hub, monkeypatch, trunk):
     assert ours(a, a).tolist() == [0]
     assert ours(a[..., :31, :], b[..., :31, :]).isnan().all(), "of so little the trunks see nothing"
     assert ours(a.expand(2, -1, -1, -1), b.expand(2, -1, -1, -1)).shape == (2,)
+
+
+def test_the_real_trunk_gives_known_values(monkeypatch):
+    """The trunk that gave these gives 0.722 and 0.138 for the example images of LPIPS's own repository, as stated there."""
+    monkeypatch.setenv("TORCH_HOME", str(shared("data/torch_home")))
+    distance = distances.lpips("alex")
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")
+    image = torch.stack([(1 + (x / 5 + y / 9).sin()) / 2, (1 + (x * y / 300).cos()) / 2, (x // 8 + y // 8) % 2])[None]
+    assert distance(image, image.roll(3, -1)).item() == pytest.approx(0.14739, abs=2e-4)
+    assert distance(image, 1 - image).item() == pytest.approx(0.24032, abs=2e-4)
 
 
 def test_offline_is_one_sentence(tmp_path, monkeypatch):

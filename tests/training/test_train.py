@@ -181,8 +181,9 @@ def test_weights_of_another_network_are_no_start(pictures, tmp_path, start, reas
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # which compiling itself still brings
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
-def test_a_compiled_step_learns_the_same(pictures, tmp_path):
-    recipe = Recipe(**(TINY | {"steps": 5, "validate_every": 1}))
+@pytest.mark.parametrize("config", [{}, {"blocks": [[0, 1, 0]], "padding": "replicate"}], ids=["plain", "inner"])
+def test_a_compiled_step_learns_the_same(pictures, tmp_path, config):
+    recipe = Recipe(**(TINY | {"steps": 5, "validate_every": 1, "config": TINY["config"] | config}))
     plain, compiled = (
         [report.loss for report in train(recipe, [pictures], tmp_path / str(flag), compiled=flag)]
         for flag in (False, True)
