@@ -17,13 +17,21 @@ if TYPE_CHECKING:
     from rescale.batch.summary import RunSummary
     from rescale.batch.task import RescaleTask
     from rescale.executors.base import Executor, Result
+    from rescale.io.folders import LeftOut
 
 _SCREEN = 20
 """Lines of output that are still on a terminal's screen when a run ends."""
 
 
 def run(
-    plan: "Plan", task: "RescaleTask", engine: "Executor", *, report: Path | None, dry_run: bool, as_json: bool
+    plan: "Plan",
+    task: "RescaleTask",
+    engine: "Executor",
+    *,
+    left_out: "LeftOut",
+    report: Path | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Run a plan and print one result for each file; a failed file is reported and the rest go on."""
     from rescale.batch import plan as planning
@@ -32,7 +40,8 @@ def run(
     from rescale.executors import local
     from rescale.io.formats import is_video
 
-    tally = RunSummary(plan, task, None if dry_run else report)
+    _tell_left_out(left_out)
+    tally = RunSummary(plan, task, None if dry_run else report, left_out)
     if not dry_run:
         planning.prepare(plan)
     shown = 0 if dry_run or any(is_video(source) for source, _ in plan) else len(plan)  # a video has a line of its own
@@ -50,6 +59,13 @@ def run(
     _tell_end(tally)
     if tally.exit_code:
         raise typer.Exit(tally.exit_code)
+
+
+def _tell_left_out(left_out: "LeftOut") -> None:
+    if left_out:
+        kinds = ", ".join(f"{kind} {len(files)}" for kind, files in left_out.items())
+        first = printable(str(next(iter(left_out.values()))[0]))
+        typer.echo(f"note: left out of folders: {kinds}; such as {first}; what is named is taken", err=True)
 
 
 def _tell_end(tally: "RunSummary") -> None:

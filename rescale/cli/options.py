@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        help="Images, videos, folders of images, globs, s3:// or gs:// URLs; @FILE for a list of these.",
+        help="Images, videos, folders of images with all below, globs, s3:// or gs:// URLs; @FILE for a list of these.",
         show_default=False,
     ),
 ]
@@ -27,7 +27,7 @@ Output = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help="File, folder, or template: {stem} {suffix} {folder} {scale} {model}.",
+        help="File, folder, or template: {stem} {suffix} {folder} {path} {scale} {model}.",
         show_default=False,
     ),
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescale.cli.console import printable, run
+from rescale.cli.console import run
 from rescale.cli.options import (
     PIXELS,
     Codec,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rescale.batch.plan import Plan
     from rescale.batch.task import RescaleTask
     from rescale.inference.options import RescaleOptions
-    from rescale.io.object_store import Place
+    from rescale.io.folders import LeftOut
     from rescale.video.options import EncodeOptions
 
 
@@ -95,6 +95,7 @@ def down(
 ) -> None:
     """Downscale images or videos; each low-resolution file says how to restore it."""
     from rescale.batch import plan as planning
+    from rescale.batch import results
     from rescale.batch.task import RescaleTask
     from rescale.geometry import Geometry
     from rescale.inference import files
@@ -109,9 +110,10 @@ def down(
     if asked and asked.scales:
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
-    name = str(wanted)
-    words = {"scale": name.removeprefix("x") if wanted.scales else name, "model": rescaler.name}
-    plan = _planned(planning.plan(inputs, shared.output, lambda f: targets.small_name(f, wanted), **words))
+    told = str(wanted)
+    words = {"scale": told.removeprefix("x") if wanted.scales else told, "model": rescaler.name}
+    name = partial(targets.small_name, scale=wanted)
+    plan, left_out = planning.plan(inputs, shared.output, name, results.of_down, **words)
     for source, target in plan:
         if not is_video(source):
             formats.carrier(target)
@@ -119,7 +121,8 @@ def down(
         check_small(target, shared.codec)
         if effort:
             raise UsageError(f"{source}: --refine is for pictures, not for videos")
-    _run(plan, RescaleTask("down", model, wanted, effort, *shared.options(machine)), shared, machine)
+    task = RescaleTask("down", model, wanted, effort, *shared.options(machine))
+    _run((plan, left_out), task, shared, machine)
 
 
 @spread
@@ -141,6 +144,7 @@ def up(
 ) -> None:
     """Restore low-resolution images or videos by their own record; with --scale, super-resolve ordinary ones."""
     from rescale.batch import plan as planning
+    from rescale.batch import results
     from rescale.batch.task import RescaleTask
     from rescale.io import targets
 
@@ -148,21 +152,18 @@ def up(
     words = {"scale": scale and f"{scale:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
     known = {key: value for key, value in words.items() if value is not None}
     name = partial(targets.large_name, is_restored=scale is None)
-    plan = _planned(planning.plan(inputs, shared.output, name, **known))
+    rule = partial(results.of_up, has_model=model is not None, has_scale=scale is not None)
+    plan, left_out = planning.plan(inputs, shared.output, name, rule, **known)
     task = RescaleTask("up", model, scale, None, *shared.options(machine, force=force))
-    _run(plan, task, shared, machine)
+    _run((plan, left_out), task, shared, machine)
 
 
-def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
-    pairs, left_out = plan
-    if left_out:
-        first = printable(str(left_out[0]))
-        typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {first} ...", err=True)
-    return pairs
-
-
-def _run(plan: "Plan", task: "RescaleTask", shared: Shared, machine: Machine) -> None:
+def _run(planned: "tuple[Plan, LeftOut]", task: "RescaleTask", shared: Shared, machine: Machine) -> None:
+    plan, left_out = planned
     has_video = any(is_video(source) for source, _ in plan)
     (use_threads_for_video if has_video else use_machine)(machine.threads)
     engine = machine.executor_for(len(plan), report=Gauge(), tell=Meter())
-    run(plan, task, engine, report=shared.report, dry_run=shared.dry_run, as_json=shared.as_json)
+    run(
+        plan, task, engine,
+        left_out=left_out, report=shared.report, dry_run=shared.dry_run, as_json=shared.as_json,
+    )  # fmt: skip

@@ -95,7 +95,7 @@ def test_a_folder_is_made_if_its_parent_is_there(call):
 def test_where_nothing_can_be_written_nothing_is_tried(call, output):
     Path("list.txt").write_text("no folder")
     with no_hang(), watched() as seen:
-        code, out, err = call("down", "in", "-m", "bicubic-x2", "-o", output)
+        code, out, err = call("down", "in/*.png", "-m", "bicubic-x2", "-o", output)
     assert (code, out) == (5, "") and output.split("{")[0].rstrip("/") in lost(err) and err.count("\n") == 1
     assert not {name for name in seen.opened if name.startswith("in/")}, "no picture is read"
     assert Path("list.txt").read_text() == "no folder"
