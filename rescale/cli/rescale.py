@@ -83,8 +83,8 @@ def down(
         typer.Option(
             "-s",
             "--scale",
-            help="2.7, 1.5x2.5 (width x height), 50%, or a size: 800x600, 800x, x600, with ! > or < as in ImageMagick; "
-            "x4 if not given.",
+            help="2.7 or x2.7, 1.5x2.5 (width x height), 50%, or a size: 800x600, 800x, x600, with ! > or < as in "
+            "ImageMagick; x4 if not given.",
             show_default=False,
         ),
     ] = None,
@@ -129,7 +129,7 @@ def down(
 def up(
     inputs: Inputs,
     scale: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "-s",
             "--scale",
@@ -146,15 +146,16 @@ def up(
     from rescale.batch import plan as planning
     from rescale.batch import results
     from rescale.batch.task import RescaleTask
+    from rescale.geometry import factor
     from rescale.io import targets
 
-    model = shared.model
-    words = {"scale": scale and f"{scale:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
+    model, times = shared.model, None if scale is None else factor(scale)
+    words = {"scale": times and f"{times:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
     known = {key: value for key, value in words.items() if value is not None}
-    name = partial(targets.large_name, is_restored=scale is None)
-    rule = partial(results.of_up, has_model=model is not None, has_scale=scale is not None)
+    name = partial(targets.large_name, is_restored=times is None)
+    rule = partial(results.of_up, has_model=model is not None, has_scale=times is not None)
     plan, left_out = planning.plan(inputs, shared.output, name, rule, **known)
-    task = RescaleTask("up", model, scale, None, *shared.options(machine, force=force))
+    task = RescaleTask("up", model, times, None, *shared.options(machine, force=force))
     _run((plan, left_out), task, shared, machine)
 
 

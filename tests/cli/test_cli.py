@@ -73,6 +73,8 @@ def test_down_and_up_without_flags(call):
         ("2", "photo.x2.png", (11, 17), "irn-x2-small"),
         ("50%", "photo.x2.png", (11, 17), "irn-x2-small"),
         ("4", "photo.x4.png", (6, 9), "irn-x4-small"),
+        ("x4", "photo.x4.png", (6, 9), "irn-x4-small"),
+        ("2x", "photo.x2.png", (11, 17), "irn-x2-small"),
         ("2.7", "photo.x2.7.png", (8, 13), "iarn-small"),
         ("1.5x4", "photo.x1.5x4.png", (6, 22), "iarn-small"),
         ("1", "photo.x1.png", (21, 33), "iarn-small"),
@@ -102,7 +104,7 @@ def test_at_scale_one_nothing_is_lost(call):
     [
         ("0", "at least 1"), ("-1", "expected a scale"), ("0.5", "at least 1"), ("nan", "expected a scale"),
         ("800y600", "expected a scale"), ("34x", "within the picture's own 33x21"), ("200%", "at least 1"),
-        ("4.1", "up to 4 along each axis"), ("5x2", "up to 4 along each axis"), ("8x", "from 1 to 4 along each axis"),
+        ("4.1", "up to 4 along each axis"), ("5x2", "up to 4 along each axis"), ("8x", "up to 4 along each axis"),
             ],
 )  # fmt: skip
 def test_geometry_that_cannot_be_is_one_sentence(call, words, sentence):
@@ -116,6 +118,12 @@ def test_a_scale_that_is_not_the_models_is_refused(call):
     assert code == 2 and "irn-x4-small works at x4, got x2" in err
     code, _, err = call("down", "photo.png", "-s", "20x", "-m", "irn-x2-small")
     assert code == 2 and "makes 17x11 of 33x21, got 20x13" in err
+
+
+def test_up_takes_a_scale_as_results_spell_it(call):
+    assert call("up", "photo.png", "-s", "x2")[:2] == (0, "photo.upscaled.png\n")
+    code, _, err = call("up", "photo.png", "-s", "800x")
+    assert code == 2 and is_one_sentence(err) and "to enlarge by" in err
 
 
 def test_without_a_record_many_scales_need_one(call):
