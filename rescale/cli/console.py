@@ -91,7 +91,8 @@ def tell(facts: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"error: {told(facts['source'], facts['error'])}", err=True)
     else:
         target = str(facts["target"])  # as bytes where no terminal reads it, since a file's name need not be UTF-8
-        typer.echo(printable(target) if sys.stdout.isatty() else os.fsencode(target))
+        if target:  # and not stdout itself
+            typer.echo(printable(target) if sys.stdout.isatty() else os.fsencode(target))
         if "rates" in facts:
             stages = ", ".join(f"{stage} {rate:.0f}" for stage, rate in facts["rates"].items())
             typer.echo(f"{facts['frames']} frames at {facts['rate']:.1f} a second; alone: {stages}", err=True)

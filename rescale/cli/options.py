@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        help="Images, videos, folders of images with all below, globs, s3:// or gs:// URLs; @FILE for a list of these.",
+        help="Images, videos, folders of images with all below, globs, s3:// or gs:// URLs; @FILE for a list of these; "
+        "- for one image from stdin.",
         show_default=False,
     ),
 ]
@@ -27,7 +28,7 @@ Output = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help="File, folder, or template: {stem} {suffix} {folder} {path} {scale} {model}.",
+        help="File, folder, or template: {stem} {suffix} {folder} {path} {scale} {model}; - or webp:- for stdout.",
         show_default=False,
     ),
 ]

@@ -1,12 +1,13 @@
 """`down` and `up`: downscale images and videos, and upscale them again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rescale.cli import pipe
 from rescale.cli.console import run
 from rescale.cli.options import (
     PIXELS,
@@ -110,6 +111,11 @@ def down(
     if asked and asked.scales:
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
+    options, video = shared.options(machine)
+    if pipe.is_piped(inputs, shared.output):
+        make = partial(files.downscale_bytes, rescaler, scale=wanted, refine=effort, options=options)
+        _pipe(inputs, lambda data, name, kind: make(data, name, formats.carrying(kind)), options, shared, machine)
+        return
     told = str(wanted)
     words = {"scale": told.removeprefix("x") if wanted.scales else told, "model": rescaler.name}
     name = partial(targets.small_name, scale=wanted)
@@ -121,7 +127,7 @@ def down(
         check_small(target, shared.codec)
         if effort:
             raise UsageError(f"{source}: --refine is for pictures, not for videos")
-    task = RescaleTask("down", model, wanted, effort, *shared.options(machine))
+    task = RescaleTask("down", model, wanted, effort, options, video)
     _run((plan, left_out), task, shared, machine)
 
 
@@ -147,16 +153,28 @@ def up(
     from rescale.batch import results
     from rescale.batch.task import RescaleTask
     from rescale.geometry import factor
+    from rescale.inference import files
     from rescale.io import targets
 
     model, times = shared.model, None if scale is None else factor(scale)
+    options, video = shared.options(machine, force=force)
+    if pipe.is_piped(inputs, shared.output):
+        make = partial(files.upscale_bytes, model=model, scale=times, options=options)
+        _pipe(inputs, make, options, shared, machine)
+        return
     words = {"scale": times and f"{times:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
     known = {key: value for key, value in words.items() if value is not None}
     name = partial(targets.large_name, is_restored=times is None)
     rule = partial(results.of_up, has_model=model is not None, has_scale=times is not None)
     plan, left_out = planning.plan(inputs, shared.output, name, rule, **known)
-    task = RescaleTask("up", model, times, None, *shared.options(machine, force=force))
+    task = RescaleTask("up", model, times, None, options, video)
     _run((plan, left_out), task, shared, machine)
+
+
+def _pipe(inputs: list[str], work: pipe.Work, options: "RescaleOptions", shared: Shared, machine: Machine) -> None:
+    pipe.refuse(resume=shared.resume, report=shared.report, dry_run=shared.dry_run)
+    use_machine(machine.threads)
+    pipe.run(inputs, shared.output, work, replace(options, report=Gauge()), as_json=shared.as_json)
 
 
 def _run(planned: "tuple[Plan, LeftOut]", task: "RescaleTask", shared: Shared, machine: Machine) -> None:

@@ -16,8 +16,8 @@ from rescale.io.storage import check_folder, publish, published, read_bytes, sha
 
 __all__ = [
     "MAX_PIXELS", "Picture", "Pixels", "check_folder", "decode", "encode", "fetch", "find", "format_of",
-    "from_pil", "publish", "published", "read", "read_bytes", "sha256", "sweep", "to_pil", "to_pixels", "to_tensor",
-    "write",
+    "from_pil", "max_bytes", "publish", "published", "read", "read_bytes", "sha256", "sweep", "to_pil", "to_pixels",
+    "to_tensor", "write",
 ]  # fmt: skip
 
 _METADATA_BYTES = 2**28  # the most that is read of a file beside 8 bytes for each pixel, which are 16-bit RGBA
@@ -47,7 +47,12 @@ def read(path: Place, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 def fetch(path: Place, *, max_pixels: int = MAX_PIXELS) -> bytes:
     """Read all bytes of an image file, or of what may be one. Raises: as `read`."""
-    return read_bytes(path, max_bytes=_METADATA_BYTES + 8 * max_pixels)
+    return read_bytes(path, max_bytes=max_bytes(max_pixels))
+
+
+def max_bytes(max_pixels: int) -> int:
+    """Return the most bytes that are read of an image file, or of what may be one."""
+    return _METADATA_BYTES + 8 * max_pixels
 
 
 def write(path: Place, picture: Picture, *, overwrite: bool = False, quality: int | None = None) -> list[str]:
