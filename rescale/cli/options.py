@@ -48,6 +48,10 @@ Quality = Annotated[
     int | None,
     typer.Option(min=1, max=100, help="Of JPEG, AVIF and WebP; WebP is lossless without.", show_default=False),
 ]
+Background = Annotated[
+    str | None,
+    typer.Option(help="Colour (white, #f0f0f0) for what shows through, in formats without alpha.", show_default=False),
+]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger sources and results.")]
 Workers = Annotated[int, typer.Option("-w", "--workers", min=1, help="Processes that share the files.")]
 ExecutorName = Annotated[

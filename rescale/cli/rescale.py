@@ -11,6 +11,7 @@ from rescale.cli import pipe
 from rescale.cli.console import run
 from rescale.cli.options import (
     PIXELS,
+    Background,
     Codec,
     Crf,
     DryRun,
@@ -51,6 +52,7 @@ class Shared:
     output: Output = None
     model: Model = None
     quality: Quality = None
+    background: Background = None
     codec: Codec = None
     crf: Crf = None
     preset: Preset = None
@@ -67,7 +69,10 @@ class Shared:
         from rescale.inference.options import RescaleOptions
         from rescale.video.options import EncodeOptions
 
-        picture = RescaleOptions(self.quality, self.overwrite, self.resume, self.max_pixels, force, machine.device)
+        picture = RescaleOptions(
+            self.quality, self.overwrite, self.resume, self.max_pixels, force, machine.device,
+            background=self.background,
+        )  # fmt: skip
         video = EncodeOptions(
             codec=self.codec, quality=self.crf, preset=self.preset, overwrite=self.overwrite,
             allow_truncated=self.allow_truncated, max_pixels=self.max_pixels, threads=machine.threads or 0,
