@@ -63,10 +63,10 @@ def plan(
     names = Names(output, name, fields)
     named = {normal(place(word)) for word in words if is_remote(word) or not Path(word).is_dir()}
     planned = {normal(_target(source, names)) for source in found} - named
-    ours = [source for source in found if normal(source.file) in planned and not _is_folder(source.file)]
+    ours = results.made_before([source.file for source in found if normal(source.file) in planned])
     if ours:
-        left_out[results.RESULTS] = [*left_out.get(results.RESULTS, ()), *(source.file for source in ours)]
-    pairs = _told_apart([source for source in found if source not in set(ours)], names)
+        left_out[results.RESULTS] = [*left_out.get(results.RESULTS, ()), *ours]
+    pairs = _told_apart([source for source in found if source.file not in ours], names)
     _check_places(pairs, output)
     return pairs, left_out
 
@@ -171,7 +171,7 @@ def check(source: Place, target: Place, *, overwrite: bool) -> None:
     """Check all that can be known before any work. Raises: InputError, MachineError, RefusedError, UsageError."""
     if isinstance(source, Path) and source.is_dir():
         check_readable(source)
-        raise InputError(f"{source}: no picture in this folder that is a source")
+        raise InputError(f"{source}: no pictures to rescale in this folder")
     if not isinstance(source, Url) and not source.exists():  # a store says why when it is read
         raise InputError(f"cannot read {source}: No such file or directory")
     if target.parent.is_dir():  # `prepare` makes it else

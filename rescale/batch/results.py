@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rescale.batch.journal import Journal
 from rescale.io.folders import LeftOut
-from rescale.io.object_store import Place
+from rescale.io.object_store import Place, Url
 from rescale.io.peek import may_carry_record
 
 RESULTS, BARE = "results of earlier runs", "without a record"
@@ -35,6 +36,15 @@ def of_up(found: Sequence[Place], *, has_model: bool, has_scale: bool) -> LeftOu
         return _left(RESULTS, [*large, *filter(family.is_named_small, rest)])
     is_source = family.is_no_original if has_model else family.is_to_restore
     return _left(RESULTS, large) | _left(BARE, (file for file in rest if not is_source(file)))
+
+
+def made_before(targets: Sequence[Place]) -> list[Place]:
+    """Tell which targets of a plan, found among its sources, an earlier run made: no other may ever be replaced.
+
+    Of files the journal knows; objects have none, and are taken for results.
+    """
+    journal = Journal({target.parent for target in targets})
+    return [target for target in targets if isinstance(target, Url) or journal.line(target)]
 
 
 class _Family:

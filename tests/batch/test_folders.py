@@ -187,10 +187,28 @@ def test_a_record_behind_a_large_image_is_seen():
     assert peek.may_carry_record(Path("a.png")) and not peek.may_carry_record(Path("b.png"))
 
 
-def test_results_of_this_very_plan_are_no_sources(call):
-    photos("in/a.png", "in/small/a.png")
-    code, out, err = call("down", "in", *BICUBIC, "-o", "in/small/{stem}.png", "--overwrite")
-    assert (code, out) == (0, "in/small/a.png\n") and "results of earlier runs 1" in err
+def test_an_original_is_never_taken_for_a_result_of_this_very_plan(call):
+    """Were it left out, --overwrite would replace it."""
+    photos("in/a.png", "in/small/a.png", "pair/a.png", "pair/a.jpg")
+    before = {name: Path(name).read_bytes() for name in names()}
+    for words in (("down", *BICUBIC), ("up", "--scale", 2)):
+        code, out, err = call(*words, "in", "-o", "in/small/{stem}.png", "--overwrite")
+        assert (code, out) == (4, "") and "which is a source as well" in err
+        code, out, _ = call(*words, "pair", "-o", "pair/{stem}.png", "--overwrite")
+        assert (code, out) == (0, "pair/a.jpg.png\npair/a.png.png\n")
+        Path("pair/a.jpg.png").unlink()
+        Path("pair/a.png.png").unlink()
+    assert {name: Path(name).read_bytes() for name in names()} == before
+
+
+def test_the_journal_knows_results_whatever_their_names(call):
+    photos("in/a.png", "in/b.jpg")
+    words = ("up", "in", "--scale", 2, "-o", "in/big/{stem}.png", "--resume")
+    Path("in/big").mkdir()
+    assert call(*words)[0] == 0
+    code, out, err = call(*words)
+    assert (code, out) == (0, "in/big/a.png\nin/big/b.png\n")
+    assert "2 of 2" in err and "results of earlier runs 2" in err
 
 
 # ------------------------------------------------------------------------------------------- where results go
