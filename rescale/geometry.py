@@ -1,4 +1,4 @@
-"""Scales and sizes in the notation of a user: `2.7`, `1.5x2.5`, `50%`, `800x600`, `800x`, `x600`."""
+"""Scales and sizes in the notation of a user: `2.7`, `x4`, `1.5x2.5`, `50%`, `800x600`, `800x`, `x600`."""
 
 import math
 import re
@@ -13,10 +13,10 @@ Size = tuple[int, int]
 """Height and width."""
 MAX_SCALE = 4
 """Samples to each LR pixel along an axis, and the largest scale."""
-_FORMS = "expected a scale (2.7, 1.5x2.5, 50%) or a size (800x600, 800x, x600; with !, > or <)"
+_FORMS = "expected a scale (2.7, x4, 1.5x2.5, 50%) or a size (800x600, 800x, x600; with !, > or <)"
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}"
 _FEW = 16
-"""Largest whole numbers that are read as scales: 4x4; above, they are a size: 800x600."""
+"""Largest whole numbers that are read as scales: 4x4, x4, 4x; above, they are a size: 800x600, x600, 800x."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Geometry:
         if match := re.fullmatch(rf"({_NUMBER})(%?)", text):
             scale = _inverse(match[1], text) if match[2] else float(match[1])
             return cls._scales(scale, scale, text)
+        if scales := _as_printed(text):
+            return cls._scales(*scales, text)
         match = re.fullmatch(rf"({_NUMBER})?(%?)[xX×]({_NUMBER})?(%?)([!<>]?)", text)
         if not match or not (match[1] or match[3]):
             raise UsageError(f"{_FORMS}, got {text!r}")
@@ -108,6 +110,16 @@ class Geometry:
         return f"{self.width or ''}x{self.height or ''}"
 
 
+def _as_printed(text: str) -> tuple[float, float] | None:
+    """Read scales as names of models and results spell them: x4, x2.7, x1.5x2.5; or 4x. No side is as short as that."""
+    both = re.fullmatch(rf"[xX×]({_NUMBER})[xX×]({_NUMBER})", text)
+    one = re.fullmatch(rf"[xX×]({_NUMBER})|({_NUMBER})[xX×]", text)
+    if both:
+        return float(both[1]), float(both[2])
+    scale = float(one[1] or one[2]) if one else math.inf
+    return (scale, scale) if 0 < scale <= _FEW else None
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
@@ -121,6 +133,14 @@ def _inverse(percent: str, text: str) -> float:
 def _shrunk(length: int, scale: float) -> int:
     """Divide a length by a scale, rounded up, with tolerance for the rounding of the scale itself."""
     return max(math.ceil(length / scale - 1e-6), 1)
+
+
+def factor(text: str) -> float:
+    """Parse a scale to enlarge by: 2, x2 or 2x. Raises: UsageError."""
+    scales = Geometry.of(text).scales if re.fullmatch(rf"[xX×]?({_NUMBER})[xX×]?", text.strip()) else None
+    if scales is None:
+        raise UsageError(f"expected a scale to enlarge by, such as 2, got {text!r}")
+    return scales[0]
 
 
 Scale = float | Sequence[float] | str | Geometry

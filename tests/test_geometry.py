@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescale.errors import UsageError
-from rescale.geometry import Geometry
+from rescale.geometry import Geometry, factor
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,14 @@ from rescale.geometry import Geometry
         ("800x600!", (2400, 1600), (600, 800)),
         ("800x", (1000, 1600), (500, 800)),
         ("x600", (1200, 1500), (600, 750)),
-        ("1x", (400, 3), (134, 1)),
-        ("x1", (3, 400), (1, 134)),
+        ("x4", (100, 60), (25, 15)),
+        ("4x", (100, 60), (25, 15)),
+        ("X2.7", (100, 60), (38, 23)),
+        ("×2", (9, 7), (5, 4)),
+        ("x1.5x2.5", (100, 60), (40, 40)),
+        ("x16", (160, 16), (10, 1)),
+        ("x4>", (100, 60), (4, 3)),
+        ("17x", (400, 51), (134, 17)),
         ("800x600>", (1200, 1600), (600, 800)),
         ("800x600>", (600, 800), (600, 800)),
         ("800x600>", (30, 40), (30, 40)),
@@ -42,7 +48,7 @@ from rescale.geometry import Geometry
         ("800x>", (9999, 700), (9999, 700)),
         (" 4 ", (8, 8), (2, 2)),
         ("20x", (61, 80), (16, 20)),
-        ("x15", (60, 79), (15, 20)),
+        ("x17", (68, 79), (17, 20)),
         ("800x600", (2401, 3200), (600, 800)),
         ("800x600", (2399, 3200), (600, 800)),
         ("16x17!", (40, 40), (17, 16)),
@@ -61,8 +67,8 @@ def test_words(words, full, small):
     "words",
     [
         "", "x", "0", "0.5", "-2", "nan", "inf", "1e3", "800y600", "800x600x2", "0x5", "800x0", "0x", "0%", "200%",
-        "-1x4", "2 x 2 x", "!", "800!", "800x!", "2.5!", "1.5x2.5>", "50%x", "%", "x%", "50%<", "٣", "2,7",
-        "0.9x2", "9" * 30,
+        "-1x4", "x0.5", "x1.5x", "2 x 2 x", "!", "800!", "800x!", "2.5!", "1.5x2.5>", "50%x", "%", "x%", "50%<", "٣",
+        "2,7", "0.9x2", "9" * 30,
     ],
 )  # fmt: skip
 def test_words_that_mean_nothing(words):
@@ -93,15 +99,35 @@ def test_numpys_numbers_are_numbers():
 def test_a_whole_share_of_a_side_can_always_be_had(height, width, kind, share):
     """As the free side is rounded up, no axis is asked for more than the fixed one."""
     if kind == "w":
-        width *= share
+        width = max(width, 17) * share
         words = f"{width // share}x"
     elif kind == "h":
-        height *= share
+        height = max(height, 17) * share
         words = f"x{height // share}"
     else:
         words = f"{max(-(-width // share), 17)}x{max(-(-height // share), 17)}>"
     small = Geometry.of(words).small_size((height, width))
     assert all(1 <= part <= full <= share * part for full, part in zip((height, width), small, strict=True))
+
+
+@given(st.floats(1, 16), st.floats(1, 16))
+def test_what_is_printed_is_read_again(width, height):
+    """The names of results say their scale, so a user types it as they have it."""
+    geometry = Geometry.of((float(f"{height:.5g}"), float(f"{width:.5g}")))
+    assert Geometry.of(str(geometry)) == geometry
+
+
+@pytest.mark.parametrize(("text", "scale"), [("2", 2), ("x3", 3), ("4x", 4), (" 1.5 ", 1.5), ("X2.5", 2.5)])
+def test_a_scale_to_enlarge_by(text, scale):
+    assert factor(text) == scale
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "50%", "200%", "2x3", "x2x2", "x600", "800x", "0.5", "-2", "two", "nan", "2x>"]
+)
+def test_what_is_no_scale_to_enlarge_by(text):
+    with pytest.raises(UsageError, match="expected"):
+        factor(text)
 
 
 def test_numbers_come_height_first_words_width_first():

@@ -107,8 +107,8 @@ def test_only_these_rooms_open_files():
         if not (isinstance(node.value, ast.Name) and node.value.id in {"Image", "images", "storage"})
     }
     assert openers <= {
-        "batch.journal", "batch.plan", "bench.rate_distortion", "bench.video", "device", "evaluation.plots",
-        "evaluation.published", "io.images", "io.object_store", "io.storage", "models.weights", "models.zoo",
+        "batch.journal", "batch.sources", "bench.rate_distortion", "bench.video", "device", "evaluation.plots",
+        "evaluation.published", "io.images", "io.object_store", "io.peek", "io.storage", "models.weights", "models.zoo",
         "stdo.dataset", "stdo.overfit", "training.dataset", "training.recipe", "training.release", "training.train",
         "video.files", "video.transcode", "video.io.container", "video.io.encoders", "video.io.mux",
         "video.io.segments",

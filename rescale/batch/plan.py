@@ -1,17 +1,19 @@
-"""Batch plan: the source files that command-line arguments name, and the target of each."""
+"""Batch plan: the target of each source, settled and checked before any work."""
 
-import glob
 import os
 import re
-import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from rescale.batch import results
+from rescale.batch import sources as finding
+from rescale.batch.sources import Rule, Source, normal, real
 from rescale.errors import DiskFullError, InputError, RefusedError, UsageError, machine_error
-from rescale.io import formats, object_store
-from rescale.io.formats import FORMAT_OF_SUFFIX, format_of
-from rescale.io.images import find
+from rescale.io import formats
+from rescale.io.folders import LeftOut, check_readable
+from rescale.io.formats import format_of
 from rescale.io.object_store import Place, Url, is_remote, place
 from rescale.io.storage import check_folder, sweep
 from rescale.io.targets import check_target
@@ -21,51 +23,111 @@ Plan = list[tuple[Place, Place]]
 _FIELD = re.compile(r"\{(\w+)\}")
 
 
+class Names(NamedTuple):
+    """Names of results: where they go, and what they are made of."""
+
+    output: str | None
+    """A file, a folder (of a URL: one that ends in a slash), or a template; beside the source if None."""
+    name: Callable[[Place], str]
+    """Gives the file name of a result."""
+    fields: dict[str, object]
+    """Fields of the template, beside {stem}, {suffix}, {folder} and {path}."""
+
+
 def plan(
-    inputs: Sequence[str], output: str | None, name: Callable[[Place], str], **fields: object
-) -> tuple[Plan, list[Place]]:
+    inputs: Sequence[str],
+    output: str | None,
+    name: Callable[[Place], str],
+    rule: Rule = lambda _: {},
+    **fields: object,
+) -> tuple[Plan, LeftOut]:
     """Pair every source with its target, before any work.
+
+    Below an output folder, results mirror the tree of the folders that were named. Where two sources of one folder have
+    the same name but for their suffix, both results keep it: a.png.x4.png, a.jpg.x4.png.
 
     Args:
         inputs: files, folders and globs, or URLs of these; @FILE is a list of them, one a line, and @- is one on
             stdin.
-        output: a file, a folder (of a URL: one that ends in a slash), or a template of {stem}, {suffix}, {folder} and
-            `fields`; beside the source if None.
+        output: a file, a folder (of a URL: one that ends in a slash), or a template of {stem}, {suffix}, {folder},
+            {path} and `fields`; beside the source if None.
         name: gives the file name of a result.
+        rule: tells which files of folders are no sources.
         fields: further fields of the template.
-    Returns: the plan, and the files that were found but left out because they are results of others in it.
+    Returns: the plan, and what was found but left out: hidden files, results, and what is not read.
     Raises: UsageError where two sources share a target, or no image can be written there at all; RefusedError
         where a result would replace another source that was named.
     """
-    words = [word for text in inputs for word in _listed(text)]
-    pairs = [(source, _target(source, output, name, fields)) for source in sources(words)]
-    named = {_place(place(word)) for word in words if is_remote(word) or not Path(word).is_dir()}
-    results = {_place(target) for _, target in pairs} - named
-    left_out = [source for source, _ in pairs if _place(source) in results]
-    pairs = [(source, target) for source, target in pairs if _place(source) not in results]
-    _check_places(pairs, makes=place(output) if output and output.endswith("/") else None)
+    words = finding.words_of(inputs)
+    found, left_out = finding.find(words, rule)
+    names = Names(output, name, fields)
+    named = {normal(place(word)) for word in words if is_remote(word) or not Path(word).is_dir()}
+    planned = {normal(_target(source, names)) for source in found} - named
+    ours = results.made_before([source.file for source in found if normal(source.file) in planned])
+    if ours:
+        left_out[results.RESULTS] = [*left_out.get(results.RESULTS, ()), *ours]
+    pairs = _told_apart([source for source in found if source.file not in ours], names)
+    _check_places(pairs, output)
     return pairs, left_out
 
 
-def _check_places(pairs: Plan, makes: Place | None) -> None:
-    """Check that targets are distinct and replace no source. Args: makes: a folder that may be missing."""
+def _told_apart(found: Sequence[Source], names: Names) -> Plan:
+    """Pair sources with targets; those of one folder that would share one keep their suffixes in its name."""
+    targets = {source: _target(source, names) for source in found}
+    whole = set[Source]()
+    while clashing := {source for group in _clashes(targets) for source in group} - whole:
+        whole |= clashing
+        targets |= {source: _target(source, names, is_whole=True) for source in clashing}
+    return [(source.file, target) for source, target in targets.items()]
+
+
+def _clashes(targets: dict[Source, Place]) -> list[list[Source]]:
+    """Group the sources of one folder that share a target."""
+    groups = defaultdict[tuple[Place, Place], list[Source]](list)
+    for source, target in targets.items():
+        if not _is_folder(source.file):
+            groups[real(source.file.parent), normal(target)].append(source)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _check_places(pairs: Plan, output: str | None) -> None:
+    """Check that targets are distinct and replace no source, and that their folders are there or may be made."""
     taken: dict[Place, Place] = {}
-    places = {_place(source): source for source, _ in pairs}
+    places = {normal(source): source for source, _ in pairs}
     for source, target in pairs:
+        if _is_folder(source):  # it fails in its turn
+            continue
         _check_kind(source, target)
-        if not target.parent.is_dir() and not (target.parent == makes and makes.parent.is_dir()):
+        if not target.parent.is_dir() and not _may_make(target.parent, output):
             raise UsageError(f"{target.parent} is no folder; make it first")
-        to = _place(target)
+        to = normal(target)
         if to in taken:
             raise UsageError(
                 f"{taken[to]} and {source} would both become {target}",
-                hint="tell them apart with {stem}, {suffix} or {folder} in output=",
+                hint="tell them apart with {stem}, {suffix}, {folder} or {path} in output=",
             )
         if places.get(to, source) != source:
             raise RefusedError(
                 f"{source} would replace {target}, which is a source as well", hint="pass another output="
             )
         taken[to] = source
+
+
+def _may_make(folder: Place, output: str | None) -> bool:
+    """Tell whether a folder may be made: an output folder whose parent is there, or one below it or in a template."""
+    if output is None or isinstance(folder, Url):
+        return False
+    fixed, field, _ = output.partition("{")
+    if field and not Path(output).is_dir():
+        head, root, _ = fixed.rpartition("/")
+        top = Path(head or root or ".")
+        return top.is_dir() and top in folder.parents
+    top = Path(output)
+    return (top.is_dir() or (output.endswith("/") and top.parent.is_dir())) and top in (folder, *folder.parents)
+
+
+def _is_folder(place: Place) -> bool:
+    return isinstance(place, Path) and place.is_dir()
 
 
 def _check_kind(source: Place, target: Place) -> None:
@@ -77,17 +139,17 @@ def _check_kind(source: Place, target: Place) -> None:
 
 
 def prepare(pairs: Plan) -> None:
-    """Make the folder that may be missing, and check that all target folders take files, before any work.
+    """Make the folders that may be missing, and check that all target folders take files, before any work.
 
     Temporary files that killed runs left there are removed.
 
     Raises: DiskFullError, MachineError.
     """
-    targets = [target for _, target in pairs if isinstance(target, Path)]  # a store has neither folders nor an end
-    new = Counter(target.parent for target in targets if not target.exists())
+    targets = [target for source, target in pairs if isinstance(target, Path) and not _is_folder(source)]
+    new = Counter(target.parent for target in targets if not target.exists())  # a store has neither folders nor an end
     for folder in {target.parent for target in targets}:
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise machine_error(f"cannot make the folder {folder}", error) from error
         sweep(folder)
@@ -105,65 +167,34 @@ def _check_room(folder: Path, count: int) -> None:
         raise DiskFullError(f"cannot write {count} files into {folder}: No space left on device for more than {most}")
 
 
-def sources(inputs: Sequence[str]) -> list[Place]:
-    """List the source files, each once; a folder without images stands for itself, and fails in its turn."""
-    found = [file for text in inputs for match in _matches(text) for file in _below(match) or [match]]
-    return list({_place(file): file for file in reversed(found)}.values())[::-1]
-
-
 def check(source: Place, target: Place, *, overwrite: bool) -> None:
-    """Check all that can be known before any work. Raises: InputError, RefusedError, UsageError."""
-    if source.is_dir():
-        raise InputError(f"{source}: no pictures in this folder")
+    """Check all that can be known before any work. Raises: InputError, MachineError, RefusedError, UsageError."""
+    if isinstance(source, Path) and source.is_dir():
+        check_readable(source)
+        raise InputError(f"{source}: no pictures to rescale in this folder")
     if not isinstance(source, Url) and not source.exists():  # a store says why when it is read
         raise InputError(f"cannot read {source}: No such file or directory")
     if target.parent.is_dir():  # `prepare` makes it else
         check_target(source, target, overwrite=overwrite)
 
 
-def _listed(text: str) -> list[str]:
-    """Read the words of an @list, or return the word itself; an existing file of that name wins. Raises: InputError."""
-    if not text.startswith("@") or Path(text).exists():
-        return [text]
-    try:
-        data = sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read the list {text[1:]}: {error.strerror}") from error
-    return [os.fsdecode(line) for line in data.splitlines() if line.strip()]
-
-
-def _matches(text: str) -> Sequence[Place]:
-    """Expand a glob as a shell would; an existing path is itself, whatever characters it has."""
-    if not text:
-        raise UsageError("expected a file, folder or glob, got an empty word")
-    if is_remote(text) or Path(text).exists():
-        return [place(text)]
-    # Not Path.glob: that finds hidden files as well, and has patterns that it refuses.
-    return sorted(map(Path, glob.glob(text, recursive=True))) or [Path(text)]  # noqa: PTH207
-
-
-def _below(match: Place) -> Sequence[Place]:
-    return object_store.find(match, FORMAT_OF_SUFFIX) if isinstance(match, Url) else find(match)
-
-
-def _target(source: Place, output: str | None, name: Callable[[Place], str], fields: dict[str, object]) -> Place:
+def _target(source: Source, names: Names, *, is_whole: bool = False) -> Place:
+    """Return where a result goes. Args: is_whole: whether the suffix of the source is to be a part of its stem."""
+    file, (output, name, fields) = source.file, names
+    named = file.parent / f"{file.name}{file.suffix}" if is_whole else file
     if output is None:
-        return source.parent / name(source)
+        return file.parent / name(named)
     if not is_remote(output) and Path(output).is_dir():
-        return Path(output) / name(source)
-    known = {"stem": source.stem, "suffix": source.suffix[1:], "folder": _real(source).parent.name, **fields}
-    given = place(_FIELD.sub(lambda field: str(known.get(field[1], field[0])), output))
+        return _mirrored(Path(output), source) / name(named)
+    own = {"stem": named.stem, "suffix": file.suffix[1:], "folder": real(file).parent.name, "path": source.path}
+    known = {**own, **fields}
     if re.search("[{}]", _FIELD.sub(lambda field: "" if field[1] in known else field[0], output)):
         words = ", ".join(f"{{{word}}}" for word in known)
         raise UsageError(f"expected a file, a folder, or a template of {words}, got {output!r}")
-    return given / name(source) if given.is_dir() or output.endswith("/") else given
+    template = output if source.path else output.replace("{path}/", "")
+    given = place(_FIELD.sub(lambda field: str(known[field[1]]), template))
+    return _mirrored(given, source) / name(named) if given.is_dir() or output.endswith("/") else given
 
 
-def _place(path: Place) -> Place:
-    """Normalise a path for comparison; a symbolic link is a place of its own."""
-    return _real(path.parent) / path.name
-
-
-def _real(path: Place) -> Place:
-    """Resolve links, without raising in a circle of links as `Path.resolve` does."""
-    return path if isinstance(path, Url) else Path(os.path.realpath(path))
+def _mirrored(folder: Place, source: Source) -> Place:
+    return folder / source.path if source.is_below and source.path else folder

@@ -10,6 +10,7 @@ from rescale.batch.task import RescaleTask
 from rescale.errors import RefusedError, UsageError
 from rescale.executors.base import Result
 from rescale.io import storage
+from rescale.io.folders import LeftOut
 from rescale.version import __version__
 
 
@@ -20,11 +21,15 @@ class RunSummary:
         plan: the run's plan.
         task: the run's task.
         report: a JSON file to write at the end.
+        left_out: files that were found in folders and are not in the plan, by kind.
     Raises: UsageError, RefusedError where the report cannot go there.
     """
 
-    def __init__(self, plan: Plan, task: RescaleTask, report: Path | None = None) -> None:
+    def __init__(
+        self, plan: Plan, task: RescaleTask, report: Path | None = None, left_out: LeftOut | None = None
+    ) -> None:
         self.count, self.task, self.path = len(plan), task, report
+        self.left_out = {kind: len(files) for kind, files in (left_out or {}).items()}
         self.began = time.monotonic()
         self.tried = self.kept = 0
         self.failures: list[Result] = []
@@ -60,6 +65,7 @@ class RunSummary:
             "version": __version__, "verb": self.task.verb, "options": self.task.fingerprint, "weights": self.weights,
             "files": self.count, "made": made, "done_before": self.kept, "failed": failed,
             "not_tried": self.count - self.tried, "exit_code": self.exit_code,
+            "left_out": self.left_out,
             "seconds": round(seconds, 3), "files_per_second": round(self.tried / max(seconds, 1e-9), 3),
         }  # fmt: skip
 

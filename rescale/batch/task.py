@@ -58,6 +58,7 @@ class RescaleTask:
         picture, video, own = asdict(self.options), asdict(self.video), asdict(self)
         chosen = {key: own[key] for key in ("verb", "model", "scale", "refine")}
         chosen |= {"device": self.device, **{key: picture[key] for key in ("quality", "force", "max_pixels")}}
+        chosen |= {"background": self.options.background} if self.options.background is not None else {}
         chosen |= {"crf": video["quality"], **{key: video[key] for key in ("codec", "preset", "allow_truncated")}}
         return hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode()).hexdigest()
 

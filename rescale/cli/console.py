@@ -17,13 +17,21 @@ if TYPE_CHECKING:
     from rescale.batch.summary import RunSummary
     from rescale.batch.task import RescaleTask
     from rescale.executors.base import Executor, Result
+    from rescale.io.folders import LeftOut
 
 _SCREEN = 20
 """Lines of output that are still on a terminal's screen when a run ends."""
 
 
 def run(
-    plan: "Plan", task: "RescaleTask", engine: "Executor", *, report: Path | None, dry_run: bool, as_json: bool
+    plan: "Plan",
+    task: "RescaleTask",
+    engine: "Executor",
+    *,
+    left_out: "LeftOut",
+    report: Path | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Run a plan and print one result for each file; a failed file is reported and the rest go on."""
     from rescale.batch import plan as planning
@@ -32,7 +40,8 @@ def run(
     from rescale.executors import local
     from rescale.io.formats import is_video
 
-    tally = RunSummary(plan, task, None if dry_run else report)
+    _tell_left_out(left_out)
+    tally = RunSummary(plan, task, None if dry_run else report, left_out)
     if not dry_run:
         planning.prepare(plan)
     shown = 0 if dry_run or any(is_video(source) for source, _ in plan) else len(plan)  # a video has a line of its own
@@ -50,6 +59,13 @@ def run(
     _tell_end(tally)
     if tally.exit_code:
         raise typer.Exit(tally.exit_code)
+
+
+def _tell_left_out(left_out: "LeftOut") -> None:
+    if left_out:
+        kinds = ", ".join(f"{kind} {len(files)}" for kind, files in left_out.items())
+        first = printable(str(next(iter(left_out.values()))[0]))
+        typer.echo(f"note: left out of folders: {kinds}; such as {first}; what is named is taken", err=True)
 
 
 def _tell_end(tally: "RunSummary") -> None:
@@ -75,7 +91,8 @@ def tell(facts: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(f"error: {told(facts['source'], facts['error'])}", err=True)
     else:
         target = str(facts["target"])  # as bytes where no terminal reads it, since a file's name need not be UTF-8
-        typer.echo(printable(target) if sys.stdout.isatty() else os.fsencode(target))
+        if target:  # and not stdout itself
+            typer.echo(printable(target) if sys.stdout.isatty() else os.fsencode(target))
         if "rates" in facts:
             stages = ", ".join(f"{stage} {rate:.0f}" for stage, rate in facts["rates"].items())
             typer.echo(f"{facts['frames']} frames at {facts['rate']:.1f} a second; alone: {stages}", err=True)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        help="Images, videos, folders of images, globs, s3:// or gs:// URLs; @FILE for a list of these.",
+        help="Images, videos, folders of images with all below, globs, s3:// or gs:// URLs; @FILE for a list of these; "
+        "- for one image from stdin.",
         show_default=False,
     ),
 ]
@@ -27,7 +28,7 @@ Output = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help="File, folder, or template: {stem} {suffix} {folder} {scale} {model}.",
+        help="File, folder, or template: {stem} {suffix} {folder} {path} {scale} {model}; - or webp:- for stdout.",
         show_default=False,
     ),
 ]
@@ -46,6 +47,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on st
 Quality = Annotated[
     int | None,
     typer.Option(min=1, max=100, help="Of JPEG, AVIF and WebP; WebP is lossless without.", show_default=False),
+]
+Background = Annotated[
+    str | None,
+    typer.Option(help="Colour (white, #f0f0f0) for what shows through, in formats without alpha.", show_default=False),
 ]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger sources and results.")]
 Workers = Annotated[int, typer.Option("-w", "--workers", min=1, help="Processes that share the files.")]

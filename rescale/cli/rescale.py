@@ -1,15 +1,17 @@
 """`down` and `up`: downscale images and videos, and upscale them again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescale.cli.console import printable, run
+from rescale.cli import pipe
+from rescale.cli.console import run
 from rescale.cli.options import (
     PIXELS,
+    Background,
     Codec,
     Crf,
     DryRun,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from rescale.batch.plan import Plan
     from rescale.batch.task import RescaleTask
     from rescale.inference.options import RescaleOptions
-    from rescale.io.object_store import Place
+    from rescale.io.folders import LeftOut
     from rescale.video.options import EncodeOptions
 
 
@@ -50,6 +52,7 @@ class Shared:
     output: Output = None
     model: Model = None
     quality: Quality = None
+    background: Background = None
     codec: Codec = None
     crf: Crf = None
     preset: Preset = None
@@ -66,7 +69,10 @@ class Shared:
         from rescale.inference.options import RescaleOptions
         from rescale.video.options import EncodeOptions
 
-        picture = RescaleOptions(self.quality, self.overwrite, self.resume, self.max_pixels, force, machine.device)
+        picture = RescaleOptions(
+            self.quality, self.overwrite, self.resume, self.max_pixels, force, machine.device,
+            background=self.background,
+        )  # fmt: skip
         video = EncodeOptions(
             codec=self.codec, quality=self.crf, preset=self.preset, overwrite=self.overwrite,
             allow_truncated=self.allow_truncated, max_pixels=self.max_pixels, threads=machine.threads or 0,
@@ -83,8 +89,8 @@ def down(
         typer.Option(
             "-s",
             "--scale",
-            help="2.7, 1.5x2.5 (width x height), 50%, or a size: 800x600, 800x, x600, with ! > or < as in ImageMagick; "
-            "x4 if not given.",
+            help="2.7 or x2.7, 1.5x2.5 (width x height), 50%, or a size: 800x600, 800x, x600, with ! > or < as in "
+            "ImageMagick; x4 if not given.",
             show_default=False,
         ),
     ] = None,
@@ -95,6 +101,7 @@ def down(
 ) -> None:
     """Downscale images or videos; each low-resolution file says how to restore it."""
     from rescale.batch import plan as planning
+    from rescale.batch import results
     from rescale.batch.task import RescaleTask
     from rescale.geometry import Geometry
     from rescale.inference import files
@@ -109,9 +116,15 @@ def down(
     if asked and asked.scales:
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
-    name = str(wanted)
-    words = {"scale": name.removeprefix("x") if wanted.scales else name, "model": rescaler.name}
-    plan = _planned(planning.plan(inputs, shared.output, lambda f: targets.small_name(f, wanted), **words))
+    options, video = shared.options(machine)
+    if pipe.is_piped(inputs, shared.output):
+        make = partial(files.downscale_bytes, rescaler, scale=wanted, refine=effort, options=options)
+        _pipe(inputs, lambda data, name, kind: make(data, name, formats.carrying(kind)), options, shared, machine)
+        return
+    told = str(wanted)
+    words = {"scale": told.removeprefix("x") if wanted.scales else told, "model": rescaler.name}
+    name = partial(targets.small_name, scale=wanted)
+    plan, left_out = planning.plan(inputs, shared.output, name, results.of_down, **words)
     for source, target in plan:
         if not is_video(source):
             formats.carrier(target)
@@ -119,14 +132,15 @@ def down(
         check_small(target, shared.codec)
         if effort:
             raise UsageError(f"{source}: --refine is for pictures, not for videos")
-    _run(plan, RescaleTask("down", model, wanted, effort, *shared.options(machine)), shared, machine)
+    task = RescaleTask("down", model, wanted, effort, options, video)
+    _run((plan, left_out), task, shared, machine)
 
 
 @spread
 def up(
     inputs: Inputs,
     scale: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "-s",
             "--scale",
@@ -141,28 +155,39 @@ def up(
 ) -> None:
     """Restore low-resolution images or videos by their own record; with --scale, super-resolve ordinary ones."""
     from rescale.batch import plan as planning
+    from rescale.batch import results
     from rescale.batch.task import RescaleTask
+    from rescale.geometry import factor
+    from rescale.inference import files
     from rescale.io import targets
 
-    model = shared.model
-    words = {"scale": scale and f"{scale:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
+    model, times = shared.model, None if scale is None else factor(scale)
+    options, video = shared.options(machine, force=force)
+    if pipe.is_piped(inputs, shared.output):
+        make = partial(files.upscale_bytes, model=model, scale=times, options=options)
+        _pipe(inputs, make, options, shared, machine)
+        return
+    words = {"scale": times and f"{times:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
     known = {key: value for key, value in words.items() if value is not None}
-    name = partial(targets.large_name, is_restored=scale is None)
-    plan = _planned(planning.plan(inputs, shared.output, name, **known))
-    task = RescaleTask("up", model, scale, None, *shared.options(machine, force=force))
-    _run(plan, task, shared, machine)
+    name = partial(targets.large_name, is_restored=times is None)
+    rule = partial(results.of_up, has_model=model is not None, has_scale=times is not None)
+    plan, left_out = planning.plan(inputs, shared.output, name, rule, **known)
+    task = RescaleTask("up", model, times, None, options, video)
+    _run((plan, left_out), task, shared, machine)
 
 
-def _planned(plan: "tuple[Plan, list[Place]]") -> "Plan":
-    pairs, left_out = plan
-    if left_out:
-        first = printable(str(left_out[0]))
-        typer.echo(f"note: {len(left_out)} files left out, as they are results of others: {first} ...", err=True)
-    return pairs
+def _pipe(inputs: list[str], work: pipe.Work, options: "RescaleOptions", shared: Shared, machine: Machine) -> None:
+    pipe.refuse(resume=shared.resume, report=shared.report, dry_run=shared.dry_run)
+    use_machine(machine.threads)
+    pipe.run(inputs, shared.output, work, replace(options, report=Gauge()), as_json=shared.as_json)
 
 
-def _run(plan: "Plan", task: "RescaleTask", shared: Shared, machine: Machine) -> None:
+def _run(planned: "tuple[Plan, LeftOut]", task: "RescaleTask", shared: Shared, machine: Machine) -> None:
+    plan, left_out = planned
     has_video = any(is_video(source) for source, _ in plan)
     (use_threads_for_video if has_video else use_machine)(machine.threads)
     engine = machine.executor_for(len(plan), report=Gauge(), tell=Meter())
-    run(plan, task, engine, report=shared.report, dry_run=shared.dry_run, as_json=shared.as_json)
+    run(
+        plan, task, engine,
+        left_out=left_out, report=shared.report, dry_run=shared.dry_run, as_json=shared.as_json,
+    )  # fmt: skip

@@ -14,7 +14,7 @@ from rescale.inference.compatibility import check_record, find_record
 from rescale.inference.options import RescaleOptions
 from rescale.inference.refine import RefineBudget, Refinement
 from rescale.inference.rescaler import ModelLike, Rescaler, as_rescaler, load
-from rescale.io import formats, images, record, storage
+from rescale.io import background, formats, images, record, storage
 from rescale.io.formats import carrier
 from rescale.io.images import Picture
 from rescale.io.object_store import Place, Url, place
@@ -102,9 +102,10 @@ def downscale_bytes(
 ) -> EncodedResult:
     """Downscale the bytes of an image file; `name` is for error messages, arguments as of `downscale_file`."""
     budget, quality = RefineBudget.maybe(refine), options.quality
-    original = images.decode(data, name, max_pixels=options.max_pixels)
+    original = background.fit(images.decode(data, name, max_pixels=options.max_pixels), format, options.background)
     size = rescaler.sizes.small(original.size, scale)
     small = rescaler.downscale_picture(record.strip(original), size, refine=budget, report=options.report)
+    small = background.without_opaque_alpha(small, format)
     stored = _as_stored(format, small, quality)
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
     carrying = record.embed(small, _describe(rescaler, stored, original, budget), format)
@@ -166,8 +167,10 @@ def upscale_bytes(
     size = size or rescaler.sizes.full(small.size, scale)
     _check_result(size, options.max_pixels)
     large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
-    made, lost = images.encode(format, large, quality=options.quality)
-    return EncodedResult(made, rescaler.name, large.size, (*small.notes, *notes, *lost), rescaler.digest)
+    flat = background.without_opaque_alpha(background.fit(large, format, options.background), format)
+    made, lost = images.encode(format, flat, quality=options.quality)
+    about = flat.notes[len(large.notes) :]
+    return EncodedResult(made, rescaler.name, large.size, (*small.notes, *notes, *about, *lost), rescaler.digest)
 
 
 def load_cached(model: ModelLike, device: str | torch.device | None = None) -> Rescaler:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from rescale.inference.refine import Report
+from rescale.io import background
 from rescale.io.images import MAX_PIXELS
 
 
@@ -24,5 +25,11 @@ class RescaleOptions:
     """Restore even though the record does not fit the pixels or the model, or is damaged."""
     device: str | torch.device | None = None
     """Where to run; CUDA if there is one, else the CPU. A `Rescaler` stays where it is without."""
+    background: str | None = None
+    """Colour (white, #f0f0f0) to lay an image on whose format holds no transparency; refused without."""
     report: Report | None = None
     """Is told how far refining is."""
+
+    def __post_init__(self) -> None:
+        if self.background is not None:
+            background.parse(self.background)

@@ -26,6 +26,7 @@ _LAYOUT = (*range(254, 260), 262, 266, 273, *range(277, 280), 284, 317, 320, *ra
            513, 514, 530, 532, 700, 34675)  # fmt: skip
 """TIFF tags that describe how the file stored its pixels, XMP and profile: invalid once these are stored elsewhere."""
 _LEFT = {"comment": "comment", "photoshop": "IPTC and Photoshop data", "aspect": "pixel aspect ratio"}
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _LOCK = threading.Lock()
 
 
@@ -121,9 +122,15 @@ def _count_scans(data: bytes) -> int:
 def _about_frames(name: str, image: Image.Image) -> Iterator[str]:
     frames = _count_frames(image)
     if frames > 1 and image.format != "MPO":
-        raise UnsupportedError(f"{name}: expected one picture, got {frames} frames or pages; split it first")
+        raise _several(name, frames, is_animation=image.format in _ANIMATED)
     if frames > 1:  # a photograph that also holds a preview, a gain map or a second view
         yield f"its first picture was taken, the other {frames - 1} (preview or gain map) not"
+
+
+def _several(name: str, frames: int, *, is_animation: bool = False) -> UnsupportedError:
+    way = "convert it to a video, frame by frame and without loss (FFV1 in MKV), which keeps durations"
+    said = f"{name}: expected one picture, got {frames} frames or pages; split it first"
+    return UnsupportedError(said, hint=f"or {way}" if is_animation else "")
 
 
 def _count_frames(image: Image.Image) -> int:

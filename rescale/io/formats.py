@@ -80,7 +80,11 @@ def listed(rows: Iterable[ImageFormat]) -> str:
 
 def carrier(target: Place) -> str:
     """Return the format of an LR image. Raises: RefusedError where it has no place for a record."""
-    format = format_of(target)
+    return carrying(format_of(target))
+
+
+def carrying(format: str) -> str:
+    """Return the format. Raises: RefusedError where it has no place for a record."""
     if not FORMATS[format].carries_record:
         carriers = listed(row for row in _ROWS if row.carries_record)
         raise RefusedError(f"{format} cannot carry the record that restoring needs; write {carriers}")

@@ -8,25 +8,32 @@ from pathlib import Path
 
 from rescale.io.decode import MAX_PIXELS, decode, from_pil
 from rescale.io.encode import encode
-from rescale.io.formats import FORMAT_OF_SUFFIX, format_of
+from rescale.io.folders import check_readable, walk
+from rescale.io.formats import format_of
 from rescale.io.object_store import Place
 from rescale.io.picture import Picture, Pixels, to_pil, to_pixels, to_tensor
 from rescale.io.storage import check_folder, publish, published, read_bytes, sha256, sweep
 
 __all__ = [
     "MAX_PIXELS", "Picture", "Pixels", "check_folder", "decode", "encode", "fetch", "find", "format_of",
-    "from_pil", "publish", "published", "read", "read_bytes", "sha256", "sweep", "to_pil", "to_pixels", "to_tensor",
-    "write",
+    "from_pil", "max_bytes", "publish", "published", "read", "read_bytes", "sha256", "sweep", "to_pil", "to_pixels",
+    "to_tensor", "write",
 ]  # fmt: skip
 
 _METADATA_BYTES = 2**28  # the most that is read of a file beside 8 bytes for each pixel, which are 16-bit RGBA
 
 
 def find(path: Path) -> list[Path]:
-    """List the image files under a folder, by suffix, sorted; a file is itself."""
+    """List the image files under a folder, by suffix, sorted, without hidden ones; a file is itself.
+
+    Raises: MachineError for a folder that cannot be read.
+    """
     if not path.is_dir():
         return [path]
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in FORMAT_OF_SUFFIX and p.is_file())
+    found = walk(path)
+    for folder in found.unreadable:
+        check_readable(folder)
+    return found.images
 
 
 def read(path: Place, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -40,7 +47,12 @@ def read(path: Place, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 def fetch(path: Place, *, max_pixels: int = MAX_PIXELS) -> bytes:
     """Read all bytes of an image file, or of what may be one. Raises: as `read`."""
-    return read_bytes(path, max_bytes=_METADATA_BYTES + 8 * max_pixels)
+    return read_bytes(path, max_bytes=max_bytes(max_pixels))
+
+
+def max_bytes(max_pixels: int) -> int:
+    """Return the most bytes that are read of an image file, or of what may be one."""
+    return _METADATA_BYTES + 8 * max_pixels
 
 
 def write(path: Place, picture: Picture, *, overwrite: bool = False, quality: int | None = None) -> list[str]:

@@ -95,7 +95,7 @@ def test_a_folder_is_made_if_its_parent_is_there(call):
 def test_where_nothing_can_be_written_nothing_is_tried(call, output):
     Path("list.txt").write_text("no folder")
     with no_hang(), watched() as seen:
-        code, out, err = call("down", "in", "-m", "bicubic-x2", "-o", output)
+        code, out, err = call("down", "in/*.png", "-m", "bicubic-x2", "-o", output)
     assert (code, out) == (5, "") and output.split("{")[0].rstrip("/") in lost(err) and err.count("\n") == 1
     assert not {name for name in seen.opened if name.startswith("in/")}, "no picture is read"
     assert Path("list.txt").read_text() == "no folder"
@@ -159,14 +159,14 @@ def test_another_option_is_noticed(call, words):
 
 def test_every_option_that_decides_bytes_is_in_the_fingerprint(monkeypatch):
     own = {"verb": "up", "model": "b", "scale": Geometry.of("2x3"), "refine": RefineBudget.of(20)}
-    picture = {"quality": 90, "force": True, "device": "cpu", "max_pixels": 7}
+    picture = {"quality": 90, "background": "red", "force": True, "device": "cpu", "max_pixels": 7}
     video = {"codec": "h265", "quality": 9, "preset": "8", "allow_truncated": True}
     task = RescaleTask("down", model="a", scale=Geometry.of("2"))
     changed = [replace(task, **{key: value}) for key, value in own.items()]
     changed += [replace(task, options=RescaleOptions(**{key: value})) for key, value in picture.items()]
     changed += [replace(task, video=EncodeOptions(**{key: value})) for key, value in video.items()]
     prints = {other.fingerprint for other in changed} | {task.fingerprint}
-    assert len(prints) == len(changed) + 1 == 13
+    assert len(prints) == len(changed) + 1 == 14
     same = RescaleTask(
         "down", "a", Geometry.of("2"), None, RescaleOptions(overwrite=True, resume=True),
         EncodeOptions(overwrite=True, threads=3, force=True, device="cpu", max_pixels=7),  # as of pictures

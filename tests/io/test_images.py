@@ -524,8 +524,9 @@ def test_deep_ppm_that_cannot_be_read_is_refused():
 def test_several_frames_are_counted_and_refused(format):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     data = saved(frames[0], format, save_all=True, append_images=frames[1:])
-    with pytest.raises(UnsupportedError, match="3 frames or pages"):
+    with pytest.raises(UnsupportedError, match="3 frames or pages") as caught:
         images.decode(data, "x")
+    assert ("video" in caught.value.hint) == (format != "TIFF")
 
 
 def test_a_tiff_of_endless_pages_is_refused_in_time():

@@ -10,6 +10,7 @@ from conftest import shake
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rescale import EncodeOptions, downscale_video, upscale_video
 from rescale.errors import RescaleError, UsageError
 from rescale.models import ESPCN, ESPCNConfig
 from rescale.ops.resample import phased, resample
@@ -224,3 +225,22 @@ def test_the_same_frames_are_always_the_same_bytes(codec):
         return b"".join(bytes(packet) for packet in plan.packets(plan.begin(), iter(frames)))
 
     assert len({encoded() for _ in range(12)}) == 1
+
+
+def test_an_animation_comes_back_as_a_video_with_its_times(tmp_path):
+    """The way round that the refusal of a GIF names, here by PyAV: lossless RGB frames of uneven durations."""
+    levels = np.random.default_rng(5).integers(0, 256, (4, 32, 48, 3), dtype=np.uint8)
+    times = [0, 100, 300, 350]
+    with av.open(str(tmp_path / "a.mkv"), "w") as made:
+        stream = made.add_stream("ffv1", rate=10, options={"threads": "1"})
+        stream.width, stream.height, stream.pix_fmt, stream.time_base = 48, 32, "bgr0", Fraction(1, 1000)
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for pixels, at in zip(levels, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="bgr0")
+            frame.pts, frame.time_base = at, Fraction(1, 1000)
+            made.mux(stream.encode(frame))
+        made.mux(stream.encode(None))
+    downscale_video("bicubic-x2", tmp_path / "a.mkv", tmp_path / "small.mkv")
+    upscale_video(tmp_path / "small.mkv", tmp_path / "back.mkv", options=EncodeOptions(codec="ffv1"))
+    with av.open(str(tmp_path / "back.mkv")) as back:
+        assert [round(float(frame.pts * frame.time_base) * 1000) for frame in back.decode(video=0)] == times
