@@ -161,17 +161,25 @@ class FastDense(nn.Module):
 
     def __init__(self, dense: Dense, dtype: torch.dtype, *, exact: bool = False) -> None:
         super().__init__()
-        *hidden, last = (cast(nn.Conv2d, conv) for conv in dense.convs)
-        growth = hidden[0].out_channels if hidden else 0
-        first = last.in_channels - growth * len(hidden)
+        *hidden, (last, bias) = dense.kernels() if not dense.encode else _own(dense)
+        growth = hidden[0][0].shape[0] if hidden else 0
+        first = last.shape[1] - growth * len(hidden)
         self.dtype, self.exact, self.encode, self.slope = dtype, exact, dense.encode, dense.activation.negative_slope
         self.padding = 1 if dense.padding == "zeros" else 0
         """Padding of each convolution: 0 where features carry a frame of their own."""
-        self.hidden = [(_pairs(conv.weight, first, growth, dtype), cast(Tensor, conv.bias)) for conv in hidden]
-        self.outs, self.bias = last.out_channels, cast(Tensor, last.bias)
+        self.hidden = [(_pairs(weight, first, growth, dtype), move.detach()) for weight, move in hidden]
+        self.outs, self.bias = len(last), bias.detach()
         self.fourfold = 4 * self.outs <= _LANES
-        weight = _fourfold(last.weight) if self.fourfold else last.weight
+        weight = _fourfold(last) if self.fourfold else last
         self.last = [_packed(weight, dtype)] if exact else _pairs(weight, first, growth, dtype)
+        if dense.zero_for != "nothing":
+            self.bias = self._bias_for_zero(first)
+
+    def _bias_for_zero(self, channels: int) -> Tensor:
+        """Compute the bias that takes off what zeros become, with the roundings of this data type."""
+        self.bias = torch.zeros_like(self.bias)
+        with torch.no_grad():
+            return -self(self.bias.new_zeros(1, channels, 4, 4))[0, :, 0, 0]
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         """(N, channels, H, W) in float32 -> (N, out, H, W) in float32."""
@@ -202,6 +210,11 @@ class FastDense(nn.Module):
         else:
             whole = _sum(sources, self.last, bias.to(self.dtype), self.padding, stride).float()
         return F.pixel_shuffle(whole, 2)[..., :height, :width] if self.fourfold else whole
+
+
+def _own(dense: Dense) -> list[tuple[Tensor, Tensor]]:
+    """Return weights and biases before any code moves the biases."""
+    return [(cast(nn.Conv2d, conv).weight, cast(Tensor, cast(nn.Conv2d, conv).bias)) for conv in dense.convs]
 
 
 def _pairs(weight: Tensor, first: int, growth: int, dtype: torch.dtype) -> list[Tensor]:
