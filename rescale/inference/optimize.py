@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
-from rescale.models import ESPCN, RescalingModel
+from rescale.models import ESPCN, IRN, RescalingModel
 from rescale.models.layers import Coupling, Dense, framed
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
@@ -43,7 +43,7 @@ def optimize_for_inference(model: RescalingModel, precision: Precision = "auto")
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Coupling):
-                setattr(parent, name, FastCoupling(child, dtype))
+                setattr(parent, name, FastCoupling(child, dtype, _low_dtype(model)))
     if isinstance(model, ESPCN):
         _quicken(model, dtype)
     return model.eval().requires_grad_(False).to(memory_format=_CL)
@@ -67,14 +67,30 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
 
 
-class FastCoupling(nn.Module):
-    """A `Coupling` for inference; the plain one is its reference."""
+def _low_dtype(model: RescalingModel) -> torch.dtype | None:
+    """Choose the data type of what reads the low band, if it is another than that of the rest.
 
-    def __init__(self, coupling: Coupling, dtype: torch.dtype) -> None:
+    At x2, where flat images are kept, only small differences of that band count: in bfloat16 that costs 0.07 dB.
+    """
+    return torch.float32 if isinstance(model, IRN) and model.config.flat and model.scale == 2 else None
+
+
+class FastCoupling(nn.Module):
+    """A `Coupling` for inference; the plain one is its reference.
+
+    Args:
+        coupling: block to compute.
+        dtype: data type of the convolutions.
+        low_dtype: data type of those that read the low band, if it is another.
+    """
+
+    def __init__(self, coupling: Coupling, dtype: torch.dtype, low_dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.sizes = coupling.sizes
         self.to_low = FastDense(coupling.to_low, dtype, exact=True)
-        self.to_detail = nn.ModuleList(FastDense(cast(Dense, dense), dtype) for dense in coupling.to_detail)
+        self.to_detail = nn.ModuleList(
+            FastDense(cast(Dense, dense), low_dtype or dtype) for dense in coupling.to_detail
+        )
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         low, detail = x.contiguous(memory_format=_CL).split(self.sizes, dim=1)
