@@ -31,10 +31,10 @@ from rescale.ops import chroma, full_range_luma, luma, quantize, shave
 from rescale.ops.resample import resample
 
 PROTOCOL = (
-    "PSNR in dB / SSIM on Y (BT.601, studio range, {rounding}; grey is its own Y), on RGB, PSNR on Cb / Cr; HR cropped to a multiple of a "
-    "whole scale, restored picture rounded to 8 bits, border of `scale` pixels, rounded up, cut; LR rounded to 8 bits "
-    "against 8-bit bicubic (a = -0.5, antialiased, symmetric), no border cut; LPIPS on RGB without that border; "
-    "bits of the LR as PNG and seconds down and up, by HR pixels; mean of the pictures' own values"
+    "PSNR in dB / SSIM on Y (BT.601, studio range, {rounding}; grey is its own Y), on RGB, PSNR on Cb / Cr; HR cropped "
+    "to a multiple of a whole scale, restored picture rounded to 8 bits, border of `scale` pixels, rounded up, cut; "
+    "LR rounded to 8 bits against 8-bit bicubic (a = -0.5, antialiased, symmetric), no border cut; LPIPS on RGB "
+    "without that border; bits of the LR as PNG and seconds down and up, by HR pixels; mean of the pictures' own values"
 )
 
 

@@ -12,8 +12,8 @@ from rescale.evaluation.protocol import Scores
 def markdown(rows: Sequence[Scores]) -> str:
     """Format the scores as a Markdown table."""
     columns = [
-        "model", "scale", "refined", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "Cb / Cr PSNR", "LPIPS alex / vgg",
-        "LR Y PSNR / SSIM", "LR RGB PSNR", "LR bits / pixel", "s / MP",
+        "model", "scale", "refined", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "Cb / Cr PSNR",
+        "LPIPS alex / vgg", "LR Y PSNR / SSIM", "LR RGB PSNR", "LR bits / pixel", "s / MP",
     ]  # fmt: skip
     return "\n".join([line(columns), line(["---"] * len(columns)), *(line(_cells(row)) for row in rows)])
 

@@ -29,12 +29,15 @@ class IRNConfig:
     up_std: float = 0.0  # of the upscaling latent in training; 1 in IRN; inference always takes zero
     down_std: float = 0.0  # of the downscaling latent in training: reading A is 0, reading B is 1
     padding: Padding = "zeros"  # what the convolutions find around an image; "replicate" keeps flat edges flat
+    flat: bool = False  # an image of one colour comes back as it was, and has an LR image of that colour; ours
 
     def __post_init__(self) -> None:
         if self.scale != 2 ** len(self.blocks) or self.scale < 2:
             raise UsageError(f"expected as many Haar levels as factors of two in the scale, got {self}")
         if any(min(level) < 0 or sum(level) < 1 for level in self.levels) or self.growth < 1 or self.depth < 1:
             raise UsageError(f"expected blocks, growth and depth of at least 1, got {self}")
+        if self.flat and self.padding == "zeros":
+            raise UsageError(f"expected padding 'replicate' for flat, as zeros around an image are not, got {self}")
         if self.latents < 0:
             raise UsageError(f"expected latents of at least 0, got {self.latents}")
 
@@ -129,7 +132,9 @@ class IRN(RescalingModel):
 
 
 def _couplings(config: IRNConfig, level: Level, sizes: tuple[int, int]) -> Iterator[nn.Module]:
-    make = partial(Coupling, depth=config.depth, gain=config.gain, shared=config.shared, padding=config.padding)
+    make = partial(
+        Coupling, depth=config.depth, gain=config.gain, shared=config.shared, padding=config.padding, flat=config.flat
+    )
     yield from (make(sizes, growth=config.growth) for _ in range(level.before))
     if level.inner:
         coarse = (4 * sizes[0], 4 * sizes[1])

@@ -1,7 +1,7 @@
 """Layers that networks are built from; an invertible one has its `inverse` beside its `forward`."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, cast
 
@@ -13,6 +13,7 @@ from rescale.ops import full_precision
 from rescale.ops.resample import matrix
 
 Padding = Literal["zeros", "replicate"]
+ZeroFor = Literal["nothing", "zero", "flat"]
 
 
 class SubPixelConv(nn.Module):
@@ -131,6 +132,9 @@ class Dense(nn.Module):
         code: numbers that say what the input is, and move the biases of the hidden convolutions; ours.
         padding: what lies around an image: "zeros" as in the released code, or "replicate", its edge repeated, which
             gives an image of one colour features of one value, at any size.
+        zero_for: inputs whose result is zero whatever the weights: "nothing" as in the released code; "zero", for which
+            a constant is taken off; or all that are "flat", for which the kernels on the input sum to zero besides.
+            Not with a code.
     Source: IRN (2005.05650), section 3.2; initialisation as in the released code.
     """
 
@@ -144,31 +148,64 @@ class Dense(nn.Module):
         gain: float = 0.1,
         code: int = 0,
         padding: Padding = "zeros",
+        zero_for: ZeroFor = "nothing",
     ) -> None:
         super().__init__()
-        self.padding = padding
+        if code and zero_for != "nothing":
+            raise ValueError("expected no code where a constant is taken off, as it would depend on the code")
+        self.padding, self.zero_for = padding, zero_for
         widths = [channels + growth * k for k in range(depth)]
         outs = [growth] * (depth - 1) + [out]
-        self.convs = nn.ModuleList(nn.Conv2d(w, o, 3, padding=1) for w, o in zip(widths, outs, strict=True))
+        biased = [True] * (depth - 1) + [zero_for == "nothing"]  # else what `kernels` computes takes its place
+        self.convs = nn.ModuleList(
+            nn.Conv2d(w, o, 3, padding=1, bias=b) for w, o, b in zip(widths, outs, biased, strict=True)
+        )
         self.activation = nn.LeakyReLU(0.2)
         for conv in list(self.convs)[:-1]:
             nn.init.xavier_normal_(conv.weight).data.mul_(gain)  # type: ignore[arg-type]
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         nn.init.zeros_(self.convs[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.convs[-1].bias)  # type: ignore[arg-type]
+        if self.convs[-1].bias is not None:
+            nn.init.zeros_(self.convs[-1].bias)  # type: ignore[arg-type]
         self.encode = nn.Linear(code, growth * (depth - 1), bias=False) if code else None
         if self.encode:
             nn.init.zeros_(self.encode.weight)
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
-        *hidden, last = (cast(nn.Conv2d, conv) for conv in self.convs)
-        moves = self.encode(code).chunk(len(hidden)) if self.encode else [0.0] * len(hidden)
+        *hidden, (last, bias) = self.kernels(code)
         features = framed(x, self.padding)
-        for conv, move in zip(hidden, moves, strict=True):
-            new = self.activation(F.conv2d(features, conv.weight, cast(Tensor, conv.bias) + move))
+        for weight, move in hidden:
+            new = self.activation(F.conv2d(features, weight, move))
             features = torch.cat([features.to(new.dtype), framed(new, self.padding)], dim=1)
-        made = F.conv2d(features, last.weight, last.bias)
+        made = F.conv2d(features, last, bias)
         return made.to(x.dtype)  # under autocast only the convolutions are half as wide
+
+    def kernels(self, code: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
+        """Return weight and bias of each convolution, as `zero_for` and the code have it."""
+        weights = [cast(Tensor, conv.weight) for conv in self.convs]
+        biases = [cast(Tensor, conv.bias) for conv in self.convs]
+        if self.encode:
+            moves = self.encode(code).chunk(len(biases) - 1)
+            biases[:-1] = [bias + move for bias, move in zip(biases, moves, strict=False)]
+        if self.zero_for == "flat":
+            weights = [self._balanced(weight) for weight in weights]
+        if self.zero_for != "nothing":
+            biases[-1] = -self._at_zero(weights, biases)
+        return list(zip(weights, biases, strict=True))
+
+    def _balanced(self, weight: Tensor) -> Tensor:
+        """Take the mean off each kernel on the input: what is the same everywhere no longer counts."""
+        channels = self.convs[0].weight.shape[1]  # type: ignore[index]
+        own = weight[:, :channels]
+        return torch.cat([own - own.mean(dim=(2, 3), keepdim=True), weight[:, channels:]], dim=1)
+
+    def _at_zero(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+        """Compute what an input of zeros would become, but for the last bias; far from borders of zeros."""
+        with full_precision(weights[0]):
+            features = weights[0].new_zeros(weights[0].shape[1])
+            for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+                features = torch.cat([features, self.activation(weight.sum(dim=(2, 3)) @ features + bias)])
+            return weights[-1].sum(dim=(2, 3)) @ features
 
 
 class Coupling(nn.Module):
@@ -187,6 +224,7 @@ class Coupling(nn.Module):
         shared: let one sub-network make both ρ and η (ours, a quarter faster; the paper has two).
         code: see `Dense`.
         padding: see `Dense`.
+        flat: leave flat input as it is, by construction: no detail makes none, nor does a flat low band. Ours.
     Source: IRN (2005.05650), equations 5 to 7.
     """
 
@@ -200,14 +238,15 @@ class Coupling(nn.Module):
         shared: bool = False,
         code: int = 0,
         padding: Padding = "zeros",
+        flat: bool = False,
     ) -> None:
         super().__init__()
         low, detail = sizes
         self.sizes = sizes
         dense = partial(Dense, growth=growth, depth=depth, gain=gain, code=code, padding=padding)
-        self.to_low = dense(detail, low)
+        self.to_low = dense(detail, low, zero_for="zero" if flat else "nothing")
         outs = [2 * detail] if shared else [detail, detail]
-        self.to_detail = nn.ModuleList(dense(low, out) for out in outs)
+        self.to_detail = nn.ModuleList(dense(low, out, zero_for="flat" if flat else "nothing") for out in outs)
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         low, detail = x.split(self.sizes, dim=1)

@@ -8,7 +8,11 @@ from rescale.evaluation.published import markdown, measured, published
 
 def mean(model: str, set_name: str, psnr: float, scale: str = "x2") -> Scores:
     return Scores(
-        model, scale, "", set_name, "mean",
+        model,
+        scale,
+        "",
+        set_name,
+        "mean",
         **dict.fromkeys(NUMBERS, 0.5) | {"psnr_y": psnr, "psnr_rgb": psnr - 3, "lr_psnr_y": 44.0, "lr_psnr_rgb": 41.0},
     )
 

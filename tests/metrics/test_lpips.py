@@ -50,7 +50,7 @@ def test_agrees_with_the_plain_package(hub, monkeypatch, trunk):
 
 
 def test_the_real_trunk_gives_known_values(monkeypatch):
-    """The trunk that gave these gives 0.722 and 0.138 for the example images of LPIPS's own repository, as stated there."""
+    """The trunk that gave these gives 0.722 and 0.138 for the examples of LPIPS's own repository, as stated there."""
     monkeypatch.setenv("TORCH_HOME", str(shared("data/torch_home")))
     distance = distances.lpips("alex")
     y, x = torch.meshgrid(torch.arange(96.0), torch.arange(128.0), indexing="ij")

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import shake
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from rescale.models import IRN, IRNConfig
 from rescale.models.layers import Chain, Coupling, Dense, Haar, InnerLevel, SubPixelConv
 
 INVERTIBLE = {
@@ -88,3 +90,31 @@ def test_repeated_edges_keep_one_colour_one_value():
     coupling = shake(Coupling((3, 9), growth=4, depth=3, gain=1.0, padding="replicate")).double()
     y = coupling(torch.rand(1, 12, 1, 1, dtype=torch.float64).expand(-1, -1, 5, 6))
     assert torch.allclose(y, y[..., :1, :1].expand_as(y), atol=1e-12)
+
+
+@given(
+    colour=st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    shared=st.booleans(),
+    latents=st.integers(0, 1),
+)
+def test_a_flat_image_stays_as_it_is_whatever_the_weights(colour, size, shared, latents):
+    config = {"growth": 4, "depth": 3, "gain": 1.0, "shared": shared, "latents": latents, "padding": "replicate"}
+    model = shake(IRN(IRNConfig(2, ((1, 1, 1),), flat=True, **config))).double()
+    small = torch.tensor(colour, dtype=torch.float64)[None, :, None, None].expand(-1, -1, *size)
+    large = small[..., :1, :1].expand(-1, -1, 2 * size[0], 2 * size[1])
+    lr, up = model(large)
+    assert torch.allclose(lr, small, atol=1e-9) and up.abs().max() < 1e-9
+    assert torch.allclose(model.upscale(small), large, atol=1e-9)
+    bent = large + torch.rand_like(large) / 8
+    assert (model.downscale(bent) - F.avg_pool2d(bent, 2)).abs().max() > 1e-3, "the weights do something"
+
+
+@pytest.mark.parametrize("zero_for", ["zero", "flat"])
+def test_zero_comes_of_what_is_to_be_zero_and_of_nothing_else(zero_for):
+    net = shake(Dense(3, 5, growth=4, depth=3, gain=1.0, padding="replicate", zero_for=zero_for)).double()
+    assert net(torch.zeros(1, 3, 6, 7, dtype=torch.float64)).abs().max() < 1e-12
+    flat = net(torch.full((1, 3, 6, 7), 0.7, dtype=torch.float64)).abs().max()
+    assert flat < 1e-12 if zero_for == "flat" else flat > 1e-3
+    with pytest.raises(ValueError, match="no code"):
+        Dense(3, 5, code=3, zero_for=zero_for)

@@ -15,8 +15,12 @@ NETWORKS = {
     "irn x8": lambda: IRN(IRNConfig(8, (1, 1, 1), **SMALL)),
     "irn x2 inner": lambda: IRN(IRNConfig(2, ((1, 1, 1),), padding="replicate", **SMALL)),
     "irn x4 inner": lambda: IRN(IRNConfig(4, ((0, 1, 1), (1, 2, 0)), padding="replicate", **SMALL)),
+    "irn x2 flat": lambda: IRN(IRNConfig(2, ((1, 1, 1),), padding="replicate", flat=True, **SMALL)),
     "irn x4 shared": lambda: IRN(IRNConfig(4, (1, 2), shared=True, **SMALL)),
     "dlv-irn x2": lambda: IRN(IRNConfig(2, (2,), latents=2, down_std=1.0, up_std=1.0, **SMALL)),
+    "dlv-irn x4 flat": lambda: IRN(
+        IRNConfig(4, (1, (0, 1, 0)), latents=1, shared=True, padding="replicate", flat=True, **SMALL)
+    ),
     "dlv-irn x4": lambda: IRN(IRNConfig(4, (1, 1), latents=2, **SMALL)),
     "espcn x2": lambda: ESPCN(ESPCNConfig(2)),
     "espcn x3": lambda: ESPCN(ESPCNConfig(3)),
