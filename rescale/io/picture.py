@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rescale import ops
 from rescale.errors import UnsupportedError
+from rescale.io import icc
 
 Pixels = NDArray[Any]  # uint8 or uint16
 
@@ -97,6 +98,7 @@ def to_pil(picture: Picture) -> Image.Image:
     if mode is None:
         raise UnsupportedError("Pillow has no 16-bit colour or alpha; pass the array instead")
     image = Image.frombytes(mode, picture.size[::-1], samples.tobytes())
-    facts = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp, "dpi": picture.dpi}
+    profile = icc.fitted(picture.icc, is_grey=picture.is_grey).profile
+    facts = {"icc_profile": profile, "exif": picture.exif, "xmp": picture.xmp, "dpi": picture.dpi}
     image.info.update(dict(picture.text) | {key: value for key, value in facts.items() if value is not None})
     return image
