@@ -46,6 +46,21 @@ def test_strip_is_the_opposite_of_embed(noise, format, xmp):
     assert record.extract(back) is None
 
 
+@pytest.mark.parametrize("xmp", [None, XMP])
+def test_a_png_holds_it_twice_and_either_is_enough(noise, xmp):
+    """A converter to another format keeps the XMP; one that knows texts only keeps the text."""
+    picture = Picture(noise(9, 13, 3), xmp=xmp)
+    found = images.decode(images.encode("PNG", record.embed(picture, RECORD, "PNG"))[0], "x")
+    converted = images.decode(images.encode("TIFF", replace(found, text=()))[0], "x")
+    assert record.extract(converted) == record.extract(replace(found, xmp=None)) == RECORD
+    assert record.strip(found).xmp == xmp and not record.strip(found).text
+
+
+def test_xmp_that_cannot_be_added_to_stays_in_a_png(noise):
+    picture = record.embed(Picture(noise(2, 3, 1), xmp=b"<not-rdf/>"), RECORD, "PNG")
+    assert picture.xmp == b"<not-rdf/>" and not picture.notes and record.extract(picture) == RECORD
+
+
 def test_foreign_xmp_is_never_dropped_in_silence(noise):
     picture = record.embed(Picture(noise(2, 3, 1), xmp=b"<not-rdf/>"), RECORD, "JPEG")
     assert record.extract(picture) == RECORD
