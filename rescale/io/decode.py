@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from rescale.errors import InputError, MachineError, RefusedError, RescaleError, UnsupportedError
-from rescale.io import bmp_fields, jpeg_segments, metadata, png_chunks, samples, storage, tags, tiff_samples
+from rescale.io import bmp_fields, heif, jpeg_segments, jxl, metadata, png_chunks, samples, storage, tags, tiff_samples
 from rescale.io.formats import FORMATS
 from rescale.io.metadata import Metadata
 from rescale.io.picture import Picture
@@ -40,6 +40,10 @@ def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
         if (masked := bmp_fields.header(data)) and (masked.has_lost_alpha or not _opens(data)):
             check_size(name, masked.size, max_pixels)
             return _picture(name, bmp_fields.read(masked, data), Metadata(), [])
+        if data.startswith(jxl.MARKS):
+            return _jxl(name, data, max_pixels)
+        if heif.is_heif(data):
+            return _heif(name, data, max_pixels)
         with _opened(data) as image:
             check_size(name, image.size, max_pixels)
             _check_scans(name, image, data)
@@ -193,6 +197,18 @@ def _rare_tiff(name: str, data: bytes, max_pixels: int) -> Picture | None:
     if pages > 1:
         raise _several(name, pages)
     return _picture(name, tiff_samples.read(name, directory, data), metadata.of_tiff(data), [])
+
+
+def _jxl(name: str, data: bytes, max_pixels: int) -> Picture:
+    facts = jxl.header(data)
+    check_size(name, facts.size, max_pixels)
+    return _picture(name, jxl.read(name, data, facts), jxl.metadata(data, facts), [])
+
+
+def _heif(name: str, data: bytes, max_pixels: int) -> Picture:
+    image = heif.opened(name, data)
+    check_size(name, image.size, max_pixels)
+    return _picture(name, heif.read(name, image), heif.metadata(image, data), heif.about(image))
 
 
 def _behind(image: Image.Image) -> bytes:

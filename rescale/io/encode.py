@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from rescale.errors import MachineError, UnsupportedError, UsageError
-from rescale.io import icc, jpeg_segments, png_chunks, png_metadata, tags
+from rescale.io import icc, jpeg_segments, jxl, png_chunks, png_metadata, tags
 from rescale.io.exif import with_resolution
 from rescale.io.formats import FORMATS, listed
 from rescale.io.picture import Picture, Pixels, to_pil
@@ -42,6 +42,8 @@ def encode(format: str, picture: Picture, *, quality: int | None = None) -> tupl
             data = _png(picture)
         elif format == "TIFF":
             data = _tiff(picture)
+        elif format == "JXL":
+            data = jxl.encode(picture.samples, exif=with_resolution(picture.exif, picture.dpi), xmp=picture.xmp)
         else:
             data = _by_pillow(format, picture, quality)
     return data, [*_lost(format, picture), *notes]

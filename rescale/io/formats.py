@@ -66,10 +66,12 @@ _ROWS = (
         takes_quality=True,
         has_grey=False,
     ),
+    ImageFormat("JXL", (".jxl",), ("exif", "xmp", "dpi"), "JPEG XL", has_alpha=True),
     ImageFormat("TIFF", (".tif", ".tiff"), _COMMON, has_alpha=True, depths=(8, 16)),
     ImageFormat("BMP", (".bmp",), ("dpi",)),
     ImageFormat("PPM", (".ppm", ".pgm", ".pnm", ".pbm"), ()),
     ImageFormat("GIF", (".gif",), (), is_written=False, is_lossless=False),
+    ImageFormat("HEIF", (".heic", ".heif", ".hif"), (), "HEIC", is_written=False, is_lossless=False),
 )
 FORMATS = {row.name: row for row in _ROWS}
 """The image formats that can be read, by Pillow's name."""

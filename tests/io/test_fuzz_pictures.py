@@ -29,7 +29,8 @@ def victims() -> dict[str, bytes]:
     small = Picture(photo.pixels[:40, :40], icc=SRGB, exif=rich_exif(), xmp=b"<x/>", dpi=(72.0, 72.0))
     deep = replace(small, pixels=small.pixels.astype(np.uint16) * 257)
     files = {
-        format: images.encode(format, small)[0] for format in ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM")
+        format: images.encode(format, small)[0]
+        for format in ("PNG", "JPEG", "WEBP", "AVIF", "JXL", "TIFF", "BMP", "PPM")
     }
     files |= {f"{format}-16": images.encode(format, deep)[0] for format in ("PNG", "TIFF")}
     image = images.to_pil(Picture(small.pixels))
@@ -58,6 +59,7 @@ VICTIMS = [
     "CMYK",
     "PPM-16",
     "LZW",
+    "JXL",
     "PNG-in-TIFF",
     "BMP-4444",
 ]

@@ -192,7 +192,7 @@ def exif_of(words: dict[int, bytes], order: str = "<") -> bytes:
     return b"Exif\0\0" + mark + struct.pack(order + "H", len(words)) + table + bytes(4) + body
 
 
-@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF", "JPEG", "AVIF"])
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF", "JPEG", "AVIF", "JXL"])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("coding", ["utf-8", "latin-1", "shift-jis"])
 def test_text_of_exif_is_kept_byte_for_byte(format, order, coding):

@@ -15,7 +15,7 @@ from rescale.io.record import Record
 
 GOOD = {"version": 1, "model": "irn-x4", "weights": "0" * 16, "size": [9, 13], "pixels": "f" * 16}
 RECORD = Record(version=1, model="irn-x4", weights="0" * 16, size=(9, 13), pixels="f" * 16)
-CARRIERS = ["PNG", "WEBP", "AVIF", "TIFF", "JPEG"]
+CARRIERS = ["PNG", "WEBP", "AVIF", "JXL", "TIFF", "JPEG"]
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><a>1 < 2</a></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 
 
