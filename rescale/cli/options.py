@@ -47,6 +47,9 @@ Quality = Annotated[
     int | None,
     typer.Option(min=1, max=100, help="Of JPEG, AVIF and WebP; WebP is lossless without.", show_default=False),
 ]
+KeepMetadata = Annotated[
+    bool, typer.Option("--keep-metadata/--strip", help="Keep EXIF, XMP and text, or leave them out.")
+]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger sources and results.")]
 Workers = Annotated[int, typer.Option("-w", "--workers", min=1, help="Processes that share the files.")]
 ExecutorName = Annotated[

@@ -15,6 +15,7 @@ from rescale.cli.options import (
     DryRun,
     Inputs,
     Json,
+    KeepMetadata,
     Machine,
     MaxPixels,
     Model,
@@ -50,6 +51,7 @@ class Shared:
     output: Output = None
     model: Model = None
     quality: Quality = None
+    keep_metadata: KeepMetadata = True
     codec: Codec = None
     crf: Crf = None
     preset: Preset = None
@@ -66,7 +68,15 @@ class Shared:
         from rescale.inference.options import RescaleOptions
         from rescale.video.options import EncodeOptions
 
-        picture = RescaleOptions(self.quality, self.overwrite, self.resume, self.max_pixels, force, machine.device)
+        picture = RescaleOptions(
+            self.quality,
+            self.overwrite,
+            self.resume,
+            self.max_pixels,
+            force,
+            machine.device,
+            keep_metadata=self.keep_metadata,
+        )
         video = EncodeOptions(
             codec=self.codec, quality=self.crf, preset=self.preset, overwrite=self.overwrite,
             allow_truncated=self.allow_truncated, max_pixels=self.max_pixels, threads=machine.threads or 0,

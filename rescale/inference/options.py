@@ -24,5 +24,7 @@ class RescaleOptions:
     """Restore even though the record does not fit the pixels or the model, or is damaged."""
     device: str | torch.device | None = None
     """Where to run; CUDA if there is one, else the CPU. A `Rescaler` stays where it is without."""
+    keep_metadata: bool = True
+    """Keep EXIF, XMP and PNG text; colour profile, resolution and record always stay."""
     report: Report | None = None
     """Is told how far refining is."""

@@ -1,6 +1,6 @@
 """Image in memory: upright pixels with all metadata of the file; conversion to tensors and to Pillow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,10 @@ class Picture:
     """PNG chunks that change how the samples are displayed: gAMA, cHRM, sRGB, cICP and the like."""
     notes: tuple[str, ...] = ()
     """Notes on what could not be kept as it was, one sentence each."""
+
+    def without_metadata(self) -> "Picture":
+        """Leave out EXIF, XMP and text; profile, colours and resolution stay, as they say how it looks."""
+        return replace(self, exif=None, xmp=None, text=())
 
     @property
     def size(self) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from test_images import chunk, png, saved, tiff
+from test_images import chunk, picture, png, saved, tiff
 
 from rescale import load
 from rescale.errors import InputError, UnsupportedError
@@ -270,3 +270,9 @@ def test_an_open_image_gives_what_its_file_gives(noise):
 def test_an_open_avif_gives_its_colours():
     data = bytes(imagecodecs.avif_encode(np.zeros((16, 16, 3), np.uint8), primaries=12, transfer=13, matrix=6))
     assert images.from_pil(Image.open(io.BytesIO(data))).colour_chunks
+
+
+def test_picture_without_metadata(noise):
+    full = picture(noise(2, 2, 3), exif=b"x", xmp=b"y", text=(("a", "b"),), icc=b"z", dpi=(72.0, 72.0))
+    bare = full.without_metadata()
+    assert (bare.exif, bare.xmp, bare.text) == (None, None, ()) and (bare.icc, bare.dpi) == (b"z", (72.0, 72.0))
