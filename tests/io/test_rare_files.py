@@ -177,6 +177,11 @@ def test_large_images_are_converted_like_small_ones(noise):
     assert np.array_equal(cmyk.to_rgb(ink), np.concatenate([cmyk.to_rgb(row[None]) for row in ink]))
 
 
+def test_the_profile_of_converted_ink_has_no_time_of_its_own():
+    found = images.decode(saved(Image.new("CMYK", (8, 8)), "JPEG"), "x")
+    assert found.icc[24:36] == struct.pack(">6H", 2026, 1, 1, 0, 0, 0)
+
+
 # ---------------------------------------------------------------------------------------------- EXIF
 
 
