@@ -33,6 +33,7 @@ EXTRAS = {
     "train": ("curves of training and of evaluation", ("matplotlib",)),
     "demo": ("the demo in the browser", ("gradio",)),
     "cloud": ("object stores and Ray", ("fsspec", "gcsfs", "ray", "s3fs")),
+    "formats": ("HEIC", ("pillow_heif",)),
     "export": ("export to ONNX", ("onnx", "onnxscript", "onnxruntime")),
 }
 """Extra of the package: its purpose, and the modules that it needs."""
@@ -143,9 +144,12 @@ def _try_extras(report: Report) -> None:
 
 def _try_formats(report: Report) -> None:
     original = Picture(selftest.test_image((48, 64)).pixels)
+    absent = {"HEIF"} if importlib.util.find_spec("pillow_heif") is None else set()  # which `missing` tells
     for format, row in FORMATS.items():
+        if format in absent:
+            continue
         with report.trying(format):
-            data = images.encode(format, original)[0] if row.is_written else _gif(original)
+            data = images.encode(format, original)[0] if row.is_written else _by_others(format, original)
             found = images.decode(data, format)
             _check_same(original, found, 0 if row.is_lossless else 12)
             report.formats[format] = "read and written" if row.is_written else "read"
@@ -155,9 +159,13 @@ def _try_formats(report: Report) -> None:
             _check_same(deep, images.decode(images.encode(format, deep)[0], format), 0)
 
 
-def _gif(picture: Picture) -> bytes:
-    out = BytesIO()
-    images.to_pil(picture).save(out, "GIF")
+def _by_others(format: str, picture: Picture) -> bytes:
+    """Write a format that this package only reads."""
+    out, image = BytesIO(), images.to_pil(picture)
+    if format == "HEIF":
+        importlib.import_module("pillow_heif").from_pillow(image).save(out)
+    else:
+        image.save(out, format)
     return out.getvalue()
 
 

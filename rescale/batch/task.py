@@ -59,6 +59,7 @@ class RescaleTask:
         chosen = {key: own[key] for key in ("verb", "model", "scale", "refine")}
         chosen |= {"device": self.device, **{key: picture[key] for key in ("quality", "force", "max_pixels")}}
         chosen |= {"background": self.options.background} if self.options.background is not None else {}
+        chosen |= {} if self.options.keep_metadata else {"keep_metadata": False}
         chosen |= {"crf": video["quality"], **{key: video[key] for key in ("codec", "preset", "allow_truncated")}}
         return hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode()).hexdigest()
 

@@ -52,6 +52,9 @@ Background = Annotated[
     str | None,
     typer.Option(help="Colour (white, #f0f0f0) for what shows through, in formats without alpha.", show_default=False),
 ]
+KeepMetadata = Annotated[
+    bool, typer.Option("--keep-metadata/--strip", help="Keep EXIF, XMP and text, or leave them out.")
+]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse larger sources and results.")]
 Workers = Annotated[int, typer.Option("-w", "--workers", min=1, help="Processes that share the files.")]
 ExecutorName = Annotated[

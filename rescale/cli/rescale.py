@@ -17,6 +17,7 @@ from rescale.cli.options import (
     DryRun,
     Inputs,
     Json,
+    KeepMetadata,
     Machine,
     MaxPixels,
     Model,
@@ -53,6 +54,7 @@ class Shared:
     model: Model = None
     quality: Quality = None
     background: Background = None
+    keep_metadata: KeepMetadata = True
     codec: Codec = None
     crf: Crf = None
     preset: Preset = None
@@ -71,7 +73,7 @@ class Shared:
 
         picture = RescaleOptions(
             self.quality, self.overwrite, self.resume, self.max_pixels, force, machine.device,
-            background=self.background,
+            background=self.background, keep_metadata=self.keep_metadata,
         )  # fmt: skip
         video = EncodeOptions(
             codec=self.codec, quality=self.crf, preset=self.preset, overwrite=self.overwrite,

@@ -102,7 +102,9 @@ def downscale_bytes(
 ) -> EncodedResult:
     """Downscale the bytes of an image file; `name` is for error messages, arguments as of `downscale_file`."""
     budget, quality = RefineBudget.maybe(refine), options.quality
-    original = background.fit(images.decode(data, name, max_pixels=options.max_pixels), format, options.background)
+    original = images.decode(data, name, max_pixels=options.max_pixels)
+    original = original if options.keep_metadata else original.without_metadata()
+    original = background.fit(original, format, options.background)
     size = rescaler.sizes.small(original.size, scale)
     small = rescaler.downscale_picture(record.strip(original), size, refine=budget, report=options.report)
     small = background.without_opaque_alpha(small, format)
@@ -156,7 +158,7 @@ def upscale_bytes(
     small = images.decode(data, name, max_pixels=options.max_pixels)
     found, notes = find_record(small, model, scale, options.force)
     rescaler = load_cached(model or (found.model if found else super_resolution_model(scale)), options.device)
-    bare, size = record.strip(small), None
+    bare, size = record.strip(small if options.keep_metadata else small.without_metadata()), None
     if found is not None:
         notes += check_record(found, small, rescaler, options.force)
         if found.pixels == record.digest(small):

@@ -27,6 +27,8 @@ class RescaleOptions:
     """Where to run; CUDA if there is one, else the CPU. A `Rescaler` stays where it is without."""
     background: str | None = None
     """Colour (white, #f0f0f0) to lay an image on whose format holds no transparency; refused without."""
+    keep_metadata: bool = True
+    """Keep EXIF, XMP and PNG text; colour profile, resolution and record always stay."""
     report: Report | None = None
     """Is told how far refining is."""
 

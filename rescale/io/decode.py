@@ -1,31 +1,34 @@
 """Decode an image file's bytes, or an open Pillow image, into a Picture; damaged and unsupported ones raise by name."""
 
+import ctypes
+import logging
 import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from rescale.errors import InputError, MachineError, RefusedError, RescaleError, UnsupportedError
-from rescale.io import png_chunks, sixteen_bit
+from rescale.io import bmp_fields, heif, jpeg_segments, jxl, metadata, png_chunks, samples, storage, tags, tiff_samples
 from rescale.io.formats import FORMATS
-from rescale.io.picture import Picture, Pixels
+from rescale.io.metadata import Metadata
+from rescale.io.picture import Picture
 
 MAX_PIXELS = 100_000_000
 _MAX_SCANS = 100  # of a progressive JPEG: ordinary ones have ten, and each costs a pass over the whole picture
 _MAX_PAGES = 1000
-_ORIENTATION = 0x0112
-_ORIENTATION_IN_XMP = re.compile(rb'tiff:Orientation="\d"|<tiff:Orientation>\d</tiff:Orientation>')
-_LAYOUT = (*range(254, 260), 262, 266, 273, *range(277, 280), 284, 317, 320, *range(322, 326), 330, 338, 339, 347,
-           513, 514, 530, 532, 700, 34675)  # fmt: skip
-"""TIFF tags that describe how the file stored its pixels, XMP and profile: invalid once these are stored elsewhere."""
-_LEFT = {"comment": "comment", "photoshop": "IPTC and Photoshop data", "aspect": "pixel aspect ratio"}
+_HEADER_BYTES = 2**26  # of a file that is looked at once more for its header
+_RARE = re.compile(
+    r"(?i)unsupported(?! operand)|not supported|unknown|cannot handle|not implemented|unrecogni[sz]ed|no decoder"
+)
+_TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MOST_WORDS = 200  # of a decoder's own reason
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _LOCK = threading.Lock()
 
@@ -33,17 +36,30 @@ _LOCK = threading.Lock()
 def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode a file that is already in memory, as `images.read` does; the opposite of `encode`."""
     with _decoding(name):
-        Image.init()
-        with Image.open(BytesIO(data), formats=[kind for kind in FORMATS if kind in Image.OPEN]) as image:
-            _check_size(name, image.size, max_pixels)
+        if data.startswith(_TIFF_MARKS) and (found := _rare_tiff(name, data, max_pixels)):
+            return found
+        if (masked := bmp_fields.header(data)) and (masked.has_lost_alpha or not _opens(data)):
+            check_size(name, masked.size, max_pixels)
+            return _picture(name, bmp_fields.read(masked, data), Metadata(), [])
+        if data.startswith(jxl.MARKS):
+            return _jxl(name, data, max_pixels)
+        if heif.is_heif(data):
+            return _heif(name, data, max_pixels)
+        with _opened(data) as image:
+            check_size(name, image.size, max_pixels)
             _check_scans(name, image, data)
             return _decode(name, image, data)
 
 
 def from_pil(image: Image.Image) -> Picture:
-    """Convert an open Pillow image, as if read from its file."""
+    """Convert an open Pillow image, as if read from its file, as far as Pillow holds that."""
     with _decoding("image"):
-        return _decode("image", image, b"")
+        check_size("image", image.size, image.width * image.height)
+        data = _behind(image)
+        header = data or _header(image)
+        notes = ["16 bits a channel became 8, as Pillow holds no more; pass the file or an array"]
+        narrowed = notes if _is_narrowed(image, header) else []
+        return _decode("image", image, data, said=narrowed, found=samples.read("image", image, b"", header=header))
 
 
 # ---------------------------------------------------------------------------------------------- guards
@@ -62,17 +78,19 @@ def _decoding(name: str) -> Iterator[None]:
         except MemoryError as error:
             raise MachineError(f"{name}: not enough memory to decode it") from error
         except Exception as error:  # decoders leak anything: OSError, SyntaxError, struct.error, KeyError ...
-            reason = str(error).strip() or type(error).__name__
-            raise InputError(f"{name}: damaged or truncated: {reason.splitlines()[0]}") from error
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:_MOST_WORDS]
+            if isinstance(error, NotImplementedError) or _RARE.search(reason):
+                raise UnsupportedError(f"{name}: of a rare kind that is not read: {reason}") from error
+            raise InputError(f"{name}: damaged or truncated: {reason}") from error
 
 
 @contextmanager
 def _own_pillow() -> Iterator[list[warnings.WarningMessage]]:
     """Lift Pillow's own pixel limit, as ours is checked before any pixel, and record why it refuses a file.
 
-    Both are globals, as are Python's warnings, hence the lock.
+    All are globals, as are Python's warnings and libtiff's voice on stderr, hence the lock.
     """
-    with _LOCK, warnings.catch_warnings(record=True) as heard:
+    with _LOCK, warnings.catch_warnings(record=True) as heard, _quiet_libtiff():
         warnings.simplefilter("always")
         before = Image.MAX_IMAGE_PIXELS, Image.WARN_POSSIBLE_FORMATS
         Image.MAX_IMAGE_PIXELS, Image.WARN_POSSIBLE_FORMATS = None, True
@@ -82,16 +100,34 @@ def _own_pillow() -> Iterator[list[warnings.WarningMessage]]:
             Image.MAX_IMAGE_PIXELS, Image.WARN_POSSIBLE_FORMATS = before
 
 
+@contextmanager
+def _quiet_libtiff() -> Iterator[None]:
+    """Keep Pillow's libtiff from printing on stderr what it raises anyway, where its symbols can be reached."""
+    handler = None
+    with suppress(AttributeError, OSError):  # a libtiff that is linked in, as on Windows
+        handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+        handler.restype, handler.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    before = handler(None) if handler else None
+    try:
+        yield
+    finally:
+        if handler:
+            handler(before)
+
+
 def _unidentified(heard: list[warnings.WarningMessage]) -> str:
     for warning in heard:
         format, mark, reason = str(warning.message).partition(" opening failed. ")
         if mark:
-            return f"a damaged {format}, or one of a rare kind: {reason}"
-    return f"expected a picture ({', '.join(FORMATS)}), got something else"
+            return f"no {FORMATS[format]} that can be read, of a rare kind or broken: {reason}"
+    return f"expected a picture ({', '.join(map(str, FORMATS.values()))}), got something else"
 
 
-def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
+def check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
+    """Check a size before any pixel is decoded. Raises: RefusedError, InputError for none."""
     width, height = size
+    if min(size) < 1:
+        raise InputError(f"{name}: expected at least one pixel, got {width}x{height}")
     if width * height > max_pixels:
         raise RefusedError(
             f"{name}: {width}x{height} is {width * height:,} pixels, more than the limit of {max_pixels:,}",
@@ -100,23 +136,9 @@ def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _check_scans(name: str, image: Image.Image, data: bytes) -> None:
-    scans = _count_scans(data) if image.format in ("JPEG", "MPO") else 0
+    scans = jpeg_segments.read(data).scans if image.format in ("JPEG", "MPO") else 0
     if scans > _MAX_SCANS:
         raise RefusedError(f"{name}: a JPEG of {scans} scans, more than the limit of {_MAX_SCANS}")
-
-
-def _count_scans(data: bytes) -> int:
-    """Count the scans of the first image, marker by marker up to its end: a phone may have appended a video."""
-    count, at = 0, 2
-    while (at := data.find(b"\xff", at)) >= 0 and data[at + 1 : at + 2] != b"\xd9":
-        kind = data[at + 1] if at + 1 < len(data) else 0
-        count += kind == 0xDA
-        if kind == 0xFF:  # filling before a marker
-            at += 1
-        else:
-            has_length = kind >= 0xC0 and not 0xD0 <= kind <= 0xD8
-            at += 2 + has_length * int.from_bytes(data[at + 2 : at + 4])
-    return count
 
 
 def _about_frames(name: str, image: Image.Image) -> Iterator[str]:
@@ -145,151 +167,100 @@ def _count_frames(image: Image.Image) -> int:
     return _MAX_PAGES
 
 
-# ---------------------------------------------------------------------------------------------- samples
+# ---------------------------------------------------------------------------------------------- files
 
 
-def _decode(name: str, image: Image.Image, data: bytes) -> Picture:
-    if min(image.size) < 1:
-        raise InputError(f"{name}: expected at least one pixel, got {image.width}x{image.height}")
-    raw = png_chunks.read(data) if image.format == "PNG" and data else []
-    notes = [*_about_frames(name, image), *_about_samples(image, data)]
-    pixels, alpha = _planes(_samples(name, image, data))
-    turn, exif, lost = _exif(image)  # after the pixels: Pillow turns a TIFF itself, and then says so here
-    return Picture(
-        pixels=_upright(pixels, turn),
-        alpha=None if alpha is None else _upright(alpha, turn),
-        icc=_profile(image),
-        exif=exif.tobytes() if len(exif) else None,
-        xmp=_xmp(image),
-        dpi=_dpi(image, exif),
-        text=tuple(_text(image)),
-        colour_chunks=tuple(chunk for chunk in raw if chunk[0] in png_chunks.COLOUR),
-        notes=tuple(f"{name}: {note}" for note in [*notes, *lost, *_about_rest(image, raw)]),
-    )
+def _opened(data: bytes) -> Image.Image:
+    """Open a file by Pillow; a PNG without its metadata, for which Pillow would refuse it."""
+    Image.init()
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # or it talks of damage on the terminal
+    known = [kind for kind in FORMATS if kind in Image.OPEN]
+    plain = png_chunks.without_metadata(data) if data.startswith(png_chunks.SIGNATURE) else data
+    return Image.open(BytesIO(plain), formats=known)
 
 
-def _samples(name: str, image: Image.Image, data: bytes) -> NDArray[Any]:
-    """Read the samples: (H, W) or (H, W, 2 to 4), alpha last, uint8 or uint16."""
-    samples = sixteen_bit.samples(name, image, data)
-    if samples is not None:
-        return samples
-    mode = image.mode
-    if mode in ("L", "RGB", "LA", "RGBA", "1"):
-        return _with_key(np.array(image.convert("L") if mode == "1" else image), image, data)
-    if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):
-        return _with_key(np.array(image).astype(np.uint16), image, data)
-    if mode in ("P", "PA"):
-        return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    if mode == "CMYK":
-        return np.array(_from_cmyk(name, image))
-    raise UnsupportedError(f"{name}: expected grey, RGB, palette or CMYK of 8 or 16 bits, got Pillow mode {mode}")
-
-
-def _about_samples(image: Image.Image, data: bytes) -> Iterator[str]:
-    """Note each conversion of samples that a Picture does not hold as they are."""
-    costs = {"1": "1 bit a pixel became 8-bit grey", "CMYK": "CMYK became sRGB"}
-    costs |= dict.fromkeys(("P", "PA"), "the palette became plain colours")
-    if image.mode in costs:
-        yield costs[image.mode]
-    if image.format == "AVIF" and _avif_is_deep(data):
-        yield "10 or 12 bits a channel became 8"
-    if image.format == "TIFF" and 0 in getattr(image, "tag_v2", {}).get(338, ()):
-        yield "an extra channel of unknown meaning was not kept"
-
-
-def _avif_is_deep(data: bytes) -> bool:
-    _, found, settings = data.partition(b"av1C")
-    return bool(found) and len(settings) > 2 and bool(settings[2] & 0x40)
-
-
-def _with_key(samples: Pixels, image: Image.Image, data: bytes) -> Pixels:
-    """Turn the one colour that a file declares transparent into alpha."""
-    key = image.info.get("transparency")
-    if not isinstance(key, int | tuple):
-        return samples
-    bits = data[24] if image.format == "PNG" and data else 8
-    step = {2: 85, 4: 17}.get(bits, 1)  # Pillow stretches the samples of these depths, but not the key
-    is_seen = (samples != np.array(key) * step).reshape(*samples.shape[:2], -1).any(axis=2)
-    return np.dstack([samples, (is_seen * np.iinfo(samples.dtype).max).astype(samples.dtype)])
-
-
-def _planes(samples: NDArray[Any]) -> tuple[Pixels, Pixels | None]:
-    """Split (H, W[, 1 to 4]) into colour (H, W, 1 or 3) and alpha (H, W) or None."""
-    if samples.ndim == 2:
-        samples = samples[..., None]
-    has_alpha = samples.shape[2] % 2 == 0
-    return (samples[..., :-1], samples[..., -1]) if has_alpha else (samples, None)
-
-
-def _upright(pixels: Pixels, turn: int) -> Pixels:
-    """Apply an EXIF orientation, 1 to 8."""
-    if turn in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if turn in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if turn in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
-
-
-def _from_cmyk(name: str, image: Image.Image) -> Image.Image:
-    if not image.info.get("icc_profile"):
-        return image.convert("RGB")
+def _opens(data: bytes) -> bool:
     try:
-        source = ImageCms.ImageCmsProfile(BytesIO(image.info["icc_profile"]))
-        rgb = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (OSError, ImageCms.PyCMSError) as error:
-        raise UnsupportedError(f"{name}: its CMYK profile cannot be used: {error}") from error
-    assert rgb is not None
-    return rgb
+        _opened(data).close()
+    except OSError:
+        return False
+    return True
 
 
-# ---------------------------------------------------------------------------------------------- the rest
-
-
-def _exif(image: Image.Image) -> tuple[int, Image.Exif, list[str]]:
-    """Return the orientation, the EXIF without it, and a note where that is damaged."""
-    turn, exif = image.getexif().get(_ORIENTATION, 1), Image.Exif()
+def _rare_tiff(name: str, data: bytes, max_pixels: int) -> Picture | None:
+    """Decode a TIFF that Pillow does not read; None for the others, and for one without a directory."""
     try:
-        exif.load(image.getexif().tobytes())  # a copy: the image may be the caller's
-        for tag in (_ORIENTATION, *_LAYOUT):
-            exif.pop(tag, None)
-        exif.tobytes()
-    except Exception:  # strangers' tags of strangers' types
-        return turn, Image.Exif(), ["its EXIF is damaged and was not kept"]
-    return turn, exif, []
-
-
-def _profile(image: Image.Image) -> bytes | None:
-    if image.mode == "CMYK":  # its pixels have been converted
-        return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return image.info.get("icc_profile") or None
-
-
-def _xmp(image: Image.Image) -> bytes | None:
-    """Return the XMP without orientation, like the EXIF."""
-    xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-    return _ORIENTATION_IN_XMP.sub(b"", xmp.encode() if isinstance(xmp, str) else xmp) or None
-
-
-def _dpi(image: Image.Image, exif: Image.Exif) -> tuple[float, float] | None:
-    """Read the resolution from the file's own field, or from EXIF where a format has none."""
-    unit = 2.54 if exif.get(296) == 3 else 1.0
-    try:
-        across, down = image.info.get("dpi") or (unit * float(exif.get(tag, 0)) for tag in (282, 283))
-        return (float(across), float(down)) if 0 < across < 1e6 and 0 < down < 1e6 else None
-    except (TypeError, ValueError):  # a tag of another type
+        directory = tags.parse(data)
+    except ValueError:
         return None
+    if not tiff_samples.is_rare(directory) and _opens(data):
+        return None
+    check_size(name, tiff_samples.size(directory), max_pixels)
+    pages = tiff_samples.count_pages(data, _MAX_PAGES)
+    if pages > 1:
+        raise _several(name, pages)
+    return _picture(name, tiff_samples.read(name, directory, data), metadata.of_tiff(data), [])
 
 
-def _text(image: Image.Image) -> Iterator[tuple[str, str]]:
-    for key, value in getattr(image, "text", {}).items():
-        if key not in ("XML:com.adobe.xmp", "Raw profile type exif"):  # Pillow has read them as XMP and EXIF
-            yield key, str(value)
+def _jxl(name: str, data: bytes, max_pixels: int) -> Picture:
+    facts = jxl.header(data)
+    check_size(name, facts.size, max_pixels)
+    return _picture(name, jxl.read(name, data, facts), jxl.metadata(data, facts), [])
 
 
-def _about_rest(image: Image.Image, raw: list[tuple[bytes, bytes]]) -> Iterator[str]:
-    left = [words for key, words in _LEFT.items() if image.info.get(key)]
-    left += sorted({f"PNG chunk {kind.decode('latin-1')}" for kind, _ in raw if kind not in png_chunks.KNOWN})
-    if left:
-        yield f"not kept: {', '.join(left)}"
+def _heif(name: str, data: bytes, max_pixels: int) -> Picture:
+    image = heif.opened(name, data)
+    check_size(name, image.size, max_pixels)
+    return _picture(name, heif.read(name, image), heif.metadata(image, data), heif.about(image))
+
+
+def _behind(image: Image.Image) -> bytes:
+    """Return all bytes of the file of an image that is open but not read yet, and therefore unchanged."""
+    file: Any = getattr(image, "fp", None)
+    if file is None or image.tell() != 0:
+        return b""
+    with suppress(OSError, ValueError, AttributeError):  # it is closed, or cannot be wound back
+        at = file.tell()
+        file.seek(0)
+        data: bytes = file.read()
+        file.seek(at)
+        return data
+    return b""
+
+
+def _header(image: Image.Image) -> bytes:
+    """Return the bytes of the file of an image that has been read, of which Pillow forgets the depth."""
+    path = getattr(image, "filename", "")
+    with suppress(RescaleError):
+        return storage.read_bytes(Path(path), max_bytes=_HEADER_BYTES) if path and image.format == "PNG" else b""
+    return b""
+
+
+def _is_narrowed(image: Image.Image, header: bytes) -> bool:
+    """Tell whether Pillow has made 8 bits a channel of 16."""
+    if image.mode.startswith(("I", "F")):
+        return False
+    if image.format == "PNG":
+        return header[24:25] == b"\x10"
+    if image.format == "TIFF":
+        return max(getattr(image, "tag_v2", {}).get(258, (8,))) == 16
+    return image.format == "PPM" and bool(re.match(rb"P6\s+\d+\s+\d+\s+\d{4,}\s", header))
+
+
+def _decode(
+    name: str, image: Image.Image, data: bytes, *, said: list[str] | None = None, found: NDArray[Any] | None = None
+) -> Picture:
+    said = [*(said or []), *_about_frames(name, image), *samples.about(image, data)]
+    found = samples.read(name, image, data) if found is None else found
+    facts = metadata.read(image, data)  # after the pixels, see there
+    if image.mode == "CMYK":
+        facts.icc = samples.srgb()
+    return _picture(name, found, facts, said)
+
+
+def _picture(name: str, found: NDArray[Any], facts: Metadata, said: list[str]) -> Picture:
+    pixels, alpha = samples.planes(found)
+    turn, fields = facts.fields()
+    fields["notes"] = tuple(f"{name}: {note}" for note in [*said, *fields["notes"]])
+    upright = None if alpha is None else samples.upright(alpha, turn)
+    return Picture(samples.upright(pixels, turn), upright, **fields)

@@ -28,6 +28,8 @@ class ImageFormat:
     is_lossless: bool = True
     """Whether a file written without a quality is read back exactly."""
     takes_quality: bool = False
+    has_grey: bool = True
+    """Whether grey is stored as one channel, not as RGB."""
 
     def __str__(self) -> str:
         return self.label or self.name
@@ -51,12 +53,25 @@ class ImageFormat:
 _ROWS = (
     ImageFormat("PNG", (".png", ".apng"), (*_COMMON, "text", "colour_chunks"), has_alpha=True, depths=(8, 16)),
     ImageFormat("JPEG", (".jpg", ".jpeg", ".jfif"), _COMMON, max_side=65_500, is_lossless=False, takes_quality=True),
-    ImageFormat("WEBP", (".webp",), _COMMON, "WebP", has_alpha=True, max_side=16_383, takes_quality=True),
-    ImageFormat("AVIF", (".avif",), _COMMON, has_alpha=True, max_side=65_536, is_lossless=False, takes_quality=True),
+    ImageFormat(
+        "WEBP", (".webp",), _COMMON, "WebP", has_alpha=True, max_side=16_383, takes_quality=True, has_grey=False
+    ),
+    ImageFormat(
+        "AVIF",
+        (".avif",),
+        _COMMON,
+        has_alpha=True,
+        max_side=65_536,
+        is_lossless=False,
+        takes_quality=True,
+        has_grey=False,
+    ),
+    ImageFormat("JXL", (".jxl",), ("exif", "xmp", "dpi"), "JPEG XL", has_alpha=True),
     ImageFormat("TIFF", (".tif", ".tiff"), _COMMON, has_alpha=True, depths=(8, 16)),
     ImageFormat("BMP", (".bmp",), ("dpi",)),
     ImageFormat("PPM", (".ppm", ".pgm", ".pnm", ".pbm"), ()),
     ImageFormat("GIF", (".gif",), (), is_written=False, is_lossless=False),
+    ImageFormat("HEIF", (".heic", ".heif", ".hif"), (), "HEIC", is_written=False, is_lossless=False),
 )
 FORMATS = {row.name: row for row in _ROWS}
 """The image formats that can be read, by Pillow's name."""

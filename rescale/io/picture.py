@@ -1,6 +1,6 @@
 """Image in memory: upright pixels with all metadata of the file; conversion to tensors and to Pillow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rescale import ops
 from rescale.errors import UnsupportedError
+from rescale.io import icc
 
 Pixels = NDArray[Any]  # uint8 or uint16
 
@@ -34,6 +35,10 @@ class Picture:
     """PNG chunks that change how the samples are displayed: gAMA, cHRM, sRGB, cICP and the like."""
     notes: tuple[str, ...] = ()
     """Notes on what could not be kept as it was, one sentence each."""
+
+    def without_metadata(self) -> "Picture":
+        """Leave out EXIF, XMP and text; profile, colours and resolution stay, as they say how it looks."""
+        return replace(self, exif=None, xmp=None, text=())
 
     @property
     def size(self) -> tuple[int, int]:
@@ -97,6 +102,7 @@ def to_pil(picture: Picture) -> Image.Image:
     if mode is None:
         raise UnsupportedError("Pillow has no 16-bit colour or alpha; pass the array instead")
     image = Image.frombytes(mode, picture.size[::-1], samples.tobytes())
-    facts = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp, "dpi": picture.dpi}
+    profile = icc.fitted(picture.icc, is_grey=picture.is_grey).profile
+    facts = {"icc_profile": profile, "exif": picture.exif, "xmp": picture.xmp, "dpi": picture.dpi}
     image.info.update(dict(picture.text) | {key: value for key, value in facts.items() if value is not None})
     return image

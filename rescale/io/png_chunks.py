@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 """Chunks that define how samples are displayed; a decoder that ignores them still shows the image."""
+TEXT = (b"tEXt", b"zTXt", b"iTXt")
 KNOWN = (
-    *COLOUR, b"IHDR", b"PLTE", b"IEND", b"tRNS", b"iCCP", b"pHYs", b"eXIf", b"tEXt", b"zTXt", b"iTXt",
-    b"sBIT", b"hIST", b"tIME",
+    *COLOUR, *TEXT, b"IHDR", b"PLTE", b"IEND", b"tRNS", b"iCCP", b"pHYs", b"eXIf", b"sBIT", b"hIST", b"tIME",
+    b"acTL", b"fcTL", b"fdAT",
 )  # fmt: skip
-"""Chunks that are read; the last three describe the old samples, so nobody misses them beside new ones."""
+"""Chunks that are read, those of animations by Pillow; some describe the old samples, and nobody misses them."""
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
@@ -30,6 +31,12 @@ def read(data: bytes) -> list[tuple[bytes, bytes]]:
 def bare(data: bytes) -> bytes:
     """Remove the metadata, about which libpng would print warnings; the pixels stay."""
     return SIGNATURE + b"".join(_pack(*chunk) for chunk in _walk(data) if chunk[0] in _PIXELS)
+
+
+def without_metadata(data: bytes) -> bytes:
+    """Remove profile, EXIF and texts, for which Pillow would refuse the image; see `png_metadata`."""
+    gone = (*TEXT, b"iCCP", b"eXIf")
+    return SIGNATURE + b"".join(_pack(*chunk) for chunk in _walk(data) if chunk[0] not in gone)
 
 
 def _walk(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -68,7 +75,9 @@ def describe(
     if xmp:
         yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp
     for key, value in text:
-        yield b"iTXt", key.encode("latin-1", "replace")[:79] + b"\0\0\0\0\0" + value.encode()
+        language, word = (getattr(value, name, None) or "" for name in ("lang", "tkey"))  # of Pillow's iTXt
+        head = key.encode("latin-1", "replace")[:79] + b"\0\0\0" + str(language).encode("ascii", "replace")
+        yield b"iTXt", head + b"\0" + str(word).encode() + b"\0" + value.encode()
 
 
 def _pack(kind: bytes, body: bytes) -> bytes:

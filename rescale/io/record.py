@@ -1,7 +1,7 @@
 """Record of an LR image: a few hundred bytes of JSON in the image's own metadata, by which it can be restored.
 
 A record is hostile input: at most 4 KB, a strict schema, and it may only name a model id and a size that fits.
-PNG holds it in a text chunk, the other formats in their XMP.
+It stands in the XMP, which converters keep, and in a PNG also in a text chunk.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rescale.errors import RecordError, first_problem
+from rescale.io import xmp
 from rescale.io.formats import FORMATS
 from rescale.io.images import Picture, Pixels
 
@@ -21,13 +22,8 @@ KEY = "rescale"
 _LIMIT_BYTES = 4096
 _NAME = r"^\w[\w .+()-]{0,63}$"  # of a model or of a weight file, never a path or an address
 _IN_XMP = re.compile(rb"""rescale:record(?:\s*=\s*(?:"([^"]*)"|'([^']*)')|>([^<]*)</rescale:record>)""")
-_XMP = (
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    "</rdf:RDF></x:xmpmeta>"
-)
 _DESCRIPTION = '<rdf:Description rdf:about="" xmlns:rescale="urn:rescale:1.0" rescale:record="{}"/>'
-# As we wrote it, and as other programs rewrite it: an attribute or an element among their own.
-_OURS = re.compile(rb'<rdf:Description rdf:about="" xmlns:rescale="urn:rescale:1.0" rescale:record="[^"]*"/>')
+# As other programs rewrite it: an attribute or an element among their own.
 _REWRITTEN = re.compile(rb"""rescale:record\s*=\s*(?:"[^"]*"|'[^']*')|<rescale:record>[^<]*</rescale:record>""")
 Schema = TypeVar("Schema", bound=BaseModel)
 Side = Annotated[int, Field(ge=1, le=2**31)]
@@ -104,17 +100,19 @@ def _little_endian(samples: Pixels) -> bytes:
 
 
 def embed(picture: Picture, record: Record, format: str) -> Picture:
-    """Put a record into an image, where this format keeps it."""
+    """Put a record into an image, where this format keeps it: in XMP, which converters keep, and as text."""
     picture = strip(picture)
     text = record.model_dump_json()
-    if FORMATS[format].has_text:
-        return replace(picture, text=(*picture.text, (KEY, text)))
-    xmp, notes = picture.xmp or _XMP.encode(), picture.notes
-    if b"</rdf:RDF>" not in xmp:
-        xmp, notes = _XMP.encode(), (*notes, "its XMP gave way to the record, as it was no XMP that can be added to")
-    before, mark, after = xmp.rpartition(b"</rdf:RDF>")
-    described = before + _DESCRIPTION.format(html.escape(text)).encode() + mark + after
-    return replace(picture, xmp=described, notes=notes)
+    has_text = FORMATS[format].has_text
+    described = _DESCRIPTION.format(html.escape(text)).encode()
+    packet, notes = xmp.added(picture.xmp or xmp.EMPTY, described), picture.notes
+    if packet is None and has_text:  # the text is enough
+        packet = picture.xmp
+    elif packet is None:
+        packet = xmp.added(xmp.EMPTY, described)
+        notes = (*notes, "its XMP gave way to the record, as it was no XMP that can be added to")
+    texts = (*picture.text, (KEY, text)) if has_text else picture.text
+    return replace(picture, xmp=packet, text=texts, notes=notes)
 
 
 def extract(picture: Picture) -> Record | None:
@@ -135,5 +133,5 @@ def find(picture: Picture) -> str | None:
 def strip(picture: Picture) -> Picture:
     """Remove any record from an image; its other metadata stay."""
     text = tuple(item for item in picture.text if item[0] != KEY)
-    xmp = _REWRITTEN.sub(b"", _OURS.sub(b"", picture.xmp)) if picture.xmp else picture.xmp
-    return replace(picture, text=text, xmp=None if xmp == _XMP.encode() else xmp)
+    packet = _REWRITTEN.sub(b"", xmp.RECORD.sub(b"", picture.xmp)) if picture.xmp else picture.xmp
+    return replace(picture, text=text, xmp=None if packet == xmp.EMPTY else packet)

@@ -284,6 +284,15 @@ def test_a_dry_run_writes_nothing_and_fails_where_the_run_would(call):
     assert names() == ["photo.png"]
 
 
+def test_strip_leaves_out_metadata(call):
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    Image.new("RGB", (32, 32)).save("m.jpg", exif=exif)
+    for flag, is_there in (("--strip", False), ("--keep-metadata", True)):
+        assert call("down", "m.jpg", "-m", "bicubic-x4", "--overwrite", flag)[0] == 0
+        assert (b"Maker" in Path("m.x4.png").read_bytes()) == is_there
+
+
 def test_a_quality_that_no_format_takes_is_refused(call):
     code, _, err = call("down", "photo.png", "--quality", "80")
     assert code == 2 and is_one_sentence(err) and "PNG is written without loss" in err

@@ -357,3 +357,47 @@ def test_names_of_results():
     assert targets.small_name(Path("a/photo.jpg"), Geometry.of(4)) == "photo.x4.png"
     assert targets.large_name(Path("photo.x4.png"), is_restored=True) == "photo.x4.restored.png"
     assert targets.large_name(Path("a.b.jpg"), is_restored=False) == "a.b.upscaled.png"
+
+
+# ------------------------------------------------------------------------------------------- metadata
+
+
+def full() -> Picture:
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    facts = {"icc": ICC, "xmp": b"<x:xmpmeta><rdf:RDF><mine/></rdf:RDF></x:xmpmeta>", "text": (("Author", "me"),)}
+    return replace(photo(), exif=exif.tobytes(), dpi=(300.0, 300.0), **facts)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_metadata_is_stripped_on_demand_and_the_record_stays(rescaler, source, tmp_path, suffix):
+    strip = RescaleOptions(keep_metadata=False)
+    small = files.downscale_file(rescaler, source(full()), tmp_path / f"s.{suffix}", options=strip).target
+    found = record.strip(images.read(small))
+    assert (found.xmp, found.text) == (None, ())
+    assert b"Maker" not in small.read_bytes() and found.icc == ICC and found.dpi is not None
+    assert files.upscale_file(small, tmp_path / "r.png").size == (37, 51)
+
+
+def test_metadata_is_stripped_from_a_restored_image(rescaler, source, tmp_path):
+    small = files.downscale_file(rescaler, source(full()), tmp_path / "s.png").target
+    assert images.read(small).exif and record.strip(images.read(small)).text == (("Author", "me"),)
+    kept = images.read(files.upscale_file(small, tmp_path / "r.png").target)
+    assert kept.exif and kept.xmp and kept.text
+    strip = RescaleOptions(keep_metadata=False)
+    bare = images.read(files.upscale_file(small, tmp_path / "b.png", options=strip).target)
+    assert (bare.exif, bare.xmp, bare.text) == (None, None, ()) and bare.icc == ICC
+
+
+def test_a_small_image_that_was_converted_without_loss_is_restored(rescaler, source, tmp_path):
+    """As by libvips or ImageMagick: the pixels and the XMP are kept, PNG text is not."""
+    small = files.downscale_file(rescaler, source(), tmp_path / "s.png").target
+    files.upscale_file(small, tmp_path / "r.png")
+    with Image.open(small) as image:
+        packet = image.info["xmp"]
+        image.save(tmp_path / "c.webp", lossless=True, exact=True, xmp=packet)
+    for suffix in ("tif", "jxl"):
+        images.write(tmp_path / f"c.{suffix}", replace(images.read(small), text=()))
+    for suffix in ("webp", "tif", "jxl"):
+        files.upscale_file(tmp_path / f"c.{suffix}", tmp_path / f"{suffix}.png")
+        assert same(images.read(tmp_path / f"{suffix}.png"), images.read(tmp_path / "r.png"))

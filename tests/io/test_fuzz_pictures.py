@@ -11,6 +11,7 @@ import pytest
 from conftest import PHOTO
 from hostile import IS_THOROUGH, Calls, watched
 from test_images import SRGB, rich_exif, saved, tiff
+from test_rare_files import bmp
 from waiting import no_hang
 
 from rescale.errors import RescaleError
@@ -28,7 +29,8 @@ def victims() -> dict[str, bytes]:
     small = Picture(photo.pixels[:40, :40], icc=SRGB, exif=rich_exif(), xmp=b"<x/>", dpi=(72.0, 72.0))
     deep = replace(small, pixels=small.pixels.astype(np.uint16) * 257)
     files = {
-        format: images.encode(format, small)[0] for format in ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM")
+        format: images.encode(format, small)[0]
+        for format in ("PNG", "JPEG", "WEBP", "AVIF", "JXL", "TIFF", "BMP", "PPM")
     }
     files |= {f"{format}-16": images.encode(format, deep)[0] for format in ("PNG", "TIFF")}
     image = images.to_pil(Picture(small.pixels))
@@ -36,10 +38,31 @@ def victims() -> dict[str, bytes]:
     files["CMYK"] = saved(image.convert("CMYK"), "JPEG", progressive=True)
     files["PPM-16"] = b"P6 40 40 65535 " + deep.pixels.astype(">u2").tobytes()
     files["LZW"] = tiff(deep.pixels, photometric="rgb", compression="lzw")
+    files["PNG-in-TIFF"] = tiff(
+        deep.pixels, photometric="rgb", compression="png", extratags=[(65000, 7, 9, b"private__", True)]
+    )
+    files["BMP-4444"] = bmp(16, (0xF00, 0xF0, 0xF, 0xF000), list(range(0, 65536, 41)), height=799)
     return files
 
 
-VICTIMS = ["PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "PNG-16", "TIFF-16", "GIF", "CMYK", "PPM-16", "LZW"]
+VICTIMS = [
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "AVIF",
+    "TIFF",
+    "BMP",
+    "PPM",
+    "PNG-16",
+    "TIFF-16",
+    "GIF",
+    "CMYK",
+    "PPM-16",
+    "LZW",
+    "JXL",
+    "PNG-in-TIFF",
+    "BMP-4444",
+]
 
 
 def cut(data: bytes, other: bytes, rng: np.random.Generator) -> bytes:

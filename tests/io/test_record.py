@@ -15,7 +15,7 @@ from rescale.io.record import Record
 
 GOOD = {"version": 1, "model": "irn-x4", "weights": "0" * 16, "size": [9, 13], "pixels": "f" * 16}
 RECORD = Record(version=1, model="irn-x4", weights="0" * 16, size=(9, 13), pixels="f" * 16)
-CARRIERS = ["PNG", "WEBP", "AVIF", "TIFF", "JPEG"]
+CARRIERS = ["PNG", "WEBP", "AVIF", "JXL", "TIFF", "JPEG"]
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><a>1 < 2</a></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 
 
@@ -44,6 +44,21 @@ def test_strip_is_the_opposite_of_embed(noise, format, xmp):
     back = record.strip(record.embed(record.embed(picture, RECORD, format), RECORD, format))
     assert replace(back, xmp=back.xmp or xmp) == picture
     assert record.extract(back) is None
+
+
+@pytest.mark.parametrize("xmp", [None, XMP])
+def test_a_png_holds_it_twice_and_either_is_enough(noise, xmp):
+    """A converter to another format keeps the XMP; one that knows texts only keeps the text."""
+    picture = Picture(noise(9, 13, 3), xmp=xmp)
+    found = images.decode(images.encode("PNG", record.embed(picture, RECORD, "PNG"))[0], "x")
+    converted = images.decode(images.encode("TIFF", replace(found, text=()))[0], "x")
+    assert record.extract(converted) == record.extract(replace(found, xmp=None)) == RECORD
+    assert record.strip(found).xmp == xmp and not record.strip(found).text
+
+
+def test_xmp_that_cannot_be_added_to_stays_in_a_png(noise):
+    picture = record.embed(Picture(noise(2, 3, 1), xmp=b"<not-rdf/>"), RECORD, "PNG")
+    assert picture.xmp == b"<not-rdf/>" and not picture.notes and record.extract(picture) == RECORD
 
 
 def test_foreign_xmp_is_never_dropped_in_silence(noise):
