@@ -507,7 +507,7 @@ def test_evaluate_prints_the_papers_table(call):
     rows = [line for line in out.splitlines() if line.startswith("| x")]
     assert code == 0 and [row.split(" |")[0] for row in rows] == sorted(row.split(" |")[0] for row in rows)
     assert "| x2 | `bicubic-x2` | - | " in out and "| x4 | `irn-x4-small` | " in out
-    assert "| x2 | IRN, published | 1,667,952 | 43.99/.9871 | not stated |" in out
+    assert "| x2 | IRN, published | 1,667,952 | 43.99/.9871 | - | - |" in out
     assert "Published rows: IRN repository" in out and "BT.601" in out
 
 
