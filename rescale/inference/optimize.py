@@ -177,7 +177,7 @@ class FastDense(nn.Module):
 
     def __init__(self, dense: Dense, dtype: torch.dtype, *, exact: bool = False) -> None:
         super().__init__()
-        *hidden, (last, bias) = dense.kernels() if not dense.encode else _own(dense)
+        *hidden, (last, bias) = dense.kernels()
         growth = hidden[0][0].shape[0] if hidden else 0
         first = last.shape[1] - growth * len(hidden)
         self.dtype, self.exact, self.encode, self.slope = dtype, exact, dense.encode, dense.activation.negative_slope
@@ -188,17 +188,23 @@ class FastDense(nn.Module):
         self.fourfold = 4 * self.outs <= _LANES
         weight = _fourfold(last) if self.fourfold else last
         self.last = [_packed(weight, dtype)] if exact else _pairs(weight, first, growth, dtype)
-        if dense.zero_for != "nothing":
+        self.moving_bias = dense.zero_for != "nothing" and dense.encode is not None
+        """Whether the last bias, which takes off what zeros become, depends on the code."""
+        if dense.zero_for != "nothing" and not dense.encode:
             self.bias = self._bias_for_zero(first)
 
-    def _bias_for_zero(self, channels: int) -> Tensor:
+    def _bias_for_zero(self, channels: int, code: Tensor | None = None) -> Tensor:
         """Compute the bias that takes off what zeros become, with the roundings of this data type."""
-        self.bias = torch.zeros_like(self.bias)
+        zeros = self.bias.new_zeros(1, channels, 4, 4)
         with torch.no_grad():
-            return -self(self.bias.new_zeros(1, channels, 4, 4))[0, :, 0, 0]
+            return -self._finish(self._features(zeros, code), torch.zeros_like(self.bias), 4, 4)[0, :, 0, 0]
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
         """(N, channels, H, W) in float32 -> (N, out, H, W) in float32."""
+        bias = self._bias_for_zero(x.shape[1], code) if self.moving_bias else self.bias
+        return self._finish(self._features(x, code), bias, *x.shape[-2:])
+
+    def _features(self, x: Tensor, code: Tensor | None) -> list[Tensor]:
         moves = self.encode(code).chunk(len(self.hidden)) if self.encode else [0.0] * len(self.hidden)
         sources = [self._framed(x.to(self.dtype, memory_format=_CL))]
         for k, ((weights, bias), move) in enumerate(zip(self.hidden, moves, strict=True)):
@@ -207,17 +213,17 @@ class FastDense(nn.Module):
                 sources.append(self._framed(new))
             else:
                 sources[-1] = torch.cat([sources[-1], self._framed(new)], dim=1)
-        return self._finish(sources, *x.shape[-2:])
+        return sources
 
     def _framed(self, x: Tensor) -> Tensor:
         return x if self.padding else framed(x, "replicate")
 
-    def _finish(self, sources: list[Tensor], height: int, width: int) -> Tensor:
+    def _finish(self, sources: list[Tensor], bias: Tensor, height: int, width: int) -> Tensor:
         if self.exact and len(sources) > 1:
             sources = [torch.cat(sources, dim=1)]
         if self.fourfold and (height % 2 or width % 2):
             sources = [F.pad(x, (0, width % 2, 0, height % 2)) for x in sources]
-        stride, bias = (2, self.bias.repeat_interleave(4)) if self.fourfold else (1, self.bias)
+        stride, bias = (2, bias.repeat_interleave(4)) if self.fourfold else (1, bias)
         if self.exact and self.dtype != torch.float32 and not torch.is_grad_enabled():
             made = _sum(sources, self.last, None, self.padding, stride)
             whole = made.float()
@@ -226,11 +232,6 @@ class FastDense(nn.Module):
         else:
             whole = _sum(sources, self.last, bias.to(self.dtype), self.padding, stride).float()
         return F.pixel_shuffle(whole, 2)[..., :height, :width] if self.fourfold else whole
-
-
-def _own(dense: Dense) -> list[tuple[Tensor, Tensor]]:
-    """Return weights and biases before any code moves the biases."""
-    return [(cast(nn.Conv2d, conv).weight, cast(Tensor, cast(nn.Conv2d, conv).bias)) for conv in dense.convs]
 
 
 def _pairs(weight: Tensor, first: int, growth: int, dtype: torch.dtype) -> list[Tensor]:

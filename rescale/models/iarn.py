@@ -11,7 +11,7 @@ from rescale.errors import UsageError
 from rescale.geometry import MAX_SCALE, Size
 from rescale.models.base import RescalingModel, require_size
 from rescale.models.irn import invertible_loss_terms
-from rescale.models.layers import DCT, Coupling
+from rescale.models.layers import DCT, Coupling, Padding
 from rescale.ops import quantize, size_of
 from rescale.ops.oversample import OversampledGrid, Window
 from rescale.ops.tiling import TileCall, plan
@@ -27,10 +27,14 @@ class IARNConfig:
     gain: float = 1.0  # of the initial hidden weights
     shared: bool = True  # one sub-network for scale and shift
     encoded: bool = True  # whether sub-networks are told the scale of each axis
+    padding: Padding = "zeros"  # as of IRN
+    flat: bool = False  # as of IRN
 
     def __post_init__(self) -> None:
         if min(self.blocks, self.growth) < 1 or self.depth < 2:
             raise UsageError(f"expected blocks and growth of at least 1 and a depth of at least 2, got {self}")
+        if self.flat and self.padding == "zeros":
+            raise UsageError(f"expected padding 'replicate' for flat, as zeros around an image are not, got {self}")
 
 
 class IARN(RescalingModel):
@@ -72,6 +76,8 @@ class IARN(RescalingModel):
                 gain=config.gain,
                 shared=config.shared,
                 code=3 if config.encoded else 0,
+                padding=config.padding,
+                flat=config.flat,
             )
             for _ in range(config.blocks)
         )

@@ -134,7 +134,6 @@ class Dense(nn.Module):
             gives an image of one colour features of one value, at any size.
         zero_for: inputs whose result is zero whatever the weights: "nothing" as in the released code; "zero", for which
             a constant is taken off; or all that are "flat", for which the kernels on the input sum to zero besides.
-            Not with a code.
     Source: IRN (2005.05650), section 3.2; initialisation as in the released code.
     """
 
@@ -151,8 +150,6 @@ class Dense(nn.Module):
         zero_for: ZeroFor = "nothing",
     ) -> None:
         super().__init__()
-        if code and zero_for != "nothing":
-            raise ValueError("expected no code where a constant is taken off, as it would depend on the code")
         self.padding, self.zero_for = padding, zero_for
         widths = [channels + growth * k for k in range(depth)]
         outs = [growth] * (depth - 1) + [out]
@@ -181,10 +178,10 @@ class Dense(nn.Module):
         return made.to(x.dtype)  # under autocast only the convolutions are half as wide
 
     def kernels(self, code: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
-        """Return weight and bias of each convolution, as `zero_for` and the code have it."""
+        """Return weight and bias of each convolution, as `zero_for` has it, and the code, if there is one."""
         weights = [cast(Tensor, conv.weight) for conv in self.convs]
         biases = [cast(Tensor, conv.bias) for conv in self.convs]
-        if self.encode:
+        if self.encode and code is not None:
             moves = self.encode(code).chunk(len(biases) - 1)
             biases[:-1] = [bias + move for bias, move in zip(biases, moves, strict=False)]
         if self.zero_for == "flat":

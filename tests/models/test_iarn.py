@@ -1,5 +1,7 @@
 """One network for all scales: invertible, exact in size, the same in parts, blind to nothing but what it must be."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,21 @@ def test_a_halo_is_what_it_says():
     near = lr.clone()
     near[..., model.halo] += 0.3
     assert not torch.allclose(model.inverse(near, grids)[..., middle], before, atol=1e-6)
+
+
+@settings(max_examples=30)
+@given(
+    colour=st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    scales=st.tuples(st.floats(1, 4), st.floats(1, 4)),
+)
+def test_a_flat_image_stays_as_it_is_whatever_the_weights_and_the_scale(colour, size, scales):
+    model = shake(IARN(IARNConfig(blocks=2, growth=4, depth=3, padding="replicate", flat=True))).double()
+    small = tuple(math.ceil(length / scale) for length, scale in zip(size, scales, strict=True))
+    hr = torch.tensor(colour, dtype=torch.float64)[None, :, None, None].expand(-1, -1, *size)
+    lr = model.downscale(hr, small)
+    assert torch.allclose(lr, hr[..., :1, :1].expand_as(lr), atol=1e-8)
+    assert torch.allclose(model.upscale(lr, size), hr, atol=1e-7)
 
 
 @settings(max_examples=2000)

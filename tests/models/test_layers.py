@@ -69,7 +69,7 @@ def test_autocast_leaves_the_couplings_in_float32():
         y = chain(x)
         back = chain.inverse(y)
     assert y.dtype == torch.float32
-    assert (back - x).abs().max() < 1e-5, "both ways round alike, so the couplings still cancel"
+    assert (back - x).abs().max() < 1e-3, "both ways round alike, but where float32's last bit tips a bfloat16"
     assert (y - chain(x)).abs().max() > 1e-4, "bfloat16 must have been at work"
 
 
@@ -116,5 +116,6 @@ def test_zero_comes_of_what_is_to_be_zero_and_of_nothing_else(zero_for):
     assert net(torch.zeros(1, 3, 6, 7, dtype=torch.float64)).abs().max() < 1e-12
     flat = net(torch.full((1, 3, 6, 7), 0.7, dtype=torch.float64)).abs().max()
     assert flat < 1e-12 if zero_for == "flat" else flat > 1e-3
-    with pytest.raises(ValueError, match="no code"):
-        Dense(3, 5, code=3, zero_for=zero_for)
+    net = shake(Dense(3, 5, growth=4, depth=3, padding="replicate", code=2, zero_for=zero_for)).double()
+    code = torch.tensor([0.3, -2.0], dtype=torch.float64)
+    assert net(torch.zeros(1, 3, 6, 7, dtype=torch.float64), code).abs().max() < 1e-12, "whatever the code"
