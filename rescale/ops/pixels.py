@@ -1,5 +1,7 @@
 """Pure functions on image tensors: size, quantisation, padding."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -27,9 +29,9 @@ def quantize(x: Tensor, levels: int = 256) -> Tensor:
     return x + (rounded - x).detach() if x.requires_grad else rounded
 
 
-def full_precision(x: Tensor) -> torch.autocast:
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Disable autocast: changes of basis and of size must not lose what the low bits hold."""
-    return torch.autocast(x.device.type, enabled=False)
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)  # meta has no autocast
 
 
 def to_levels(x: Tensor, top: int) -> Tensor:
