@@ -190,7 +190,7 @@ class FastDense(nn.Module):
         self.last = [_packed(weight, dtype)] if exact else _pairs(weight, first, growth, dtype)
         self.moving_bias = dense.zero_for != "nothing" and dense.encode is not None
         """Whether the last bias, which takes off what zeros become, depends on the code."""
-        if dense.zero_for != "nothing" and not dense.encode and not self.bias.is_meta:
+        if dense.zero_for != "nothing" and not dense.encode:
             self.bias = self._bias_for_zero(first)
 
     def _bias_for_zero(self, channels: int, code: Tensor | None = None) -> Tensor:
