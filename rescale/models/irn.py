@@ -122,7 +122,8 @@ class IRN(RescalingModel):
 
         Ours: luma, Charbonnier of the restored image's Y, where eyes and papers look first; range, mean square of
         whatever leaves [0, 1] in the LR image, where the file would cut it off; chroma and guide_chroma, the same of Cb
-        and Cr alone, where a network that optimises luma would put its errors.
+        and Cr alone, where a network that optimises luma would put its errors; guide_grey, mean square of Cb and Cr in
+        the LR images of grey ones.
         """
         down = self.config.down_std * hr.new_empty(hr.shape[0], self.config.latents, *hr.shape[-2:]).normal_()
         lr, up = self(hr, down)
@@ -156,8 +157,13 @@ def invertible_loss_terms(restored: Tensor, hr: Tensor, lr: Tensor, bicubic: Ten
         "chroma": _charbonnier(chroma(restored) - chroma(hr)),
         "guide": ((lr - bicubic) ** 2).mean(),
         "guide_chroma": (chroma(lr - bicubic) ** 2).mean(),
+        "guide_grey": (_is_grey(hr) * chroma(lr) ** 2).mean(),
         "range": ((lr - lr.clamp(0, 1)) ** 2).mean(),
     }
+
+
+def _is_grey(x: Tensor) -> Tensor:
+    return (x.amax(1) == x.amin(1)).flatten(1).all(1)[:, None, None, None]
 
 
 def _charbonnier(error: Tensor) -> Tensor:

@@ -292,7 +292,7 @@ def test_networks_that_cannot_be_are_refused(config):
 @pytest.mark.parametrize("loss", [{}, {"restored": 1.0}])
 def test_losses_that_the_model_has_not_are_refused(loss):
     with pytest.raises(
-        UsageError, match="loss: expected some of restore, luma, chroma, guide, guide_chroma, range, latent"
+        UsageError, match="loss: expected some of restore, luma, chroma, guide, guide_chroma, guide_grey, range, latent"
     ):
         Recipe(**(TINY | {"loss": loss})).build()
 
