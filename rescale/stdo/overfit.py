@@ -19,10 +19,11 @@ from rescale.models.zoo import overfitting_model
 from rescale.stdo.dataset import FramePairs, open_pairs
 from rescale.stdo.measure import Closeness, measured
 from rescale.stdo.refine import refined_downscale
-from rescale.stdo.training import EMPHASIS, By, OverfitTrainer, Progress, prepared, steps_in
+from rescale.stdo.training import EMPHASIS, By, OverfitTrainer, Progress, prepared
 from rescale.video import transforms
 from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.partition import whole
+from rescale.video.embedded.quantization import Start
 from rescale.video.io.container import format_of, opened
 from rescale.video.io.encoders import Encoding, encoding
 from rescale.video.io.frames import StreamInfo, VideoReader
@@ -190,7 +191,7 @@ class OverfitRun:
             parcel = self.lesson.learn(folder / "state.safetensors", tell)
             self.closeness = measured(pairs, network, parcel)
             if self.closeness.overfitted < self.closeness.generic:  # the frames that were not measured until now
-                parcel = NetworkBundle([network], whole(parcel.partition.side))
+                parcel = NetworkBundle([network], whole(parcel.partition.side), parcel.start)
                 self.closeness = measured(pairs, network, parcel)
         return parcel
 
@@ -213,13 +214,9 @@ class OverfitRun:
         lesson = OverfitTrainer(
             pairs, network, begun.partition if begun else partition, error, max(round(share * (budget.steps or 1)), 1),
             budget.emphasis, budget.by == "network", self.generic.device, begun.networks if begun else None,
+            None if budget.steps else 60 * share * budget.minutes, Start.find(self.generic.digest),
         )  # fmt: skip
-        if state.exists():
-            lesson.resume(state)
-            return lesson
-        if budget.steps is None:
-            lesson.steps = steps_in(lesson, share * budget.minutes)
-        lesson.save(state)  # with its number of steps, which a run that goes on must not choose anew
+        lesson.resume(state)
         return lesson
 
     def _assemble(self, target: Path, said: str | None, networks: bytes | None, *, overwrite: bool) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from rescale.errors import InputError, RescaleError
 from rescale.metrics import gain_db
@@ -20,6 +21,7 @@ from rescale.training import checkpoint
 from rescale.training.muon import Muon
 from rescale.video.embedded.bundle import NetworkBundle, as_half_precision
 from rescale.video.embedded.partition import SIDE, Partition, by_difficulty, by_network, by_patch, by_time
+from rescale.video.embedded.quantization import Start
 from rescale.video.luma_upscaler import LumaUpscaler
 
 By = Literal["difficulty", "time", "network"]
@@ -32,7 +34,9 @@ _MEASURED = 48
 """Frames on which the networks are compared with the best ones so far."""
 _MEASURES = 12
 _SETTLED = 0.6
-"""Share of the steps after which no patch changes its network."""
+"""Share of the training after which no patch changes its network."""
+_ROUNDED = 0.3
+"""Share of the training after which parameters are rounded in the loop, as they travel."""
 _SAVED_EVERY_S = 60.0
 _SEED = 20230308
 _KIND = "lesson"
@@ -44,6 +48,7 @@ class Progress:
 
     step: int
     steps: int
+    """Total of steps; an estimate where a time is given."""
     gain_db: float
     """Gain in dB over the generic network so far, on some frames."""
     elapsed_s: float
@@ -60,6 +65,8 @@ class OverfitTrainer:
         error: (frames, rows, columns), squared error of the generic network in each patch.
         steps: total of all networks.
         emphasis: see `EMPHASIS`.
+        seconds: time for all steps, however many it allows, instead of their number.
+        start: the generic network, where the networks travel as steps from it.
     Source: STDO (2303.08331): a network for each class of patches, or one for all (JSTO) that sees hard patches more
         often. The schedule and the sampling of the latter are not published: ours.
     """
@@ -75,6 +82,8 @@ class OverfitTrainer:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     begun: list[LumaSR] | None = None
     """Networks to start from instead of the generic one, one for each part."""
+    seconds: float | None = None
+    start: Start | None = None
     step: int = 0
     elapsed_s: float = 0.0
 
@@ -113,25 +122,48 @@ class OverfitTrainer:
         """Gain in dB of the best networks over the generic one."""
         return gain_db(*(missed.sum().double().clamp_min(1e-9) for missed in (self._generic_missed, self.missed)))
 
+    @property
+    def progress(self) -> float:
+        """Share of the training that is done, of its time or of its steps."""
+        return self.elapsed_s / self.seconds if self.seconds else self.step / self.steps
+
+    @property
+    def _measures(self) -> int:
+        """Number of measurements that are due by now."""
+        if self.seconds:
+            return int(self.elapsed_s * _MEASURES / self.seconds)
+        return self.step // max(self.steps // _MEASURES, 1)
+
     def learn(self, state: Path, tell: Callable[[Progress], None]) -> NetworkBundle:
         """Run all remaining steps; the state is saved at intervals.
 
         Returns: the best network for each part, in the precision in which it travels, and the partition.
         """
-        every = max(self.steps // _MEASURES, 1)
         saved, began = time.monotonic(), time.monotonic() - self.elapsed_s
-        while self.step < self.steps:
+        while self.progress < 1:
+            due = self._measures
             self.descend()
             self.elapsed_s = time.monotonic() - began
-            if self.step % every == 0 or self.step == self.steps:
-                self.measure(may_divide=self.is_learned and self.step < self.steps * _SETTLED)
-            if self.step % every == 0 or time.monotonic() - saved > _SAVED_EVERY_S or self.step == self.steps:
+            is_due = self._measures > due or self.progress >= 1
+            if is_due:
+                self.measure(may_divide=self.is_learned and self.progress < _SETTLED)
+            if is_due or time.monotonic() - saved > _SAVED_EVERY_S:
                 self.save(state)
                 saved = time.monotonic()
-            tell(Progress(self.step, self.steps, self.gain_db, self.elapsed_s))
-        used = self.partition.choice.unique()
-        choice = torch.searchsorted(used, self.partition.choice).to(torch.uint8)
-        return NetworkBundle([self.best[k].cpu() for k in used.tolist()], replace(self.partition, choice=choice))
+            steps = round(self.step / min(self.progress, 1)) if self.seconds else self.steps
+            tell(Progress(self.step, steps, self.gain_db, self.elapsed_s))
+        return self._bundle()
+
+    def _bundle(self) -> NetworkBundle:
+        """Bundle the networks in use; those that nothing bettered are one, run on whole frames where it is alone."""
+        is_generic = [all(map(torch.equal, _values(n), _values(self.generic))) for n in self.best]
+        first = is_generic.index(True) if any(is_generic) else 0
+        number = torch.tensor([first if same else k for k, same in enumerate(is_generic)], dtype=torch.uint8)
+        choice = number[self.partition.choice.long()]
+        used = choice.unique()
+        networks = [self.best[k].cpu() for k in used.tolist()]
+        partition = replace(self.partition, choice=torch.searchsorted(used, choice).to(torch.uint8))
+        return NetworkBundle(networks, partition, self.start)
 
     def descend(self) -> None:
         """Take one step of one network."""
@@ -139,10 +171,10 @@ class OverfitTrainer:
         network, optimiser = self.networks[k], self.optimisers[k]
         small, large = self._draw(k)
         halo, scale = self.generic.halo, self.pairs.scale
-        made = network(small)[..., halo * scale : -halo * scale, halo * scale : -halo * scale]
+        made = self._run(network, small)[..., halo * scale : -halo * scale, halo * scale : -halo * scale]
         loss = (made - large).square().mean()
         for group in optimiser.param_groups:
-            group["lr"] = LR * _schedule(self.step / len(self.networks), self.steps / len(self.networks))
+            group["lr"] = LR * _schedule(self.step / len(self.networks), self.progress)
         optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -150,6 +182,11 @@ class OverfitTrainer:
             raise RescaleError(f"the gradient is {norm.item()} at step {self.step}")
         optimiser.step()
         self.step += 1
+
+    def _run(self, network: LumaSR, small: Tensor) -> Tensor:
+        if self.start is None or self.progress < _ROUNDED:
+            return cast(Tensor, network(small))
+        return cast(Tensor, functional_call(network, self.start.straight_through(network), (small,)))
 
     def _turn(self) -> int:
         """Pick the network whose turn it is; a network without a patch is left out."""
@@ -177,7 +214,8 @@ class OverfitTrainer:
 
     def measure(self, *, may_divide: bool = False) -> None:
         """Keep, part by part, the better of the current network and the best so far."""
-        now = [as_half_precision(network) for network in self.networks]
+        rounded = self.start.quantized if self.start else as_half_precision
+        now = [rounded(network).to(self.device) for network in self.networks]
         each = [errors(network, self.pairs, self._seen) for network in now]
         if may_divide and self.count > 1:
             self._divide(by_network(torch.stack(each), self._times, self.partition.side))
@@ -228,24 +266,6 @@ def errors(network: LumaSR, pairs: FramePairs, frames: Iterable[int], side: int 
     return torch.stack([by_patch(_missed(enlarge, pairs, k), side * pairs.scale) for k in frames])
 
 
-def steps_in(lesson: OverfitTrainer, minutes: float) -> int:
-    """Estimate how many steps fit, by timing a few steps of a copy."""
-    trial = copy.copy(lesson)
-    trial.networks = [copy.deepcopy(network) for network in lesson.networks]
-    trial.optimisers = [Muon(network.parameters(), 0.0) for network in trial.networks]
-    trial.best, trial.missed = list(lesson.best), lesson.missed.clone()
-    for _ in range(4):
-        trial.descend()
-    began = time.monotonic()
-    for _ in range(16):
-        trial.descend()
-    each = (time.monotonic() - began) / 16
-    began = time.monotonic()
-    trial.measure()
-    left = minutes * 60 - (time.monotonic() - began) * _MEASURES
-    return max(round(left / each), _MEASURES)
-
-
 def _missed(enlarge: LumaUpscaler, pairs: FramePairs, k: int) -> Tensor:
     """Squared error of a frame's luma, in levels: (H, W)."""
     large = pairs.large(k)
@@ -265,6 +285,10 @@ def _window(plane: Any, top: int, left: int, side: int, halo: int) -> Tensor:
     return torch.from_numpy(plane[rows[:, None], columns[None]].astype("int32"))
 
 
-def _schedule(step: float, steps: float) -> float:
+def _schedule(step: float, progress: float) -> float:
     """Learning-rate schedule: warm-up, then half a cosine."""
-    return min(1.0, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return min(1.0, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def _values(network: LumaSR) -> list[Tensor]:
+    return [value.cpu() for value in network.state_dict().values()]

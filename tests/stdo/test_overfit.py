@@ -1,6 +1,8 @@
 """A video that carries the networks that restore it: partition, parcel, lesson, and the whole way there and back."""
 
+import copy
 import hashlib
+import itertools
 import json
 import shutil
 import signal
@@ -25,10 +27,11 @@ from rescale.ops.resample import resample
 from rescale.stdo.dataset import FramePairs
 from rescale.stdo.measure import measured
 from rescale.stdo.overfit import OverfitBudget, overfit
-from rescale.stdo.training import OverfitTrainer, prepared, steps_in
+from rescale.stdo.training import OverfitTrainer, prepared
 from rescale.video.embedded.bundle import NetworkBundle, as_half_precision
 from rescale.video.embedded.partition import Partition, by_difficulty, by_network, by_time, grid
 from rescale.video.embedded.patchwise import PatchwiseUpscaler
+from rescale.video.embedded.quantization import Start
 from rescale.video.files import upscale_video
 from rescale.video.io.colour import Levels
 from rescale.video.io.frames import VideoReader
@@ -156,7 +159,8 @@ def packed() -> bytes:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'\\"version\\":1', b'\\"version\\":3'), (b'\\"widths\\":[8]', b'\\"widths\\":[9]'),
+        (b'\\"version\\":1', b'\\"version\\":3'), (b'\\"version\\":1', b'\\"version\\":4'),
+        (b'\\"widths\\":[8]', b'\\"widths\\":[9]'),
         (b'\\"kernels\\":[3,3]', b'\\"kernels\\":[3,9]'), (b'\\"shape\\":[1,1,2]', b'\\"shape\\":[1,1,9]'),
         (b'\\"model\\":\\"espcn\\"', b'\\"model\\":\\"espcx\\"'), (b'[false,', b'[true ,'),
         (b'\\"side\\":48', b'\\"side\\":47'), (b'\\"cell\\":2', b'\\"cell\\":9'), (b'network.1', b'network.7'),
@@ -250,13 +254,72 @@ def test_a_damaged_state_is_one_sentence(tmp_path):
         lesson(luma(2), 4).resume(tmp_path / "state")
 
 
-def test_steps_are_chosen_by_the_time_and_leave_the_lesson_as_it_was():
-    work = lesson(luma(3), 1)
-    before = [value.clone() for network in work.networks for value in network.state_dict().values()]
-    few, many = steps_in(work, 0.02), steps_in(work, 1.0)
-    assert few < many and work.step == 0
-    after = [value for network in work.networks for value in network.state_dict().values()]
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+def test_a_budget_of_time_is_kept_however_fast_the_machine(tmp_path, monkeypatch):
+    """Each look at the clock finds it so much later."""
+    for each in (0.1, 0.7):
+        ticks = itertools.count(step=each)
+        monkeypatch.setattr("rescale.stdo.training.time.monotonic", lambda ticks=ticks: next(ticks))
+        work, told = lesson(luma(3), 1, seconds=20.0), []
+        work.learn(tmp_path / f"{each}", told.append)
+        assert 20 <= told[-1].elapsed_s <= 20 + 3 * each and told[-1].steps == told[-1].step
+        assert work.optimisers[0].param_groups[0]["lr"] < 1e-4
+
+
+@pytest.fixture(scope="module")
+def start() -> Start:
+    found = Start.find(weights.load("espcn-x2-mid").sha256[:16])
+    assert found
+    return found
+
+
+def moved(start: Start, far: float, seed: int = 0) -> LumaSR:
+    made = copy.deepcopy(start.network)
+    torch.manual_seed(seed)
+    for value in made.parameters():
+        value.data += far * value.abs().mean() * torch.randn_like(value)
+    return made
+
+
+@given(st.floats(0, 30), st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_steps_from_a_start_come_back_to_the_bit(start, far, seed):
+    network = start.quantized(moved(start, far, seed))
+    assert all(map(torch.equal, start.quantized(network).parameters(), network.parameters()))
+    assert all(map(torch.equal, start.unpack(start.pack(network)).parameters(), network.parameters()))
+
+
+def test_a_start_itself_travels_exactly_and_costs_next_to_nothing(start):
+    data = NetworkBundle([start.network], Partition(torch.zeros(1, 1, 1, dtype=torch.uint8)), start).pack()
+    back = NetworkBundle.unpack(data, hashlib.sha256(data).hexdigest())
+    assert all(map(torch.equal, back.networks[0].parameters(), start.network.parameters())) and len(data) < 1500
+
+
+def test_a_training_step_sees_what_travels_and_moves_what_is_exact(start):
+    network = moved(start, 0.3)
+    seen = start.straight_through(network)
+    assert all(torch.equal(seen[key], value) for key, value in start.quantized(network).state_dict().items())
+    sum(value.sum() for value in seen.values()).backward()
+    assert all(value.grad is not None and value.grad.allclose(torch.ones(())) for value in network.parameters())
+
+
+def test_networks_of_a_start_that_is_not_there_are_refused(start):
+    data = NetworkBundle([start.network], Partition(torch.zeros(1, 1, 1, dtype=torch.uint8)), start).pack()
+    assert "release" in refusal(data.replace(start.digest.encode(), b"0" * 16))
+
+
+def test_weights_that_videos_are_coded_against_stay():
+    """Or files that were made with them could not be restored any more."""
+    frozen = {
+        "espcn-x2-mid": "662cf70105fda411",
+        "espcn-x2-rt": "f331ac7890f5f1bc",
+        "espcn-x3-rt": "fa9f9aac581a3283",
+        "espcn-x4-rt": "8e7483eb2cac5dc0",
+        "espcn-x2": "e695b4cd4e566c26",
+        "espcn-x3": "ba2548d52629d34a",
+        "espcn-x4": "b816145a292d8e09",
+        "wdsr-x2-small": "5607588aeb5c3eaa",
+    }
+    assert {name: weights.load(name).sha256[:16] for name in frozen} == frozen
 
 
 def restored(path: Path) -> list[np.ndarray]:

@@ -1,11 +1,13 @@
-"""Bundle of the networks in a video, as bytes: half precision, later ones as differences where that is smaller.
+"""Bundle of the networks in a video, as bytes: quantised against a shipped network where they started from one.
 
-A generic network that training could not improve is stored in full precision, so its results are exactly the same.
+Networks that started from another are stored in half precision, later ones as differences where that is smaller; one
+that training could not improve is stored in full precision, so its results are exactly the same.
 
 ```
-safetensors     header: model, config, parts, side and slot of the patches, which networks are differences, which wide
+safetensors     header: model, config, parts, side and slot of the patches, and the start, or what is wide or differs
   map           numbers of the networks, (slots, rows, columns), deflated
-  network.0 …   parameters as float16, or float32 if wide, low bytes before high bytes, deflated
+  network.0 …   with a start: see `quantization`
+                else: parameters as float16, or float32 if wide, low bytes before high bytes, deflated
 ```
 """
 
@@ -30,6 +32,7 @@ from rescale.io.record import is_newer
 from rescale.models import MODELS, LumaSR, beyond, build
 from rescale.models.weights import header_text
 from rescale.video.embedded.partition import Partition
+from rescale.video.embedded.quantization import Start
 
 _KEY = "rescale"
 _MOST_BYTES = 2**26
@@ -44,8 +47,8 @@ Count = Annotated[int, Field(ge=1, le=2**20)]
 class _Header(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
-    version: Annotated[int, Field(ge=1, le=2)]
-    """Version; 1 where no network is wide, so that older readers can read it as well."""
+    version: Annotated[int, Field(ge=1, le=3)]
+    """Version; 3 with a start, 1 without one and where no network is wide, so that older readers can read it."""
     model: str
     config: dict[str, Any]
     shape: tuple[Count, Count, Count]
@@ -53,11 +56,15 @@ class _Header(BaseModel):
     slot_ms: Count
     differs: list[bool] = Field(min_length=1, max_length=256)
     """For each network, whether it is stored as its difference from the first."""
+    start: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
+    """Digest of the shipped network that the networks are coded against."""
     wide: list[bool] = []
     """For each network, whether it is stored as float32; an empty list means none."""
 
     @model_validator(mode="after")
     def _one_for_each_network(self) -> "_Header":
+        if (self.version == 3) != (self.start is not None):
+            raise ValueError("version 3 has a start, and no other has")
         wide = self.wide or [False] * len(self.differs)
         if len(wide) != len(self.differs) or any(a and (b or wide[0]) for a, b in zip(self.differs, wide, strict=True)):
             raise ValueError("differences are of half precision, and so is what they differ from")
@@ -70,9 +77,13 @@ class NetworkBundle:
 
     networks: list[LumaSR]
     partition: Partition
+    start: Start | None = None
+    """Shipped network that the networks are coded against, rounded accordingly."""
 
     def pack(self) -> bytes:
         """Serialise as an attachment; the opposite of `unpack`."""
+        if self.start:
+            return self._packed([self.start.pack(network) for network in self.networks], version=3)
         flat = [_flat(network) for network in self.networks]
         wide = [bool((numbers.half().float() != numbers).any()) for numbers in flat]
         bits = [_bits(numbers, is_wide) for numbers, is_wide in zip(flat, wide, strict=True)]
@@ -82,17 +93,20 @@ class NetworkBundle:
             for own, b, is_wide in zip(plain, bits, wide, strict=True)
         ]
         differs = [k > 0 and len(b) < len(a) for k, (a, b) in enumerate(zip(plain, moved, strict=True))]
+        chosen = [b if is_moved else a for a, b, is_moved in zip(plain, moved, differs, strict=True)]
+        return self._packed(chosen, version=2 if any(wide) else 1, wide=wide if any(wide) else [], differs=differs)
+
+    def _packed(self, networks: list[bytes], **facts: Any) -> bytes:
         first, partition = self.networks[0], self.partition
         header = _Header(
-            version=2 if any(wide) else 1, wide=wide if any(wide) else [],
             model=next(name for name, cls in MODELS.items() if type(first) is cls),
             config=json.loads(json.dumps(dataclasses.asdict(first.config))), shape=partition.choice.shape,  # type: ignore[arg-type]
-            side=partition.side, slot_ms=partition.slot_ms, differs=differs,
+            side=partition.side, slot_ms=partition.slot_ms, start=self.start.digest if self.start else None,
+            **{"differs": [False] * len(networks), **facts},
         )  # fmt: skip
         tensors = {"map": _as_tensor(zlib.compress(partition.choice.numpy().tobytes(), 9))}
-        for k, (a, b) in enumerate(zip(plain, moved, strict=True)):
-            tensors[f"network.{k}"] = _as_tensor(b if differs[k] else a)
-        return safetensors.torch.save(tensors, {_KEY: header.model_dump_json()})
+        tensors |= {f"network.{k}": _as_tensor(data) for k, data in enumerate(networks)}
+        return safetensors.torch.save(tensors, {_KEY: header.model_dump_json(exclude_none=True)})
 
     @classmethod
     def unpack(cls, data: bytes, sha256: str) -> "NetworkBundle":
@@ -102,7 +116,10 @@ class NetworkBundle:
         try:
             header = _Header.model_validate_json(header_text(data, _KEY), strict=False)
             tensors = {key: bytes(value.numpy()) for key, value in safetensors.torch.load(data).items()}
-            return cls(_networks(header, tensors), _partition(header, tensors["map"]))
+            start = _start(header)
+            return cls(_networks(header, tensors, start), _partition(header, tensors["map"]), start)
+        except RecordError:
+            raise
         except ValidationError as error:
             if is_newer(error):
                 raise RecordError("the networks in it were written by a newer rescale; update this one") from error
@@ -129,7 +146,20 @@ def as_half_precision(network: LumaSR) -> LumaSR:
     return made
 
 
-def _networks(header: _Header, tensors: dict[str, bytes]) -> list[LumaSR]:
+def _start(header: _Header) -> Start | None:
+    if header.start is None:
+        return None
+    start = Start.find(header.start)
+    if start is None:
+        raise RecordError(f"the networks in it start from {header.model} weights that this release has not")
+    if not start.network.is_residual or type(start.network) is not MODELS.get(header.model):
+        raise RecordError(f"the networks in it do not start from {header.model}")
+    return start
+
+
+def _networks(header: _Header, tensors: dict[str, bytes], start: Start | None) -> list[LumaSR]:
+    if start:
+        return [start.unpack(tensors[f"network.{k}"]) for k in range(len(header.differs))]
     found: list[LumaSR] = []
     first: Bits | None = None
     for key, value, _ in beyond(header.config, _LIMITS):
