@@ -8,6 +8,7 @@ shows in an image: that of the sum added to the low band. So that sum is carried
 """
 
 import copy
+import math
 from typing import Literal, cast
 
 import torch
@@ -180,6 +181,9 @@ class FastDense(nn.Module):
         *hidden, (last, bias) = dense.kernels()
         growth = hidden[0][0].shape[0] if hidden else 0
         first = last.shape[1] - growth * len(hidden)
+        if dense.zero_for == "flat":
+            hidden = [(_balanced(weight, first, dtype), move) for weight, move in hidden]
+            last = _balanced(last, first, dtype)
         self.dtype, self.exact, self.encode, self.slope = dtype, exact, dense.encode, dense.activation.negative_slope
         self.padding = 1 if dense.padding == "zeros" else 0
         """Padding of each convolution: 0 where features carry a frame of their own."""
@@ -188,6 +192,8 @@ class FastDense(nn.Module):
         self.fourfold = 4 * self.outs <= _LANES
         weight = _fourfold(last) if self.fourfold else last
         self.last = [_packed(weight, dtype)] if exact else _pairs(weight, first, growth, dtype)
+        self.balances = dense.zero_for != "nothing"
+        """Whether the last bias takes off what zeros become: to the bit, so it is added after all roundings."""
         self.moving_bias = dense.zero_for != "nothing" and dense.encode is not None
         """Whether the last bias, which takes off what zeros become, depends on the code."""
         if dense.zero_for != "nothing" and not dense.encode:
@@ -229,9 +235,30 @@ class FastDense(nn.Module):
             whole = made.float()
             whole += _add(made.neg_(), sources[0], self.last[0], self.padding, stride)
             whole += bias[:, None, None]
+        elif self.balances and not torch.is_grad_enabled():
+            whole = _sum(sources, self.last, None, self.padding, stride).float()
+            whole += bias[:, None, None]
         else:
             whole = _sum(sources, self.last, bias.to(self.dtype), self.padding, stride).float()
         return F.pixel_shuffle(whole, 2)[..., :height, :width] if self.fourfold else whole
+
+
+def _balanced(weight: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
+    """Round the kernels on the input, which sum to zero, so that they still do: as whole multiples of one number each.
+
+    Rounded one by one, a flat image of 255 came back as 251.
+    """
+    if dtype == torch.float32:
+        return weight
+    own = weight.detach()[:, :channels].flatten(2)
+    bits = 1 - round(math.log2(torch.finfo(dtype).eps))  # of a mantissa
+    unit = 2 ** ((1.05 * own.abs().amax(2, keepdim=True)).clamp_min(1e-12).log2().ceil() - bits)
+    exact = own / unit
+    whole = exact.round()
+    excess = whole.sum(2, keepdim=True)
+    rank = ((whole - exact) * excess.sign()).argsort(2, descending=True).argsort(2)
+    whole -= excess.sign() * (rank < excess.abs())
+    return torch.cat([(whole * unit).reshape(weight[:, :channels].shape), weight.detach()[:, channels:]], dim=1)
 
 
 def _pairs(weight: Tensor, first: int, growth: int, dtype: torch.dtype) -> list[Tensor]:

@@ -55,7 +55,8 @@ def manifest() -> dict[str, ManifestEntry]:
 
 def downscaling_model(scale: Geometry) -> str:
     """Return the default model for downscaling by a scale: one with this scale as its own, else one that serves all."""
-    made = {(entry.scale, entry.scale): name for name, entry in manifest().items() if name == f"irn-x{entry.scale}-small"}
+    shipped = manifest().items()
+    made = {(entry.scale, entry.scale): name for name, entry in shipped if name == f"irn-x{entry.scale}-small"}
     return made.get(scale.scales, ANY_SCALE_MODEL)  # type: ignore[arg-type]
 
 
