@@ -147,7 +147,8 @@ def _video_packets(
     """
     base, shown = encoding.facts.time_base, segments.times()
     times = _decoding_times(shown)
-    ends = {} if end_s is None or not shown else _last_durations(shown, times, round(end_s / base))
+    is_mp4 = stream.container.format.name in ("mp4", "mov")
+    ends = {} if end_s is None or not shown else _last_durations(shown, times, round(end_s / base), is_mp4=is_mp4)
     for k, (packet, dts) in enumerate(zip(segments.packets(), times, strict=True)):
         made = library().Packet(packet.data)
         made.stream, made.time_base = stream, base
@@ -156,13 +157,14 @@ def _video_packets(
         yield dts * base, made
 
 
-def _last_durations(shown: list[int], decoded: list[int], end: int) -> dict[int, int]:
+def _last_durations(shown: list[int], decoded: list[int], end: int, *, is_mp4: bool) -> dict[int, int]:
     """Durations of the packet that is shown last and of the one that is decoded last, of which encoders know no next.
 
     MP4 takes the length of a track from the latter, and decoding is ahead of showing by as much as at the start.
     """
-    ahead = min(shown) - decoded[0]
-    return {len(shown) - 1: max(end - decoded[-1] - ahead, 1), shown.index(max(shown)): max(end - max(shown), 1)}
+    ahead, last = min(shown) - decoded[0], max(shown)
+    lasts = {shown.index(last): max(end - last, 1)}
+    return lasts | {len(shown) - 1: max(end - decoded[-1] - ahead, 1)} if is_mp4 else lasts
 
 
 def _decoding_times(shown: list[int]) -> list[int]:
