@@ -16,6 +16,7 @@ from rescale.geometry import Size
 from rescale.video.io.colour import Levels
 from rescale.video.io.container import opened
 from rescale.video.io.frames import Frame, VideoReader
+from rescale.video.io.times import MILLISECOND
 from rescale.video.transforms import time_ms
 
 MOST_BYTES = 4 * 2**30
@@ -67,7 +68,8 @@ def open_pairs(source: Path, small: Path, folder: Path, scale: int, *, tolerant:
     paths = [folder / "hr.luma", folder / "lr.luma"]
     try:
         with opened(source) as first, opened(small) as second:
-            yield _read(VideoReader(first, source, tolerant=tolerant), VideoReader(second, small), paths, scale)
+            large = VideoReader(first, source, tolerant=tolerant, tick=MILLISECOND)
+            yield _read(large, VideoReader(second, small), paths, scale)
     except OSError as error:
         raise MachineError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:

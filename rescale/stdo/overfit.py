@@ -32,12 +32,13 @@ from rescale.video.io.segments import Segments
 from rescale.video.options import EncodeOptions
 from rescale.video.pipeline import Clock
 from rescale.video.record import VideoRecord
-from rescale.video.transcode import check_times, fingerprint, open_reader, transcode
+from rescale.video.transcode import fingerprint, open_reader, transcode
 
 MINUTES, CRF, PRESET = 10.0, 18, "medium"
 PARAMETERS = 40_000
 """Parameters of all networks together, by default: 70 kB, which half a minute of video can carry."""
 BY: By = "network"
+_SMALL = Path("small.mkv")
 _SECOND = 1 / 3
 """Share of the minutes or steps for training on refined frames."""
 
@@ -121,7 +122,7 @@ def overfit(
     count = max(round(PARAMETERS / generic.model.parameter_count), 1)
     budget = replace(budget, parts=budget.parts or count)
     with opened(source) as container:
-        given = open_reader(container, source, options)
+        given = open_reader(container, source, options, target)
     work, small = transforms.bicubic_downscale(given.facts, scale)
     plan, notes = _plan(small, options)
     subject = fingerprint(source, generic, plan, f"{budget} {torch.get_num_threads()}")
@@ -178,12 +179,11 @@ class OverfitRun:
             tell: see `overfit`.
         """
         with opened(self.source) as container:
-            given = open_reader(container, self.source, self.options)
-            self.index, self.facts = given.stream.index, given.facts
+            given = open_reader(container, self.source, self.options, _SMALL)
+            self.given, self.facts = given, given.facts
             transcode(self.segments, given, work, self.plan, Clock(total=given.stream.frames or None), self.options)
-        check_times(self.segments, self.plan.facts.time_base, Path("small.mkv"))
         folder, network = self.segments.folder, cast(LumaSR, self.generic.model)
-        self.small = folder / "small.mkv"
+        self.small = folder / _SMALL
         self._assemble(self.small, None, None, overwrite=True)
         tolerant = self.options.allow_truncated
         with open_pairs(self.source, self.small, folder, network.config.scale, tolerant=tolerant) as pairs:
@@ -205,7 +205,7 @@ class OverfitRun:
         stream = sum(len(packet.data) for packet in self.segments.packets())
         return OverfitResult(
             self.source, target, generic.name, count, self.lesson.steps, self.lesson.elapsed_s, self.closeness, stream,
-            len(data), parcel.map_bytes, tuple(notes),
+            len(data), parcel.map_bytes, (*self.given.remarks(), *notes),
         )  # fmt: skip
 
     def _begin(self, pairs: FramePairs, network: LumaSR, begun: NetworkBundle | None, state: Path) -> OverfitTrainer:
@@ -222,7 +222,7 @@ class OverfitRun:
     def _assemble(self, target: Path, said: str | None, networks: bytes | None, *, overwrite: bool) -> list[str]:
         with storage.published(target, overwrite=overwrite) as file:
             embedded = Embedded(said, networks)
-            return assemble(self.source, self.index, file, "matroska", self.plan, self.segments, embedded)
+            return assemble(self.given, file, "matroska", self.plan, self.segments, embedded)
 
 
 def _first(small: Path) -> list[Tensor]:

@@ -21,7 +21,7 @@ from rescale.video.io.segments import Segments
 from rescale.video.options import EncodeOptions
 from rescale.video.pipeline import Clock, worked
 from rescale.video.record import VideoRecord
-from rescale.video.transcode import check_times, fingerprint, open_reader, transcode
+from rescale.video.transcode import fingerprint, open_reader, transcode
 from rescale.video.upscaler import Device, VideoTransform, upscaler_for
 
 
@@ -67,7 +67,7 @@ def upscale_video(
     """
     source, target, options = Path(source), Path(target), _options(options, overwrite)
     with opened(source) as container:
-        given = open_reader(container, source, options)
+        given = open_reader(container, source, options, target)
         way = upscaler_for(given, model, scale, options.device, force=options.force)
         return _filmed(given, target, way, options)
 
@@ -96,7 +96,7 @@ def downscale_video(
     source, target, options = Path(source), Path(target), _options(options, overwrite)
     check_small(target, options.codec)
     with opened(source) as container:
-        given = open_reader(container, source, options)
+        given = open_reader(container, source, options, target)
         rescaler = as_rescaler(model, options.device)
         size = rescaler.sizes.small(given.facts.size, scale)
         way = VideoTransform(rescaler, *transforms.downscale(rescaler, given.facts, size))
@@ -196,11 +196,10 @@ def _filmed(
     clock = Clock(total=given.stream.frames or None)
     with closing(Segments(target, fingerprint(given.path, maker, plan, record))) as segments:
         transcode(segments, given, work, plan, clock, options)
-        check_times(segments, made.time_base, target)
         with storage.published(target, overwrite=options.overwrite) as file:
-            found += assemble(given.path, given.stream.index, file, container, plan, segments, Embedded(record))
+            found += assemble(given, file, container, plan, segments, Embedded(record))
         count = sum(frames for _, frames in segments.whole)
         segments.discard()
     problem = given.missing()
-    told = (*given.facts.notes, *notes, *found, *([f"cut short: {problem}"] if problem else []))
+    told = (*given.facts.notes, *notes, *found, *given.remarks(), *([f"cut short: {problem}"] if problem else []))
     return VideoResult(given.path, target, maker.name, made.size, count, clock.rate, clock.rates, told, maker.digest)

@@ -3,20 +3,21 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import closing
-from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from rescale.device import release_memory
-from rescale.errors import UnsupportedError, UsageError
+from rescale.errors import UnsupportedError
 from rescale.inference.compatibility import Producer
 from rescale.inference.rescaler import Rescaler
+from rescale.io.object_store import Place
 from rescale.video import transforms
 from rescale.video.io.container import format_of
 from rescale.video.io.encoders import Encoding
 from rescale.video.io.frames import Frame, VideoReader
 from rescale.video.io.segments import Segments
+from rescale.video.io.times import tick_of
 from rescale.video.options import EncodeOptions, ProgressCallback
 from rescale.video.pipeline import Clock, worked
 
@@ -46,19 +47,16 @@ def transcode(
         given.check_whole(f"options.allow_truncated=True takes what there is, and {kept}")
 
 
-def open_reader(container: Any, path: Path, options: EncodeOptions) -> VideoReader:
-    """Open the video of a container, with the reader's options."""
+def open_reader(container: Any, path: Path, options: EncodeOptions, target: Place) -> VideoReader:
+    """Open the video of a container, with the reader's options.
+
+    Raises: as `VideoReader`; UsageError where frames are too close for a target that counts in milliseconds.
+    """
     tolerant, most = options.allow_truncated, options.max_pixels
-    return VideoReader(container, path, threads=options.threads, tolerant=tolerant, max_pixels=most)
-
-
-def check_times(segments: Segments, base: Fraction, target: Path) -> None:
-    """Check timestamps. Raises: UsageError where frames are too close for a container that counts in milliseconds."""
-    times = segments.times()
-    if format_of(target) in ("matroska", "webm") and len({round(pts * base * 1000) for pts in times}) < len(times):
-        raise UsageError(
-            f"{target.suffix} counts in milliseconds, which is too coarse for this video; take .mp4 or .mov"
-        )
+    tick = tick_of(format_of(target))
+    given = VideoReader(container, path, threads=options.threads, tolerant=tolerant, max_pixels=most, tick=tick)
+    given.check_fine(target.suffix)
+    return given
 
 
 def _encode(

@@ -13,8 +13,9 @@ from rescale.models import LumaSR
 from rescale.ops.resample import resample
 from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.patchwise import PatchwiseUpscaler
-from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, to_rgb
+from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, tags_as_meant, to_rgb
 from rescale.video.io.frames import Frame, StreamInfo
+from rescale.video.io.times import rounded
 from rescale.video.luma_upscaler import LumaUpscaler
 
 FrameTransform = Callable[[Frame], list[Tensor]]
@@ -38,7 +39,7 @@ def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform
         luma, *chroma = frame.planes
         return [network(luma.to(rescaler.device)), *_chroma(chroma, size, colours)]
 
-    return work, replace(facts, size=size)
+    return work, _resized(facts, size)
 
 
 def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameTransform, StreamInfo]:
@@ -86,7 +87,13 @@ def bicubic_downscale(facts: StreamInfo, scale: int) -> tuple[FrameTransform, St
             made += list(resized_chroma(stacked, (size[0] // tall, size[1] // wide), colours).split(1))
         return _as_levels([colours.levels.rounded(plane[0]) for plane in made], colours.levels)
 
-    return work, replace(facts, size=size)
+    return work, _resized(facts, size)
+
+
+def _resized(facts: StreamInfo, size: Size) -> StreamInfo:
+    """Properties of a video whose frames change their size only: its colours stay what players took them for."""
+    is_rgb = facts.colours.matrix == 0
+    return replace(facts, size=size, tags=facts.tags if is_rgb else tags_as_meant(facts.size, facts.tags))
 
 
 def small_size(size: Size, scale: int) -> Size:
@@ -123,8 +130,8 @@ def patchwise_restore(
 
 
 def time_ms(frame: Frame, facts: StreamInfo, origin: int) -> int:
-    """Time since the first frame, in milliseconds."""
-    return round((frame.pts - origin) * facts.time_base * 1000)
+    """Time since the first frame, in milliseconds, as a Matroska file counts them."""
+    return rounded(frame.pts, facts.time_base) - rounded(origin, facts.time_base)
 
 
 def _sizes(facts: StreamInfo) -> list[Size]:

@@ -6,10 +6,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rescale.geometry import Size
 from rescale.ops import to_levels
 from rescale.ops.resample import phased
 
 Siting = Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
+Tags = tuple[int, int, int, int]
+_UNKNOWN = (0, 2)
+"""Numbers of a matrix of luma and chroma that say nothing."""
 _KR_KB = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
           9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}  # fmt: skip
 """Luma coefficients Kr and Kb by the number of the matrix. Source: ITU-T H.273, table 4."""
@@ -64,16 +68,25 @@ class Colours:
         return (at_end - at_start) * (by - 1) / 2
 
 
-def guessed_matrix(height: int) -> int:
-    """Guess the matrix of an untagged video, as players do: BT.709 from 720 lines up, else BT.601."""
-    return 1 if height >= 720 else 6
+def guessed_matrix(size: Size) -> int:
+    """Guess the matrix of an untagged video, as players do: BT.601 up to 576 lines of less than 1280 samples."""
+    height, width = size
+    return 1 if height > 576 or width >= 1280 else 6
 
 
-def guessed_siting(codec: str, matrix: int) -> Siting:
-    """Guess the chroma siting; FFmpeg knows what a file says, but PyAV does not pass it on."""
-    if codec in ("mjpeg", "mpeg1video"):
-        return "center"
-    return "topleft" if matrix in (9, 10) else "left"
+def tags_as_meant(size: Size, tags: Tags) -> Tags:
+    """Complete the tags of a video of luma and chroma with what players take for its size.
+
+    They would take another matrix, and other primaries, once the size is another.
+
+    Args:
+        size: of the video as it was.
+        tags: range, primaries, transfer and matrix.
+    """
+    range_, primaries, transfer, matrix = tags
+    if primaries in (0, 2) and matrix in (*_UNKNOWN, 5, 6):
+        primaries = {576: 5, 480: 6, 486: 6}.get(size[0] if size[1] < 1280 else 0, primaries)
+    return range_, primaries, transfer, guessed_matrix(size) if matrix in _UNKNOWN else matrix
 
 
 def resized_chroma(plane: Tensor, size: tuple[int, int], colours: Colours) -> Tensor:

@@ -13,8 +13,11 @@ from torch import Tensor
 from rescale.errors import InputError, RefusedError, UnsupportedError
 from rescale.geometry import Size
 from rescale.io.images import MAX_PIXELS
-from rescale.video.io.colour import Colours, Levels, guessed_matrix, guessed_siting
-from rescale.video.io.container import library
+from rescale.video.io.colour import Colours, Levels, guessed_matrix
+from rescale.video.io.container import library, opened
+from rescale.video.io.streams import DecodedCount, chroma_location, main_video, mean_rate, side_data
+from rescale.video.io.times import Spacing, check_fine
+from rescale.video.io.whole import own_length, shortfall
 
 _PLANAR = {"yuv420p": (2, 2), "yuv422p": (1, 2), "yuv444p": (1, 1), "gray": (1, 1), "gbrp": (1, 1)}
 _DEPTHS = {"": 8, "9le": 9, "10le": 10, "12le": 12, "14le": 14, "16le": 16}
@@ -74,7 +77,7 @@ class StreamInfo:
 
 
 class VideoReader:
-    """Reader of the first video stream of an open container.
+    """Reader of the main video stream of an open container.
 
     Args:
         container: an open PyAV container.
@@ -82,16 +85,18 @@ class VideoReader:
         threads: number of decoder threads; 0 lets it choose.
         max_pixels: refuse larger frames, before one is decoded.
         tolerant: skip frames that cannot be decoded, and end where the file breaks.
+        tick: seconds in a tick of the container that the frames are for, where it has but one; no two share it.
     Raises: InputError where there is no video, or its first frame cannot be decoded.
     """
 
     def __init__(
-        self, container: Any, path: Path, *, threads: int = 0, tolerant: bool = False, max_pixels: int = MAX_PIXELS
-    ) -> None:
-        pictures = [s for s in container.streams.video if not _is_cover(s)]
-        if not pictures:
+        self, container: Any, path: Path, *, threads: int = 0, tolerant: bool = False, max_pixels: int = MAX_PIXELS,
+        tick: Fraction | None = None,
+    ) -> None:  # fmt: skip
+        stream = main_video(container)
+        if stream is None:
             raise InputError(f"{path}: expected a video, found no moving pictures in it")
-        self.container, self.path, self.stream = container, path, pictures[0]
+        self.container, self.path, self.stream = container, path, stream
         if self.stream.codec_context is None:
             raise UnsupportedError(f"{path}: no decoder for its video")
         self.stream.codec_context.thread_count = threads
@@ -99,12 +104,17 @@ class VideoReader:
         if width * height > max_pixels:
             raise RefusedError(f"{path}: frames of {width}x{height} are more than {max_pixels:,} pixels")
         self.stream.thread_type = "AUTO"
-        self.tolerant = tolerant
-        self._decoded = self._decode()
+        self.tolerant, self.index = tolerant, stream.index
         self.ends: dict[int, float] = {}
         """Seconds at which each stream ended, as read."""
         self.damaged = 0
         """Number of frames that were decoded with errors, or not at all."""
+        self.undecoded = 0
+        """Number of packets that gave no frame, and no error either."""
+        self._stated_end = own_length(stream)
+        self._spacing = Spacing(stream.time_base, tick)
+        self._failure: type[Exception] = library().FFmpegError  # as nothing is imported while a generator is closed
+        self._decoded = self._decode()
         try:
             first = next(self._decoded)
         except StopIteration:
@@ -115,12 +125,13 @@ class VideoReader:
     def frames(self) -> Iterator[Frame]:
         """Yield all frames in presentation order, once. Raises: InputError where one cannot be decoded."""
         yield self.first
-        last = self.first.pts
         for frame in self._decoded:
-            if frame.pts <= last:
-                raise InputError(f"{self.path}: timestamps go back at {frame.time:.3f} s")
-            last = frame.pts
             yield self._frame(frame)
+
+    def check_fine(self, suffix: str) -> None:
+        """Check, before any work, that the target's ticks tell the frames apart. Raises: UsageError."""
+        listed = [entry.timestamp for entry in self.stream.index_entries] if self._spacing.tick else []
+        check_fine(listed, self.stream.time_base, self.facts.rate, self._spacing.tick, suffix)
 
     def check_whole(self, hint: str = "") -> None:
         """Check, after all frames were read, that none is missing. Raises: InputError."""
@@ -129,63 +140,78 @@ class VideoReader:
             raise InputError(f"{self.path}: cut short or damaged: {problem}", hint=hint)
 
     def missing(self) -> str | None:
-        """Describe, after all frames were read, how the file ends before its header says; None if it does not.
-
-        The header's length is that of the longest stream, so all streams are compared with it.
-        """
-        frame = float(1 / self.facts.rate)
+        """Describe, after all frames were read, what is missing of them; None if nothing is."""
         if self.damaged:
             return f"{self.damaged} damaged frames"
-        told, seen = self._told(), max(self.ends.values(), default=0.0)
-        if told is not None and seen < told - 2.5 * frame:
-            return f"it says {told:.2f} s and ends at {seen:.2f} s"
-        own, end = self._own_length(), self.ends.get(self.stream.index, 0.0)
-        if own is not None and end < own - 2.5 * frame:
-            return f"its video says {own:.2f} s and ends at {end:.2f} s"
-        return None
+        return shortfall(self.container, self.stream, self.ends, float(1 / self.facts.rate), self.path)
 
-    def _told(self) -> float | None:
-        duration, begins = self.container.duration, max(self.container.start_time or 0, 0)
-        if duration is None:
-            return None
-        return (duration if "matroska" in self.container.format.name else duration + begins) / 1e6  # MKV counts from 0
+    def remarks(self) -> list[str]:
+        """Notes on what was found while the frames were read."""
+        moved, undecoded = self._spacing.moved, self.undecoded
+        notes = [f"{moved} frames had the time of the one before, and are shown a tick later"] if moved else []
+        return notes + ([f"{undecoded} frames could not be decoded, and are missing"] if undecoded else [])
 
-    def _own_length(self) -> float | None:
-        stream, tag = self.stream, self.stream.metadata.get("DURATION", "")
-        if stream.duration:
-            return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
-        parts = tag.split(":")
-        return sum(float(part) * 60**k for k, part in enumerate(reversed(parts))) if len(parts) == 3 else None
+    @property
+    def end_s(self) -> float | None:
+        """Second at which the last frame ends, after all were read, also of a closed container; None if not stated."""
+        last = float((self._spacing.last or 0) * self.facts.time_base)
+        ends = [self.ends.get(self.index), self._stated_end]
+        return next((end for end in ends if end is not None and end > last), None)
 
     def _decode(self) -> Iterator[Any]:
-        for packet in self._demuxed():
-            stream = packet.stream
+        """Decode in threads; where they lose frames, go on with the one thread that loses none but the damaged.
+
+        Decoders that run frames in parallel drop whole frames behind a damaged one, and say nothing at a file's end.
+        """
+        count = DecodedCount()
+        try:
+            yield from self._decoded_by(self.container, self.stream, count)
+            if not count.missing:
+                return
+        except self._failure:
+            if not self.tolerant:
+                raise
+        self.damaged, exact = 0, DecodedCount()
+        with opened(self.path) as again:
+            stream = again.streams[self.stream.index]
+            stream.codec_context.thread_count = 1
+            for frame in self._decoded_by(again, stream, exact, is_careful=True):
+                if count.last is None or frame.pts > count.last:
+                    yield frame
+        self.undecoded = max(exact.missing - self.damaged, 0)
+
+    def _decoded_by(
+        self, container: Any, stream: Any, count: DecodedCount, *, is_careful: bool = False
+    ) -> Iterator[Any]:
+        for packet in self._demuxed(container):
             if packet.pts is not None and packet.size:
-                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                self.ends[stream.index] = max(self.ends.get(stream.index, end), end)
-            if stream is not self.stream:
+                end, index = float((packet.pts + (packet.duration or 0)) * packet.time_base), packet.stream.index
+                self.ends[index] = max(self.ends.get(index, end), end)
+            if packet.stream is not stream:
                 continue
-            for frame in self._frames_in(packet):
+            count.sent(packet)
+            for frame in self._frames_in(packet, is_careful=is_careful):
                 if frame.pts is None:
                     raise InputError(f"{self.path}: a frame without a timestamp")
                 self.damaged += frame.is_corrupt
+                count.came(frame, stream.codec_context.codec.canonical_name)
                 yield frame
 
-    def _demuxed(self) -> Iterator[Any]:
+    def _demuxed(self, container: Any) -> Iterator[Any]:
         try:
-            yield from self.container.demux()
-        except library().FFmpegError:
+            yield from container.demux()
+        except self._failure:
             self.damaged += 1
             if not self.tolerant:
                 raise
 
-    def _frames_in(self, packet: Any) -> list[Any]:
+    def _frames_in(self, packet: Any, *, is_careful: bool) -> list[Any]:
         try:
             return list(packet.decode())
-        except library().FFmpegError:
-            self.damaged += 1
-            if not self.tolerant:
+        except self._failure:
+            if not is_careful:
                 raise
+            self.damaged += 1
             return []
 
     def _frame(self, frame: Any) -> Frame:
@@ -197,7 +223,10 @@ class VideoReader:
             )
         if frame.format.name != facts.layout:
             frame = frame.reformat(format=facts.layout)
-        return Frame(planes_of(frame, facts.depth), frame.pts)
+        pts = self._spacing.place(frame.pts)
+        if pts is None:
+            raise InputError(f"{self.path}: timestamps go back at {frame.time:.3f} s")
+        return Frame(planes_of(frame, facts.depth), pts)
 
     def _facts(self, frame: Any) -> StreamInfo:
         context, name = self.stream.codec_context, frame.format.name
@@ -209,13 +238,13 @@ class VideoReader:
             notes.append("it is interlaced, and is taken as if it were not; deinterlace it first")
         (chroma, depth), tags = LAYOUTS[layout], _tags(frame, context, name)
         is_rgb = layout.startswith("gbrp")
-        matrix = 0 if is_rgb else tags[3] if tags[3] not in (0, 2) else guessed_matrix(frame.height)
+        matrix = 0 if is_rgb else tags[3] if tags[3] not in (0, 2) else guessed_matrix((frame.height, frame.width))
         levels = Levels(depth, is_full=tags[0] == 2 or is_rgb)
-        side = {item.type.name: bytes(item) for item in frame.side_data}
+        side = side_data(frame)
         notes += [f"its {kind} is lost" for kind in side if kind not in (*HDR, *_NOT_MISSED)]
         return StreamInfo(
-            (frame.height, frame.width), layout, Colours(levels, matrix, chroma, guessed_siting(context.name, matrix)),
-            self.stream.time_base, Fraction(self.stream.average_rate or self.stream.guessed_rate or 25),
+            (frame.height, frame.width), layout, Colours(levels, matrix, chroma, chroma_location(self.stream)),
+            self.stream.time_base, mean_rate(self.stream, self.path),
             Fraction(self.stream.sample_aspect_ratio or 1), tags, side.pop("DISPLAYMATRIX", None),
             {key: value for key, value in side.items() if key in HDR}, tuple(notes),
         )  # fmt: skip
@@ -256,8 +285,3 @@ def _tags(frame: Any, context: Any, name: str) -> tuple[int, int, int, int]:
     return (
         limited_or_full, said("color_primaries", (0, 2)), said("color_trc", (0, 2)), said("colorspace", (0, 2))
     )  # fmt: skip
-
-
-def _is_cover(stream: Any) -> bool:
-    """Tell whether a stream is a still image, such as an album cover."""
-    return "attached_pic" in stream.disposition.name if stream.disposition else False

@@ -5,13 +5,13 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from rescale.errors import MachineError
 from rescale.io.record import KEY
 from rescale.video.io.container import library, opened, reason
 from rescale.video.io.encoders import Encoding
+from rescale.video.io.frames import VideoReader
 from rescale.video.io.segments import Segments
 
 _NOT_OURS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", KEY}
@@ -32,8 +32,7 @@ class Embedded:
 
 
 def assemble(
-    source: Path,
-    index: int,
+    source: VideoReader,
     file: BinaryIO,
     container: str,
     encoding: Encoding,
@@ -43,8 +42,7 @@ def assemble(
     """Write the target: packets of the segments, and the source's other streams, chapters and metadata.
 
     Args:
-        source: the file that everything else is copied from.
-        index: the stream of the source that the segments replace.
+        source: the reader of the video that the segments replace, to its end; all else is copied from its file.
         file: the file to write, seekable.
         container: FFmpeg's name of the container.
         encoding: settings of the segments.
@@ -54,15 +52,15 @@ def assemble(
     Raises: MachineError where FFmpeg cannot write this.
     """
     av, notes = library(), list[str]()
-    with opened(source) as given:
+    with opened(source.path) as given:
         try:
             with av.open(file, "w", format=container, options=_options(container)) as made:
-                video, copies = _streams(given, index, made, encoding, notes)
+                video, copies = _streams(given, source.index, made, encoding, notes)
                 _describe(given, made, embedded)
                 made.start_encoding()
-                with opened(source) as again:
+                with opened(source.path) as again:
                     others = _other_packets(again, copies, made.format.name)
-                    ours = _video_packets(video, encoding, segments)
+                    ours = _video_packets(video, encoding, segments, source.end_s)
                     for _, packet in heapq.merge(ours, others, key=lambda p: p[0]):
                         made.mux(packet)
         except av.FFmpegError as error:
@@ -139,19 +137,34 @@ def _copied(stream: Any, made: Any, notes: list[str]) -> Any:
     return copy
 
 
-def _video_packets(stream: Any, encoding: Encoding, segments: Segments) -> Iterator[tuple[Fraction, Any]]:
+def _video_packets(
+    stream: Any, encoding: Encoding, segments: Segments, end_s: float | None
+) -> Iterator[tuple[Fraction, Any]]:
     """Yield each video packet with its decoding time in seconds.
 
     Encoders restart that time with each segment, so it is computed here: packets are decoded in their order, each at
     the time at which the frame so many before it is shown that none is shown before it is decoded.
     """
-    base = encoding.facts.time_base
-    for packet, dts in zip(segments.packets(), _decoding_times(segments.times()), strict=True):
+    base, shown = encoding.facts.time_base, segments.times()
+    times = _decoding_times(shown)
+    is_mp4 = stream.container.format.name in ("mp4", "mov")
+    ends = {} if end_s is None or not shown else _last_durations(shown, times, round(end_s / base), is_mp4=is_mp4)
+    for k, (packet, dts) in enumerate(zip(segments.packets(), times, strict=True)):
         made = library().Packet(packet.data)
         made.stream, made.time_base = stream, base
         made.pts, made.dts, made.is_keyframe = packet.pts, dts, packet.is_key
-        made.duration = packet.duration
+        made.duration = ends.get(k, packet.duration)
         yield dts * base, made
+
+
+def _last_durations(shown: list[int], decoded: list[int], end: int, *, is_mp4: bool) -> dict[int, int]:
+    """Durations of the packet that is shown last and of the one that is decoded last, of which encoders know no next.
+
+    MP4 takes the length of a track from the latter, and decoding is ahead of showing by as much as at the start.
+    """
+    ahead, last = min(shown) - decoded[0], max(shown)
+    lasts = {shown.index(last): max(end - last, 1)}
+    return lasts | {len(shown) - 1: max(end - decoded[-1] - ahead, 1)} if is_mp4 else lasts
 
 
 def _decoding_times(shown: list[int]) -> list[int]:
