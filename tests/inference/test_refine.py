@@ -54,7 +54,7 @@ def test_it_gains(name, gain):
     assert torch.equal(better, quantize(better)), "on the levels of a file"
     bicubic = resample(hr, tuple(lr.shape[-2:]))
     if model.hides_detail:
-        assert psnr(better, bicubic) > psnr(lr, bicubic) - 1.0
+        assert psnr(better, bicubic) > psnr(lr, bicubic) - 1.5, "the closer it was, the more shows"
     else:
         assert psnr(better, bicubic) > 35, "no longer bicubic, but still like it"
 
