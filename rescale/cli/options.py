@@ -150,7 +150,9 @@ def use_machine(threads: int | None) -> None:
 
 Codec = Annotated[
     str | None,
-    typer.Option(help="Of a video: h264, h265, av1, vp9, ffv1; h264 for 8 bits if not given.", show_default=False),
+    typer.Option(
+        help="Of a video: h264, h265, av1, vp9, ffv1, prores; h264 for 8 bits if not given.", show_default=False
+    ),
 ]
 
 

@@ -193,6 +193,7 @@ def _filmed(
         made, made.size, container,
         codec=options.codec, quality=options.quality, preset=options.preset, threads=options.threads,
     )  # fmt: skip
+    given.keeps_alpha = plan.has_alpha
     clock = Clock(total=given.stream.frames or None)
     with closing(Segments(target, fingerprint(given.path, maker, plan, record))) as segments:
         transcode(segments, given, work, plan, clock, options)
@@ -202,5 +203,5 @@ def _filmed(
         count = sum(frames for _, frames in segments.whole)
         segments.discard()
     problem = given.missing()
-    told = (*given.facts.notes, *notes, *found, *([f"cut short: {problem}"] if problem else []))
+    told = (*given.facts.notes, *given.notes, *notes, *found, *([f"cut short: {problem}"] if problem else []))
     return VideoResult(given.path, target, maker.name, made.size, count, clock.rate, clock.rates, told, maker.digest)

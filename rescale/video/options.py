@@ -20,7 +20,7 @@ class EncodeOptions:
     """Choices for a video file that is made, beside the model and the scale."""
 
     codec: str | None = None
-    """h264, h265, av1, vp9 or ffv1; by the container and the depth if not given."""
+    """h264, h265, av1, vp9, ffv1 or prores; by the container and the depth if not given."""
     quality: int | None = None
     """The encoder's CRF: lower is better and larger."""
     preset: str | None = None

@@ -85,7 +85,7 @@ def fingerprint(source: Path, maker: Producer | Rescaler, plan: Encoding, said: 
         "source": [str(source.resolve()), facts.st_size, facts.st_mtime_ns, _ends(source)],
         "weights": maker.digest, "device": maker.device.type, "encoder": plan.encoder, "options": plan.options,
         "threads": plan.threads,
-        "layout": plan.layout, "size": plan.size, "said": said,
+        "layout": plan.pixels, "size": plan.size, "said": said,
     }  # fmt: skip
 
 

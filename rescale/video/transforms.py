@@ -15,13 +15,14 @@ from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.patchwise import PatchwiseUpscaler
 from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, to_rgb
 from rescale.video.io.frames import Frame, StreamInfo
+from rescale.video.io.planes import under
 from rescale.video.luma_upscaler import LumaUpscaler
 
 FrameTransform = Callable[[Frame], list[Tensor]]
 
 
 def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
-    """Super-resolve: luma by the network, chroma by bicubic with its siting kept; RGB plane by plane.
+    """Super-resolve: luma by the network, chroma by bicubic with its siting kept; RGB plane by plane, and so is alpha.
 
     Returns: the transform, and the properties of its results.
     """
@@ -30,13 +31,16 @@ def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform
         raise UsageError(f"expected a model that enlarges ordinary video, such as espcn-x2-rt, got {rescaler.name}")
     scale, colours = model.config.scale, facts.colours
     network = LumaUpscaler(model, colours.levels)
+    clear = LumaUpscaler(model, replace(colours.levels, is_full=True)) if facts.has_alpha else network
     size = facts.size[0] * scale, facts.size[1] * scale
 
     def work(frame: Frame) -> list[Tensor]:
+        planes = frame.planes if frame.alpha is None else under(frame.planes, frame.alpha)
+        alpha = [] if frame.alpha is None else [clear(frame.alpha.to(rescaler.device))]
         if colours.matrix == 0:
-            return [network(plane.to(rescaler.device)) for plane in frame.planes]
-        luma, *chroma = frame.planes
-        return [network(luma.to(rescaler.device)), *_chroma(chroma, size, colours)]
+            return [network(plane.to(rescaler.device)) for plane in planes] + alpha
+        luma, *chroma = planes
+        return [network(luma.to(rescaler.device)), *_chroma(chroma, size, colours), *alpha]
 
     return work, replace(facts, size=size)
 
@@ -53,7 +57,8 @@ def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameT
     layout = "gbrp" if colours.levels.depth == 8 else f"gbrp{colours.levels.depth}le"
     tags = (2, *facts.tags[1:3], 0)
     # HDR's brightness travels in the record, as the lossless codec has no place for it.
-    return work, replace(facts, size=size, colours=colours, layout=layout, tags=tags, side_data={})
+    made = replace(facts, size=size, colours=colours, layout=layout, tags=tags, side_data={})
+    return work, replace(made, has_alpha=False, is_transparent=False)
 
 
 def restore(rescaler: Rescaler, facts: StreamInfo, original: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
@@ -86,7 +91,7 @@ def bicubic_downscale(facts: StreamInfo, scale: int) -> tuple[FrameTransform, St
             made += list(resized_chroma(stacked, (size[0] // tall, size[1] // wide), colours).split(1))
         return _as_levels([colours.levels.rounded(plane[0]) for plane in made], colours.levels)
 
-    return work, replace(facts, size=size)
+    return work, replace(facts, size=size, has_alpha=False, is_transparent=False)
 
 
 def small_size(size: Size, scale: int) -> Size:

@@ -13,6 +13,8 @@ Siting = Literal["left", "center", "topleft", "top", "bottomleft", "bottom"]
 _KR_KB = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
           9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}  # fmt: skip
 """Luma coefficients Kr and Kb by the number of the matrix. Source: ITU-T H.273, table 4."""
+_CENTRED = ("mjpeg", "mpeg1video", "theora", "vp3", "svq1", "indeo2", "indeo3", "indeo4", "indeo5")
+"""Codecs whose chroma sits amid its luma samples."""
 _LUMA_SPAN, _LUMA_FOOT = 219 / 255, 16 / 255
 """Studio range of the luma that networks are trained on, as shares of 255."""
 
@@ -63,6 +65,11 @@ class Colours:
             at_start = False
         return (at_end - at_start) * (by - 1) / 2
 
+    def black(self, planes: int) -> list[float]:
+        """Levels of black in each of so many planes."""
+        _, foot, _, centre = _numbers(torch.zeros(()), self)
+        return [0.0] * planes if self.matrix == 0 else [foot, centre, centre][:planes]
+
 
 def guessed_matrix(height: int) -> int:
     """Guess the matrix of an untagged video, as players do: BT.709 from 720 lines up, else BT.601."""
@@ -71,7 +78,7 @@ def guessed_matrix(height: int) -> int:
 
 def guessed_siting(codec: str, matrix: int) -> Siting:
     """Guess the chroma siting; FFmpeg knows what a file says, but PyAV does not pass it on."""
-    if codec in ("mjpeg", "mpeg1video"):
+    if codec in _CENTRED:
         return "center"
     return "topleft" if matrix in (9, 10) else "left"
 

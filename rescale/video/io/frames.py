@@ -1,4 +1,4 @@
-"""Decoded frames as planes of levels with timestamps, and planes as frames for an encoder."""
+"""Decoded frames as planes of levels with timestamps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,8 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from rescale.errors import InputError, RefusedError, UnsupportedError
@@ -15,18 +13,9 @@ from rescale.geometry import Size
 from rescale.io.images import MAX_PIXELS
 from rescale.video.io.colour import Colours, Levels, guessed_matrix, guessed_siting
 from rescale.video.io.container import library
+from rescale.video.io.layouts import LAYOUTS, has_alpha, layout_of
+from rescale.video.io.planes import on_black, split
 
-_PLANAR = {"yuv420p": (2, 2), "yuv422p": (1, 2), "yuv444p": (1, 1), "gray": (1, 1), "gbrp": (1, 1)}
-_DEPTHS = {"": 8, "9le": 9, "10le": 10, "12le": 12, "14le": 14, "16le": 16}
-LAYOUTS = {f"{name}{suffix}": (chroma, depth) for name, chroma in _PLANAR.items() for suffix, depth in _DEPTHS.items()}
-"""Layouts whose planes are used as they are: luma samples for one of chroma (down, across), and the depth."""
-_SAME = {
-    "yuvj420p": "yuv420p", "yuvj422p": "yuv422p", "yuvj444p": "yuv444p", "nv12": "yuv420p", "nv21": "yuv420p",
-    "p010le": "yuv420p10le", "rgb24": "gbrp", "bgr24": "gbrp", "rgb0": "gbrp", "bgr0": "gbrp", "rgba": "gbrp",
-    "bgra": "gbrp", "gbrap": "gbrp", "pal8": "gbrp", "yuva420p": "yuv420p", "yuva444p": "yuv444p", "yuyv422": "yuv422p",
-    "uyvy422": "yuv422p", "rgb48le": "gbrp16le", "gray8": "gray", "gbrap10le": "gbrp10le", "gbrap12le": "gbrp12le",
-}  # fmt: skip
-"""Pixel formats with the same samples as a layout, in another order."""
 HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
 _NOT_MISSED = (
     "DISPLAYMATRIX", "SEI_UNREGISTERED", "VIDEO_ENC_PARAMS", "MOTION_VECTORS", "PANSCAN", "AFD", "VIDEO_HINT",
@@ -42,6 +31,8 @@ class Frame:
     """Planes: Y, Cb, Cr, or Y alone, or G, B, R; (h, w) uint8, or int32 for more than 8 bits."""
     pts: int
     """Presentation time, in ticks of the stream."""
+    alpha: Tensor | None = field(default=None, kw_only=True)
+    """Transparency, (h, w) as the planes; None where all is opaque."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +57,10 @@ class StreamInfo:
     """HDR metadata by FFmpeg's names."""
     notes: tuple[str, ...] = ()
     """Notes on what cannot be kept."""
+    has_alpha: bool = False
+    """Whether frames may be transparent."""
+    is_transparent: bool = False
+    """Whether the first frame is."""
 
     @property
     def depth(self) -> int:
@@ -95,11 +90,13 @@ class VideoReader:
         if self.stream.codec_context is None:
             raise UnsupportedError(f"{path}: no decoder for its video")
         self.stream.codec_context.thread_count = threads
-        width, height = self.stream.codec_context.width, self.stream.codec_context.height
-        if width * height > max_pixels:
-            raise RefusedError(f"{path}: frames of {width}x{height} are more than {max_pixels:,} pixels")
+        self.max_pixels, self.tolerant = max_pixels, tolerant
+        self._check_pixels(self.stream.codec_context)
         self.stream.thread_type = "AUTO"
-        self.tolerant = tolerant
+        self.decoder = _decoder(self.stream, threads)
+        self.keeps_alpha = False
+        """Whether frames come with their transparency; they are laid on black else."""
+        self._seen: dict[str, str] = {}
         self._decoded = self._decode()
         self.ends: dict[int, float] = {}
         """Seconds at which each stream ended, as read."""
@@ -110,17 +107,24 @@ class VideoReader:
         except StopIteration:
             raise InputError(f"{path}: no frame could be decoded; the file may be cut short") from None
         self.facts = self._facts(first)
+        self._first = first
         self.first = self._frame(first)
+        self._seen.clear()
 
     def frames(self) -> Iterator[Frame]:
         """Yield all frames in presentation order, once. Raises: InputError where one cannot be decoded."""
-        yield self.first
+        yield self._frame(self._first)
         last = self.first.pts
         for frame in self._decoded:
             if frame.pts <= last:
                 raise InputError(f"{self.path}: timestamps go back at {frame.time:.3f} s")
             last = frame.pts
             yield self._frame(frame)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on what was met in the frames that were read so far."""
+        return tuple(self._seen.values())
 
     def check_whole(self, hint: str = "") -> None:
         """Check, after all frames were read, that none is missing. Raises: InputError."""
@@ -181,30 +185,48 @@ class VideoReader:
 
     def _frames_in(self, packet: Any) -> list[Any]:
         try:
-            return list(packet.decode())
+            return list(self.decoder.decode(packet))
         except library().FFmpegError:
             self.damaged += 1
             if not self.tolerant:
                 raise
             return []
 
-    def _frame(self, frame: Any) -> Frame:
-        facts = self.facts
-        if (frame.height, frame.width) != facts.size or _SAME.get(frame.format.name, frame.format.name) != facts.layout:
-            raise UnsupportedError(
-                f"{self.path}: its frames change from {facts.size[1]}x{facts.size[0]} {facts.layout} to "
-                f"{frame.width}x{frame.height} {frame.format.name} at {frame.time:.3f} s"
+    def _check_pixels(self, size: Any) -> None:
+        """Check the size of a frame. Raises: RefusedError."""
+        if size.width * size.height > self.max_pixels:
+            raise RefusedError(
+                f"{self.path}: frames of {size.width}x{size.height} are more than {self.max_pixels:,} pixels"
             )
-        if frame.format.name != facts.layout:
-            frame = frame.reformat(format=facts.layout)
-        return Frame(planes_of(frame, facts.depth), frame.pts)
+
+    def _frame(self, frame: Any) -> Frame:
+        planes, alpha = split(self._fitted(frame), self.facts.layout)
+        if alpha is not None and not self.keeps_alpha:
+            self._seen["alpha"] = "its transparency is laid on black; FFV1 in an MKV or ProRes in a MOV would keep it"
+            planes, alpha = on_black(planes, alpha, self.facts.colours), None
+        return Frame(planes, frame.pts, alpha=alpha)
+
+    def _fitted(self, frame: Any) -> Any:
+        """Bring a frame to the size and layout of the first one, as a recording may change both midway."""
+        (height, width), layout = self.facts.size, self.facts.layout
+        if (frame.height, frame.width) != (height, width):
+            self._check_pixels(frame)
+            self._seen.setdefault(
+                "size",
+                f"its frames are {frame.width}x{frame.height} from {frame.time:.3f} s on, and made {width}x{height}",
+            )
+            frame = frame.reformat(width, height, interpolation="BICUBIC")
+        if layout_of(frame.format) != layout:
+            self._seen.setdefault("layout", f"its frames are {frame.format.name} from {frame.time:.3f} s on")
+            return frame.reformat(format=layout)
+        return frame
 
     def _facts(self, frame: Any) -> StreamInfo:
         context, name = self.stream.codec_context, frame.format.name
-        layout = _SAME.get(name, name)
-        if layout not in LAYOUTS:
-            raise UnsupportedError(f"{self.path}: expected planar YUV, RGB or grey of 8 to 16 bits, got {name}")
-        notes = ["its transparency is lost"] if name in ("rgba", "bgra") or "a4" in name or "gbrap" in name else []
+        layout = layout_of(frame.format)
+        if layout is None:
+            raise UnsupportedError(f"{self.path}: expected YUV, RGB or grey of 8 to 16 bits, got {name}")
+        notes = []
         if frame.interlaced_frame:
             notes.append("it is interlaced, and is taken as if it were not; deinterlace it first")
         (chroma, depth), tags = LAYOUTS[layout], _tags(frame, context, name)
@@ -218,31 +240,20 @@ class VideoReader:
             self.stream.time_base, Fraction(self.stream.average_rate or self.stream.guessed_rate or 25),
             Fraction(self.stream.sample_aspect_ratio or 1), tags, side.pop("DISPLAYMATRIX", None),
             {key: value for key, value in side.items() if key in HDR}, tuple(notes),
+            has_alpha=has_alpha(frame.format), is_transparent=split(frame, layout)[1] is not None,
         )  # fmt: skip
 
 
-def planes_of(frame: Any, depth: int) -> list[Tensor]:
-    """Copy the samples of a decoded frame."""
-    return [_samples(plane, depth, copy=True) for plane in frame.planes]
-
-
-def to_frame(planes: list[Tensor], layout: str) -> Any:
-    """Make a PyAV frame of planes: the opposite of `planes_of`."""
-    height, width = planes[0].shape
-    frame = library().VideoFrame(width, height, layout)
-    for plane, samples in zip(frame.planes, planes, strict=True):
-        _samples(plane, LAYOUTS[layout][1])[...] = samples.cpu()
-    return frame
-
-
-def _samples(plane: Any, depth: int, *, copy: bool = False) -> Any:
-    """Read a plane without the padding of its lines: a copy as a tensor, or a view to write into."""
-    dtype = np.dtype(np.uint8 if depth == 8 else "<u2")
-    lines = np.frombuffer(plane, dtype).reshape(plane.height, plane.line_size // dtype.itemsize)
-    seen = lines[:, : plane.width]
-    if not copy:
-        return seen
-    return torch.from_numpy(seen.astype(np.uint8 if depth == 8 else np.int32))
+def _decoder(stream: Any, threads: int) -> Any:
+    """Return the decoder of a stream: libvpx for VP8 and VP9 with alpha, which FFmpeg's own does not see."""
+    context = stream.codec_context
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.codec.canonical_name)
+    tag = next((value for key, value in stream.metadata.items() if key.lower() == "alpha_mode"), "")
+    if name not in library().codecs_available or tag != "1":
+        return context
+    own = library().CodecContext.create(name, "r")
+    own.thread_count = threads
+    return own
 
 
 def _tags(frame: Any, context: Any, name: str) -> tuple[int, int, int, int]:
