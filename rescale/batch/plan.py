@@ -172,7 +172,8 @@ def check(source: Place, target: Place, *, overwrite: bool) -> None:
     if isinstance(source, Path) and source.is_dir():
         check_readable(source)
         raise InputError(f"{source}: no pictures to rescale in this folder")
-    if not isinstance(source, Url) and not source.exists():  # a store says why when it is read
+    is_there = isinstance(source, Url) or source.exists() or formats.is_sequence(source)  # a store says it when read
+    if not is_there:
         raise InputError(f"cannot read {source}: No such file or directory")
     if target.parent.is_dir():  # `prepare` makes it else
         check_target(source, target, overwrite=overwrite)

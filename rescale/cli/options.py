@@ -19,7 +19,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         help="Images, videos, folders of images with all below, globs, s3:// or gs:// URLs; @FILE for a list of these; "
-        "- for one image from stdin.",
+        "- for one image or video from stdin.",
         show_default=False,
     ),
 ]

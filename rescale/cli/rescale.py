@@ -119,6 +119,10 @@ def down(
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
     options, video = shared.options(machine)
+    if shared.output and pipe.takes_video(inputs, shared.output):
+        check_small(Path(shared.output), shared.codec)
+        _pipe_video(RescaleTask("down", model, wanted, None, options, video), shared, machine)
+        return
     if pipe.is_piped(inputs, shared.output):
         make = partial(files.downscale_bytes, rescaler, scale=wanted, refine=effort, options=options)
         _pipe(inputs, lambda data, name, kind: make(data, name, formats.carrying(kind)), options, shared, machine)
@@ -165,6 +169,9 @@ def up(
 
     model, times = shared.model, None if scale is None else factor(scale)
     options, video = shared.options(machine, force=force)
+    if shared.output and pipe.takes_video(inputs, shared.output):
+        _pipe_video(RescaleTask("up", model, times, None, options, video), shared, machine)
+        return
     if pipe.is_piped(inputs, shared.output):
         make = partial(files.upscale_bytes, model=model, scale=times, options=options)
         _pipe(inputs, make, options, shared, machine)
@@ -182,6 +189,12 @@ def _pipe(inputs: list[str], work: pipe.Work, options: "RescaleOptions", shared:
     pipe.refuse(resume=shared.resume, report=shared.report, dry_run=shared.dry_run)
     use_machine(machine.threads)
     pipe.run(inputs, shared.output, work, replace(options, report=Gauge()), as_json=shared.as_json)
+
+
+def _pipe_video(task: "RescaleTask", shared: Shared, machine: Machine) -> None:
+    pipe.refuse(resume=shared.resume, report=shared.report, dry_run=shared.dry_run)
+    use_threads_for_video(machine.threads)
+    pipe.run_video(str(shared.output), task, Meter(), as_json=shared.as_json)
 
 
 def _run(planned: "tuple[Plan, LeftOut]", task: "RescaleTask", shared: Shared, machine: Machine) -> None:

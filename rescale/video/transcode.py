@@ -17,6 +17,7 @@ from rescale.video.io.container import format_of
 from rescale.video.io.encoders import Encoding
 from rescale.video.io.frames import Frame, VideoReader
 from rescale.video.io.segments import Segments
+from rescale.video.io.sequence import files_of
 from rescale.video.options import EncodeOptions, ProgressCallback
 from rescale.video.pipeline import Clock, worked
 
@@ -80,9 +81,10 @@ def _encode(
 
 def fingerprint(source: Path, maker: Producer | Rescaler, plan: Encoding, said: str | None) -> dict[str, Any]:
     """Collect everything that decides the packets."""
-    facts = source.stat()
+    files = files_of(source)
+    stats = [file.stat() for file in files]
     return {
-        "source": [str(source.resolve()), facts.st_size, facts.st_mtime_ns, _ends(source)],
+        "source": [str(source.resolve()), *((facts.st_size, facts.st_mtime_ns) for facts in stats), _ends(files[-1])],
         "weights": maker.digest, "device": maker.device.type, "encoder": plan.encoder, "options": plan.options,
         "threads": plan.threads,
         "layout": plan.pixels, "size": plan.size, "said": said,

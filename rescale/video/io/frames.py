@@ -1,5 +1,6 @@
 """Decoded frames as planes of levels with timestamps."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -97,6 +98,8 @@ class VideoReader:
         self.keeps_alpha = False
         """Whether frames come with their transparency; they are laid on black else."""
         self._seen: dict[str, str] = {}
+        self._times = deque[int | None]()
+        """Times of an AVI's packets that were not yet shown; it does not say which frame each is of."""
         self._decoded = self._decode()
         self.ends: dict[int, float] = {}
         """Seconds at which each stream ended, as read."""
@@ -169,7 +172,11 @@ class VideoReader:
                 self.ends[stream.index] = max(self.ends.get(stream.index, end), end)
             if stream is not self.stream:
                 continue
+            if packet.size and self.container.format.name == "avi":
+                self._times.append(packet.dts)
             for frame in self._frames_in(packet):
+                if self._times:
+                    frame.pts = self._times.popleft()
                 if frame.pts is None:
                     raise InputError(f"{self.path}: a frame without a timestamp")
                 self.damaged += frame.is_corrupt
