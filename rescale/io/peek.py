@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 _HEAD, _TAIL = 2**22, 2**20
+_TEXT = 2048
 _SCREEN = 13
 """Bytes of a GIF in front of its first block."""
-_MARKS = re.compile(rb"[tiz][TE]Xtrescale\0|rescale:record")
+_MARKS = re.compile(rb"[tiz][TE]Xtrescale\0|rescale:record|\x45\xa3\x87RESCALE|mdtarescale")
 
 
 def may_carry_record(path: Path) -> bool:
     """Tell whether a file has the mark of a record, without decoding it; a damaged record has it too.
 
     Every format keeps metadata in front of the samples or behind them, and this one as plain text: as a PNG text chunk
-    of its own, or in XMP. A file that cannot be read has none.
+    of its own, in XMP, or as a tag of MKV or MP4. A file that cannot be read has none.
     """
     try:
         if not path.is_file():  # reading a pipe would wait for ever
@@ -28,6 +29,15 @@ def may_carry_record(path: Path) -> bool:
     except OSError:
         return False
     return bool(_MARKS.search(head) or _MARKS.search(tail))
+
+
+def is_text(path: Path) -> bool:
+    """Tell whether a file begins as text does; one that cannot be read does not."""
+    try:
+        with path.open("rb") as file:
+            return b"\0" not in file.read(_TEXT) if path.is_file() else False
+    except OSError:
+        return False
 
 
 def moves(path: Path) -> bool:
