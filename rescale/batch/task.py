@@ -65,6 +65,7 @@ class RescaleTask:
         chosen |= {"device": self.device, **{key: picture[key] for key in ("quality", "force", "max_pixels")}}
         chosen |= {"background": self.options.background} if self.options.background is not None else {}
         chosen |= {} if self.options.keep_metadata else {"keep_metadata": False}
+        chosen |= {"deinterlace": True} if self.video.deinterlace else {}
         chosen |= {"crf": video["quality"], **{key: video[key] for key in ("codec", "preset", "allow_truncated")}}
         return hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode()).hexdigest()
 

@@ -171,6 +171,11 @@ Truncated = Annotated[
 ]
 
 
+Deinterlace = Annotated[
+    bool, typer.Option("--deinterlace", help="Make whole frames of an interlaced video, one of each.")
+]
+
+
 def use_threads_for_video(threads: int | None) -> None:
     """Leave one core to the decoder and the encoder, or their threads would wait for each other."""
     import os

@@ -14,6 +14,7 @@ from rescale.cli.options import (
     Background,
     Codec,
     Crf,
+    Deinterlace,
     DryRun,
     Inputs,
     Json,
@@ -59,6 +60,7 @@ class Shared:
     crf: Crf = None
     preset: Preset = None
     allow_truncated: Truncated = False
+    deinterlace: Deinterlace = False
     max_pixels: MaxPixels = PIXELS
     overwrite: Overwrite = False
     resume: Resume = False
@@ -78,7 +80,7 @@ class Shared:
         video = EncodeOptions(
             codec=self.codec, quality=self.crf, preset=self.preset, overwrite=self.overwrite,
             allow_truncated=self.allow_truncated, max_pixels=self.max_pixels, threads=machine.threads or 0,
-            force=force, device=machine.device,
+            force=force, device=machine.device, deinterlace=self.deinterlace,
         )  # fmt: skip
         return picture, video
 

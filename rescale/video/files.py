@@ -204,8 +204,10 @@ def _filmed(
         codec=options.codec, quality=options.quality, preset=options.preset, threads=options.threads,
     )  # fmt: skip
     given.keeps_alpha = plan.has_alpha
-    clock = Clock(total=given.stream.frames or None)
-    with closing(Segments(target, fingerprint(given.path, maker, plan, record))) as segments:
+    clock = Clock(total=given.stream.frames or None, notes=given.facts.notes if given.facts.fields else ())
+    options.tell(clock)  # what there is to say before all the work
+    about = fingerprint(given.path, maker, plan, record) | {"deinterlace": options.deinterlace}
+    with closing(Segments(target, about)) as segments:
         transcode(segments, given, work, plan, clock, options)
         check_times(segments, made.time_base, target)
         with storage.published(target, overwrite=options.overwrite) as file:

@@ -29,6 +29,8 @@ class EncodeOptions:
     """Replace an existing target; never a source."""
     allow_truncated: bool = False
     """Take what there is of a file that ends before its header says."""
+    deinterlace: bool = False
+    """Make whole frames of interlaced ones, one of each."""
     max_pixels: int = MAX_PIXELS
     """Refuse larger frames."""
     threads: int = 0

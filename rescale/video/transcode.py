@@ -49,8 +49,11 @@ def transcode(
 
 def open_reader(container: Any, path: Path, options: EncodeOptions) -> VideoReader:
     """Open the video of a container, with the reader's options."""
-    tolerant, most = options.allow_truncated, options.max_pixels
-    return VideoReader(container, path, threads=options.threads, tolerant=tolerant, max_pixels=most)
+    return VideoReader(
+        container, path,
+        threads=options.threads, tolerant=options.allow_truncated, max_pixels=options.max_pixels,
+        deinterlace=options.deinterlace,
+    )  # fmt: skip
 
 
 def check_times(segments: Segments, base: Fraction, target: Path) -> None:

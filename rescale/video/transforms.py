@@ -14,6 +14,7 @@ from rescale.ops.resample import resample
 from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.patchwise import PatchwiseUpscaler
 from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, to_rgb
+from rescale.video.io.fields import fields_of, woven
 from rescale.video.io.frames import Frame, StreamInfo
 from rescale.video.io.planes import under
 from rescale.video.luma_upscaler import LumaUpscaler
@@ -27,6 +28,8 @@ def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform
     Returns: the transform, and the properties of its results.
     """
     model = rescaler.model
+    if facts.fields and facts.size[0] % (2 * facts.colours.chroma[0]) == 0:
+        return _by_fields(rescaler, facts)
     if not isinstance(model, LumaSR) or not model.is_residual:
         raise UsageError(f"expected a model that enlarges ordinary video, such as espcn-x2-rt, got {rescaler.name}")
     scale, colours = model.config.scale, facts.colours
@@ -45,6 +48,20 @@ def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform
     return work, replace(facts, size=size)
 
 
+def _by_fields(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
+    """Super-resolve each field of interlaced frames by itself, as the lines of the two are of different moments."""
+    height, width = facts.size
+    work, made = super_resolve(rescaler, replace(facts, size=(height // 2, width), fields=""))
+
+    def both(frame: Frame) -> list[Tensor]:
+        alphas = [None, None] if frame.alpha is None else [frame.alpha[0::2], frame.alpha[1::2]]
+        halves = zip(fields_of(frame.planes), alphas, strict=True)
+        top, bottom = (work(Frame(planes, frame.pts, alpha=alpha)) for planes, alpha in halves)
+        return woven(top, bottom)
+
+    return both, replace(made, size=(made.size[0] * 2, made.size[1]), fields=facts.fields)
+
+
 def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameTransform, StreamInfo]:
     """Downscale to frames that can be restored: RGB, of the same depth."""
     colours = replace(facts.colours, matrix=0, chroma=(1, 1), levels=Levels(facts.colours.levels.depth, is_full=True))
@@ -58,7 +75,7 @@ def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameT
     tags = (2, *facts.tags[1:3], 0)
     # HDR's brightness travels in the record, as the lossless codec has no place for it.
     made = replace(facts, size=size, colours=colours, layout=layout, tags=tags, side_data={})
-    return work, replace(made, has_alpha=False, is_transparent=False)
+    return work, replace(made, has_alpha=False, is_transparent=False, fields="")
 
 
 def restore(rescaler: Rescaler, facts: StreamInfo, original: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
@@ -91,7 +108,7 @@ def bicubic_downscale(facts: StreamInfo, scale: int) -> tuple[FrameTransform, St
             made += list(resized_chroma(stacked, (size[0] // tall, size[1] // wide), colours).split(1))
         return _as_levels([colours.levels.rounded(plane[0]) for plane in made], colours.levels)
 
-    return work, replace(facts, size=size, has_alpha=False, is_transparent=False)
+    return work, replace(facts, size=size, has_alpha=False, is_transparent=False, fields="")
 
 
 def small_size(size: Size, scale: int) -> Size:

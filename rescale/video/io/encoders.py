@@ -12,6 +12,7 @@ import torch
 from rescale.errors import MachineError, UsageError
 from rescale.geometry import Size
 from rescale.video.io.container import library, reason
+from rescale.video.io.fields import FieldMarker
 from rescale.video.io.frames import Frame, StreamInfo
 from rescale.video.io.layouts import LAYOUTS, nearest, with_alpha
 from rescale.video.io.planes import to_frame
@@ -40,6 +41,8 @@ _CARRIED = {
     "mp4": ("h264", "h265", "av1", "vp9"), "mov": ("h264", "h265", "prores"), "webm": ("vp9", "av1"),
     "matroska": tuple(CODECS),
 }  # fmt: skip
+_INTERLACED = ("libx264", "prores_ks")
+"""Encoders that code fields."""
 _CLEAR = {"ffv1": tuple(layout for layout in LAYOUTS if layout.startswith(("yuv420p", "yuv422p", "yuv444p", "gbrp"))
                         and layout not in ("gbrp9le", "yuv420p12le", "yuv420p14le", "yuv422p14le", "yuv444p14le")),
           "prores_ks": ("yuv444p10le",)}  # fmt: skip
@@ -86,8 +89,8 @@ class Encoding:
             chosen |= {"b": "0", "row-mt": "1", "deadline": "good", "cpu-used": "5"}
         if name == "ffv1":
             chosen |= {"level": "3", "slicecrc": "1", "g": "1"} | self._slices()
-        if name == "libx264" and _has_avx512():  # whose code in x264 reads what it never wrote: the bytes then vary
-            chosen["x264-params"] = "asm=avx2"
+        if name == "libx264":
+            chosen["x264-params"] = ":".join(self._x264())
         if name == "libx265":
             chosen["x265-params"] = ":".join(["log-level=error", *_hdr(self.facts.side_data)])
         if name == "libsvtav1":
@@ -95,6 +98,11 @@ class Encoding:
         if self.facts.colours.chroma == (2, 2) and self.facts.colours.siting != "left":
             chosen["chroma_sample_location"] = self.facts.colours.siting
         return chosen
+
+    def _x264(self) -> list[str]:
+        """Words for x264 itself: not to use AVX-512, where it reads what it never wrote; which field comes first."""
+        order = ["bff=1"] if self.facts.fields == "bff" else []
+        return ["asm=avx2"] * _has_avx512() + order
 
     def _slices(self) -> dict[str, str]:
         """Cut frames for FFV1 into four, where no cut parts a sample of chroma, which it refuses."""
@@ -124,16 +132,20 @@ class Encoding:
         context.color_range, context.color_primaries, context.color_trc, context.colorspace = facts.tags
         context.thread_count = self.threads
         context.flags |= 1 << 22  # the header once, in front of all packets
+        context.field_order = {"": 0, "tff": 2, "bff": 3}[facts.fields]
+        if facts.fields and self.encoder in _INTERLACED:
+            context.flags |= 1 << 18 | 1 << 29  # transform and search by fields
 
     def packets(self, context: Any, frames: "Iterator[Frame]") -> Iterator[Any]:
         """Encode frames, and drain the encoder at the end."""
         layout = with_alpha(self.layout) if self.has_alpha else self.layout
+        marked = FieldMarker(self.facts.fields)
         for frame in frames:
             made = to_frame(relay(frame.planes, self.given or self.facts, self.facts), layout)
             made = made if self.pixels == layout else made.reformat(format=self.pixels)
             made.pts, made.time_base = frame.pts, self.facts.time_base
             made.color_range, made.color_primaries, made.color_trc, made.colorspace = self.facts.tags
-            yield from context.encode(made)
+            yield from context.encode(marked(made))
         yield from context.encode(None)
 
 

@@ -14,10 +14,12 @@ from rescale.geometry import Size
 from rescale.io.images import MAX_PIXELS
 from rescale.video.io.colour import Colours, Levels, guessed_matrix, guessed_siting
 from rescale.video.io.container import library
+from rescale.video.io.fields import Order, deinterlaced, field_order
 from rescale.video.io.layouts import LAYOUTS, has_alpha, layout_of
 from rescale.video.io.planes import on_black, split
 
 HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
+_DEINTERLACE = "deinterlacing makes whole frames of it"
 _NOT_MISSED = (
     "DISPLAYMATRIX", "SEI_UNREGISTERED", "VIDEO_ENC_PARAMS", "MOTION_VECTORS", "PANSCAN", "AFD", "VIDEO_HINT",
 )  # fmt: skip
@@ -62,6 +64,8 @@ class StreamInfo:
     """Whether frames may be transparent."""
     is_transparent: bool = False
     """Whether the first frame is."""
+    fields: Order = ""
+    """Field of the first frame that is shown first, if it is interlaced."""
 
     @property
     def depth(self) -> int:
@@ -78,11 +82,19 @@ class VideoReader:
         threads: number of decoder threads; 0 lets it choose.
         max_pixels: refuse larger frames, before one is decoded.
         tolerant: skip frames that cannot be decoded, and end where the file breaks.
+        deinterlace: make whole frames of interlaced ones.
     Raises: InputError where there is no video, or its first frame cannot be decoded.
     """
 
     def __init__(
-        self, container: Any, path: Path, *, threads: int = 0, tolerant: bool = False, max_pixels: int = MAX_PIXELS
+        self,
+        container: Any,
+        path: Path,
+        *,
+        threads: int = 0,
+        tolerant: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        deinterlace: bool = False,
     ) -> None:
         pictures = [s for s in container.streams.video if not _is_cover(s)]
         if not pictures:
@@ -100,7 +112,8 @@ class VideoReader:
         self._seen: dict[str, str] = {}
         self._times = deque[int | None]()
         """Times of an AVI's packets that were not yet shown; it does not say which frame each is of."""
-        self._decoded = self._decode()
+        self.deinterlace = deinterlace
+        self._decoded = deinterlaced(self._decode(), self.stream.time_base) if deinterlace else self._decode()
         self.ends: dict[int, float] = {}
         """Seconds at which each stream ended, as read."""
         self.damaged = 0
@@ -215,6 +228,10 @@ class VideoReader:
 
     def _fitted(self, frame: Any) -> Any:
         """Bring a frame to the size and layout of the first one, as a recording may change both midway."""
+        if frame.interlaced_frame and not self.facts.fields and not self.deinterlace:
+            self._seen.setdefault(
+                "fields", f"it is interlaced from {frame.time:.3f} s on, and taken as whole frames; {_DEINTERLACE}"
+            )
         (height, width), layout = self.facts.size, self.facts.layout
         if (frame.height, frame.width) != (height, width):
             self._check_pixels(frame)
@@ -234,8 +251,11 @@ class VideoReader:
         if layout is None:
             raise UnsupportedError(f"{self.path}: expected YUV, RGB or grey of 8 to 16 bits, got {name}")
         notes = []
-        if frame.interlaced_frame:
-            notes.append("it is interlaced, and is taken as if it were not; deinterlace it first")
+        fields = field_order(frame, context) if not self.deinterlace else ""
+        if fields:
+            notes.append(f"it is interlaced: each field is enlarged by itself, and the result is too; {_DEINTERLACE}")
+        elif self.deinterlace:
+            notes.append("it is deinterlaced: one whole frame of each, so that the rate stays as it was")
         (chroma, depth), tags = LAYOUTS[layout], _tags(frame, context, name)
         is_rgb = layout.startswith("gbrp")
         matrix = 0 if is_rgb else tags[3] if tags[3] not in (0, 2) else guessed_matrix(frame.height)
@@ -247,7 +267,7 @@ class VideoReader:
             self.stream.time_base, Fraction(self.stream.average_rate or self.stream.guessed_rate or 25),
             Fraction(self.stream.sample_aspect_ratio or 1), tags, side.pop("DISPLAYMATRIX", None),
             {key: value for key, value in side.items() if key in HDR}, tuple(notes),
-            has_alpha=has_alpha(frame.format), is_transparent=split(frame, layout)[1] is not None,
+            fields=fields, has_alpha=has_alpha(frame.format), is_transparent=split(frame, layout)[1] is not None,
         )  # fmt: skip
 
 
