@@ -111,7 +111,7 @@ def test_only_these_rooms_open_files():
         "evaluation.published", "io.images", "io.object_store", "io.peek", "io.storage", "models.weights", "models.zoo",
         "stdo.dataset", "stdo.overfit", "training.dataset", "training.recipe", "training.release", "training.train",
         "video.files", "video.transcode", "video.io.container", "video.io.encoders", "video.io.mux",
-        "video.io.segments",
+        "video.io.segments", "video.io.sequence",
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from rescale.batch import results
@@ -12,7 +12,7 @@ from rescale.batch import sources as finding
 from rescale.batch.sources import Rule, Source, normal, real
 from rescale.errors import DiskFullError, InputError, RefusedError, UsageError, machine_error
 from rescale.io import formats
-from rescale.io.folders import LeftOut, check_readable
+from rescale.io.folders import IMAGES, VIDEOS, LeftOut, check_readable
 from rescale.io.formats import format_of
 from rescale.io.object_store import Place, Url, is_remote, place
 from rescale.io.storage import check_folder, sweep
@@ -59,7 +59,7 @@ def plan(
         where a result would replace another source that was named.
     """
     words = finding.words_of(inputs)
-    found, left_out = finding.find(words, rule)
+    found, left_out = finding.find(words, lambda found: rule(found) | _of_other_kind(found, output))
     names = Names(output, name, fields)
     named = {normal(place(word)) for word in words if is_remote(word) or not Path(word).is_dir()}
     planned = {normal(_target(source, names)) for source in found} - named
@@ -69,6 +69,18 @@ def plan(
     pairs = _told_apart([source for source in found if source.file not in ours], names)
     _check_places(pairs, output)
     return pairs, left_out
+
+
+def _of_other_kind(found: Sequence[Place], output: str | None) -> LeftOut:
+    """Leave out videos of folders where a template makes all results pictures, and the reverse."""
+    suffix = "" if output is None or output.endswith("/") else PurePath(output).suffix.lower()
+    if suffix in formats.FORMAT_OF_SUFFIX:
+        left = {VIDEOS: [file for file in found if formats.is_video(file)]}
+    elif suffix in formats.SUFFIXES:
+        left = {IMAGES: [file for file in found if not formats.is_video(file)]}
+    else:
+        return {}
+    return {kind: files for kind, files in left.items() if files}
 
 
 def _told_apart(found: Sequence[Source], names: Names) -> Plan:
@@ -171,8 +183,9 @@ def check(source: Place, target: Place, *, overwrite: bool) -> None:
     """Check all that can be known before any work. Raises: InputError, MachineError, RefusedError, UsageError."""
     if isinstance(source, Path) and source.is_dir():
         check_readable(source)
-        raise InputError(f"{source}: no pictures to rescale in this folder")
-    if not isinstance(source, Url) and not source.exists():  # a store says why when it is read
+        raise InputError(f"{source}: no pictures or videos to rescale in this folder")
+    is_there = isinstance(source, Url) or source.exists() or formats.is_sequence(source)  # a store says it when read
+    if not is_there:
         raise InputError(f"cannot read {source}: No such file or directory")
     if target.parent.is_dir():  # `prepare` makes it else
         check_target(source, target, overwrite=overwrite)

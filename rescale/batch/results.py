@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rescale.batch.journal import Journal
-from rescale.io.folders import LeftOut
+from rescale.io.folders import VIDEOS, LeftOut
+from rescale.io.formats import is_video
 from rescale.io.object_store import Place, Url
 from rescale.io.peek import may_carry_record
 
@@ -16,9 +17,14 @@ _LARGE = re.compile(r"(.+)\.(restored|upscaled)")
 
 
 def of_down(found: Sequence[Place]) -> LeftOut:
-    """Leave out all that this package has made: there, an LR image has a record, and a large one has its name."""
+    """Leave out all that this package has made: there, an LR image has a record, and a large one has its name.
+
+    Videos are left out as well, as their lossless LR frames take hours and gigabytes: they are downscaled where named.
+    """
     family = _Family(found)
-    return _left(RESULTS, (file for file in found if family.is_large(file) or family.is_small(file)))
+    videos = [file for file in found if is_video(file)]
+    ours = {file for file in found if family.is_large(file) or family.is_small(file)} - {*videos}
+    return _left(RESULTS, (file for file in found if file in ours)) | _left(VIDEOS, videos)
 
 
 def of_up(found: Sequence[Place], *, has_model: bool, has_scale: bool) -> LeftOut:

@@ -122,7 +122,7 @@ def _tree(match: Place) -> _Tree | None:
     if not match.is_dir():
         return None
     found = walk(match)
-    return _Tree(found.images, found.left_out, found.unreadable)
+    return _Tree(sorted([*found.images, *found.videos]), found.left_out, found.unreadable)
 
 
 def _objects(url: Url) -> Sequence[Place]:

@@ -17,7 +17,7 @@ from rescale.inference import files
 from rescale.inference.options import RescaleOptions
 from rescale.inference.refine import RefineBudget, Report
 from rescale.io import storage
-from rescale.io.formats import is_video
+from rescale.io.formats import SUFFIXES, is_video
 from rescale.io.object_store import Place, Url
 from rescale.models import weights
 from rescale.version import __version__
@@ -33,6 +33,11 @@ class FileJob:
     source: Place
     target: Place
     line: Entry | None = None
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is one by the name of its source, or of its target."""
+        return is_video(self.source) or self.target.suffix.lower() in SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class RescaleTask:
         chosen |= {"device": self.device, **{key: picture[key] for key in ("quality", "force", "max_pixels")}}
         chosen |= {"background": self.options.background} if self.options.background is not None else {}
         chosen |= {} if self.options.keep_metadata else {"keep_metadata": False}
+        chosen |= {"deinterlace": True} if self.video.deinterlace else {}
         chosen |= {"crf": video["quality"], **{key: video[key] for key in ("codec", "preset", "allow_truncated")}}
         return hashlib.sha256(json.dumps([__version__, chosen], sort_keys=True).encode()).hexdigest()
 
@@ -86,7 +92,7 @@ class RescaleTask:
                 self.check(job)
                 if job.line and self._is_done(job.line, job, digest):
                     return job.line.facts(job.source, job.target)
-                return _as_json((moving if is_video(job.source) else still)(job.source, job.target))
+                return _as_json((moving if job.is_video else still)(job.source, job.target))
             except Exception as error:
                 return failed(job.source, error)
 

@@ -22,7 +22,8 @@ from rescale.video.files import upscale_video
 from rescale.video.io.colour import Levels
 from rescale.video.io.container import library, opened
 from rescale.video.io.encoders import encoding
-from rescale.video.io.frames import Frame, VideoReader, planes_of
+from rescale.video.io.frames import Frame, VideoReader
+from rescale.video.io.planes import planes_of
 from rescale.video.luma_upscaler import LumaUpscaler
 
 

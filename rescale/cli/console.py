@@ -44,7 +44,8 @@ def run(
     tally = RunSummary(plan, task, None if dry_run else report, left_out)
     if not dry_run:
         planning.prepare(plan)
-    shown = 0 if dry_run or any(is_video(source) for source, _ in plan) else len(plan)  # a video has a line of its own
+    has_video = any(is_video(source) for source, _ in plan)
+    shown = 0 if dry_run or has_video else len(plan)  # a video has a line of its own
     try:
         with (
             bar(shown, "rescaling") as step,
@@ -56,7 +57,7 @@ def run(
                 step()
     finally:
         tally.close()
-    _tell_end(tally)
+    _tell_end(tally, "files" if has_video else "pictures")
     if tally.exit_code:
         raise typer.Exit(tally.exit_code)
 
@@ -68,7 +69,7 @@ def _tell_left_out(left_out: "LeftOut") -> None:
         typer.echo(f"note: left out of folders: {kinds}; such as {first}; what is named is taken", err=True)
 
 
-def _tell_end(tally: "RunSummary") -> None:
+def _tell_end(tally: "RunSummary", what: str) -> None:
     """Repeat what has scrolled away: how many files failed, and the first of them."""
     if tally.kept:
         typer.echo(f"note: {tally.kept} of {tally.count} were done already", err=True)
@@ -76,7 +77,7 @@ def _tell_end(tally: "RunSummary") -> None:
         return
     failed = len(tally.failures)
     is_long = tally.tried > _SCREEN
-    typer.echo(f"{failed} of {tally.count} pictures failed" + ":" * is_long, err=True)
+    typer.echo(f"{failed} of {tally.count} {what} failed" + ":" * is_long, err=True)
     for facts in tally.failures[:_SCREEN] if is_long else ():
         typer.echo(f"  {told(facts['source'], facts['error'])}", err=True)
     if is_long and failed > _SCREEN:

@@ -19,7 +19,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         help="Images, videos, folders of images with all below, globs, s3:// or gs:// URLs; @FILE for a list of these; "
-        "- for one image from stdin.",
+        "- for one image or video from stdin.",
         show_default=False,
     ),
 ]
@@ -150,7 +150,9 @@ def use_machine(threads: int | None) -> None:
 
 Codec = Annotated[
     str | None,
-    typer.Option(help="Of a video: h264, h265, av1, vp9, ffv1; h264 for 8 bits if not given.", show_default=False),
+    typer.Option(
+        help="Of a video: h264, h265, av1, vp9, ffv1, prores; h264 for 8 bits if not given.", show_default=False
+    ),
 ]
 
 
@@ -166,6 +168,11 @@ Preset = Annotated[
 
 Truncated = Annotated[
     bool, typer.Option("--allow-truncated", help="Take what there is of a video that is cut short or damaged.")
+]
+
+
+Deinterlace = Annotated[
+    bool, typer.Option("--deinterlace", help="Make whole frames of an interlaced video, one of each.")
 ]
 
 

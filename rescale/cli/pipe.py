@@ -12,11 +12,14 @@ import typer
 from rescale.cli.console import in_flags, tell
 from rescale.errors import InputError, MachineError, RefusedError, UsageError, machine_error
 from rescale.io import formats
+from rescale.video.io.demuxers import HEAD, demuxer
 
 if TYPE_CHECKING:
+    from rescale.batch.task import RescaleTask
     from rescale.inference.files import EncodedResult
     from rescale.inference.options import RescaleOptions
     from rescale.io.object_store import Place
+    from rescale.video.options import ProgressCallback
 
 Work = Callable[[bytes, str, str], "EncodedResult"]
 """What is done with the bytes of an image, its name, and the format of the result."""
@@ -46,6 +49,29 @@ def run(inputs: Sequence[str], output: str | None, work: Work, options: "Rescale
         _fail(source, error, as_json=as_json)
     facts |= {"source": str(source or "stdin"), "target": str(target or ""), "notes": made.notes}
     tell(facts, as_json=as_json)
+
+
+def takes_video(inputs: Sequence[str], output: str | None) -> bool:
+    """Tell whether stdin is asked for as a video: by the name of its result."""
+    return list(inputs) == [_PIPE] and output is not None and Path(output).suffix.lower() in formats.SUFFIXES
+
+
+def run_video(output: str, task: "RescaleTask", progress: "ProgressCallback", *, as_json: bool) -> None:
+    """Do a video that comes from stdin, by way of a file beside its result. Raises: UsageError, MachineError."""
+    from rescale.batch.task import FileJob
+    from rescale.io.storage import spooled
+
+    _source([_PIPE])  # or nothing would ever come
+    target = Path(output)
+    if not target.parent.is_dir():
+        raise UsageError(f"{target.parent} is no folder; make it first")
+    with spooled(sys.stdin.buffer, target.parent) as path:
+        facts = in_flags(task.start(tell=progress)(FileJob(path, target)))
+    named = {"error": facts["error"].replace(str(path), "stdin")} if "error" in facts else {}
+    facts |= {"source": "stdin", **named}
+    tell(facts, as_json=as_json)
+    if "error" in facts:
+        raise typer.Exit(facts["exit_code"])
 
 
 def refuse(**options: object) -> None:
@@ -112,6 +138,8 @@ def _read(source: "Place | None", max_pixels: int) -> bytes:
         raise RefusedError(f"stdin: more than the {most:,} bytes that are read here")
     if not data:
         raise InputError("stdin: expected an image, got nothing")
+    if demuxer(data[:HEAD]) not in (None, "gif", "apng"):
+        raise UsageError("stdin: expected an image, got a video, which needs -o with a file that ends in .mkv or .mp4")
     return data
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
+
 if TYPE_CHECKING:
     import rich.progress
 
@@ -111,6 +113,10 @@ class Meter:
         self.at, self.frames = 0.0, 0
 
     def __call__(self, clock: "Clock") -> None:
+        if not clock.frames:
+            for note in clock.notes:
+                typer.echo(f"note: {note}", err=True)
+            return
         now = time.monotonic()
         if now - self.at < 1 and clock.frames != clock.total:
             return

@@ -14,6 +14,7 @@ from rescale.cli.options import (
     Background,
     Codec,
     Crf,
+    Deinterlace,
     DryRun,
     Inputs,
     Json,
@@ -59,6 +60,7 @@ class Shared:
     crf: Crf = None
     preset: Preset = None
     allow_truncated: Truncated = False
+    deinterlace: Deinterlace = False
     max_pixels: MaxPixels = PIXELS
     overwrite: Overwrite = False
     resume: Resume = False
@@ -78,7 +80,7 @@ class Shared:
         video = EncodeOptions(
             codec=self.codec, quality=self.crf, preset=self.preset, overwrite=self.overwrite,
             allow_truncated=self.allow_truncated, max_pixels=self.max_pixels, threads=machine.threads or 0,
-            force=force, device=machine.device,
+            force=force, device=machine.device, deinterlace=self.deinterlace,
         )  # fmt: skip
         return picture, video
 
@@ -119,6 +121,10 @@ def down(
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
     options, video = shared.options(machine)
+    if shared.output and pipe.takes_video(inputs, shared.output):
+        check_small(Path(shared.output), shared.codec)
+        _pipe_video(RescaleTask("down", model, wanted, None, options, video), shared, machine)
+        return
     if pipe.is_piped(inputs, shared.output):
         make = partial(files.downscale_bytes, rescaler, scale=wanted, refine=effort, options=options)
         _pipe(inputs, lambda data, name, kind: make(data, name, formats.carrying(kind)), options, shared, machine)
@@ -165,6 +171,9 @@ def up(
 
     model, times = shared.model, None if scale is None else factor(scale)
     options, video = shared.options(machine, force=force)
+    if shared.output and pipe.takes_video(inputs, shared.output):
+        _pipe_video(RescaleTask("up", model, times, None, options, video), shared, machine)
+        return
     if pipe.is_piped(inputs, shared.output):
         make = partial(files.upscale_bytes, model=model, scale=times, options=options)
         _pipe(inputs, make, options, shared, machine)
@@ -182,6 +191,12 @@ def _pipe(inputs: list[str], work: pipe.Work, options: "RescaleOptions", shared:
     pipe.refuse(resume=shared.resume, report=shared.report, dry_run=shared.dry_run)
     use_machine(machine.threads)
     pipe.run(inputs, shared.output, work, replace(options, report=Gauge()), as_json=shared.as_json)
+
+
+def _pipe_video(task: "RescaleTask", shared: Shared, machine: Machine) -> None:
+    pipe.refuse(resume=shared.resume, report=shared.report, dry_run=shared.dry_run)
+    use_threads_for_video(machine.threads)
+    pipe.run_video(str(shared.output), task, Meter(), as_json=shared.as_json)
 
 
 def _run(planned: "tuple[Plan, LeftOut]", task: "RescaleTask", shared: Shared, machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""Folders as people have them: the images below one, and what is left out there, by kind."""
+"""Folders as people have them: the images and videos below one, and what is left out there, by kind."""
 
 import os
 import re
@@ -9,10 +9,12 @@ from pathlib import Path, PurePath
 from rescale.errors import machine_error
 from rescale.io.formats import FORMAT_OF_SUFFIX, is_video
 from rescale.io.object_store import Place
+from rescale.io.peek import is_text
 
 LeftOut = dict[str, list[Place]]
 """Files that were found but are no sources, by the kind of reason, which is worded to follow a number."""
-HIDDEN, VIDEOS, LINKS, OTHERS = "hidden", "videos", "links to folders", "of formats that are not read"
+HIDDEN, VIDEOS, IMAGES = "hidden", "videos", "pictures"
+LINKS, OTHERS = "links to folders", "of formats that are not read"
 _NOT_OURS = {
     "__MACOSX", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "lost+found",
 }  # fmt: skip
@@ -29,6 +31,7 @@ class Found:
     """Contents of a folder, with all below it."""
 
     images: list[Path] = field(default_factory=list)
+    videos: list[Path] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=dict)
     unreadable: list[Path] = field(default_factory=list)
     """Folders that cannot be listed."""
@@ -54,16 +57,23 @@ def walk(folder: Path) -> Found:
         links = [at / name for name in folders if (at / name).is_symlink()]
         found.leave_out(LINKS, (link for link in links if not is_hidden(link.relative_to(folder))))
     found.images.sort()
+    found.videos.sort()
     found.unreadable.extend(Path(os.fsdecode(error.filename)) for error in errors)
     return found
 
 
 def _sort_in(found: Found, path: Path, *, hidden: bool) -> None:
     suffix = path.suffix.lower()
-    if suffix in FORMAT_OF_SUFFIX and not hidden:
-        found.images.append(path)
-    elif is_video(path) or suffix in FORMAT_OF_SUFFIX or _IMAGES.fullmatch(suffix):
-        found.leave_out(HIDDEN if hidden else VIDEOS if is_video(path) else OTHERS, [path])
+    is_ours = suffix in FORMAT_OF_SUFFIX or (is_video(path) and not _is_program(path))
+    if is_ours and not hidden:
+        (found.images if suffix in FORMAT_OF_SUFFIX else found.videos).append(path)
+    elif is_ours or _IMAGES.fullmatch(suffix):
+        found.leave_out(HIDDEN if hidden else OTHERS, [path])
+
+
+def _is_program(path: Path) -> bool:
+    """Tell whether a file of a suffix that videos share with TypeScript is a text."""
+    return path.suffix.lower() in (".ts", ".mts") and is_text(path)
 
 
 def check_readable(folder: Path) -> None:

@@ -1,10 +1,13 @@
 """Image and video formats by suffix, and what each can hold."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rescale.errors import RefusedError, UsageError
 from rescale.io.object_store import Place
+from rescale.io.peek import moves
 
 _COMMON = ("icc", "exif", "xmp", "dpi")
 
@@ -110,6 +113,28 @@ SUFFIXES = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".w
 """Containers that are written, by the target's suffix, under FFmpeg's names."""
 
 
+READ_ONLY = (
+    ".3g2", ".3gp", ".3gpp", ".asf", ".avi", ".divx", ".dv", ".evo", ".f4v", ".flv", ".ivf", ".m1v", ".m2p", ".m2t",
+    ".m2ts", ".m2v", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".ts", ".vob", ".wmv", ".y4m",
+)  # fmt: skip
+"""Suffixes of videos that are read, and written as MKV."""
+PATTERN = re.compile(r"%(0?)(\d*)d")
+"""Number in the name of a sequence of pictures, as FFmpeg has it: frame%04d.png"""
+_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".dpx"}
+
+
 def is_video(path: Place) -> bool:
-    """Tell whether a name is that of a video that can be read and written."""
-    return path.suffix.lower() in SUFFIXES
+    """Tell whether a place is that of a video that can be read: by its name, or as an animation or a sequence."""
+    suffix = path.suffix.lower()
+    return suffix in SUFFIXES or suffix in READ_ONLY or is_sequence(path) or is_animation(path)
+
+
+def is_animation(path: Place) -> bool:
+    """Tell whether a file is a GIF or an APNG that moves."""
+    return isinstance(path, Path) and path.suffix.lower() in (".gif", ".apng") and moves(path)
+
+
+def is_sequence(path: Place) -> bool:
+    """Tell whether a name is a pattern of numbered pictures, and not of a file that has such a name."""
+    has_number = len(PATTERN.findall(path.name)) == 1 and path.suffix.lower() in _PICTURES
+    return has_number and isinstance(path, Path) and not path.exists()

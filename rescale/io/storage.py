@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import stat
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from rescale.errors import InputError, MachineError, RefusedError, RescaleError, machine_error
 from rescale.io import object_store
@@ -71,6 +72,20 @@ def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
                     yield path, file
         finally:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def spooled(stream: IO[bytes], folder: Path) -> Iterator[Path]:
+    """Yield a temporary file with all bytes of a stream. Raises: DiskFullError, MachineError."""
+    try:
+        with _temporary(folder.absolute()) as (path, file):
+            shutil.copyfileobj(stream, file)
+            file.flush()
+            yield path
+    except RescaleError:
+        raise
+    except OSError as error:
+        raise machine_error(f"cannot write into {folder}", error) from error
 
 
 def sweep(folder: Path) -> None:

@@ -54,7 +54,9 @@ class FramePairs:
 
 
 @contextmanager
-def open_pairs(source: Path, small: Path, folder: Path, scale: int, *, tolerant: bool = False) -> Iterator[FramePairs]:
+def open_pairs(
+    source: Path, small: Path, folder: Path, scale: int, *, tolerant: bool = False, deinterlace: bool = False
+) -> Iterator[FramePairs]:
     """Decode both videos' luma into files that are removed at the end.
 
     Args:
@@ -63,12 +65,13 @@ def open_pairs(source: Path, small: Path, folder: Path, scale: int, *, tolerant:
         folder: holds the files.
         scale: HR/LR, of the sides.
         tolerant: use what can be decoded of a damaged source.
+        deinterlace: take the source as whole frames.
     Raises: InputError, MachineError.
     """
     paths = [folder / "hr.luma", folder / "lr.luma"]
     try:
         with opened(source) as first, opened(small) as second:
-            large = VideoReader(first, source, tolerant=tolerant, tick=MILLISECOND)
+            large = VideoReader(first, source, tolerant=tolerant, tick=MILLISECOND, deinterlace=deinterlace)
             yield _read(large, VideoReader(second, small), paths, scale)
     except OSError as error:
         raise MachineError(f"cannot write {folder}: {error.strerror or error}") from error

@@ -126,6 +126,7 @@ def overfit(
     work, small = transforms.bicubic_downscale(given.facts, scale)
     plan, notes = _plan(small, options)
     subject = fingerprint(source, generic, plan, f"{budget} {torch.get_num_threads()}")
+    subject |= {"deinterlace": options.deinterlace}
     with closing(Segments(target, subject)) as segments:
         lesson = OverfitRun(source, generic, plan, segments, budget, options)
         parcel = lesson.learned(work, None, tell)
@@ -185,8 +186,10 @@ class OverfitRun:
         folder, network = self.segments.folder, cast(LumaSR, self.generic.model)
         self.small = folder / _SMALL
         self._assemble(self.small, None, None, overwrite=True)
-        tolerant = self.options.allow_truncated
-        with open_pairs(self.source, self.small, folder, network.config.scale, tolerant=tolerant) as pairs:
+        tolerant, whole_frames = self.options.allow_truncated, self.options.deinterlace
+        with open_pairs(
+            self.source, self.small, folder, network.config.scale, tolerant=tolerant, deinterlace=whole_frames
+        ) as pairs:
             self.lesson = self._begin(pairs, network, begun, folder / "state.safetensors")
             parcel = self.lesson.learn(folder / "state.safetensors", tell)
             self.closeness = measured(pairs, network, parcel)
@@ -205,7 +208,7 @@ class OverfitRun:
         stream = sum(len(packet.data) for packet in self.segments.packets())
         return OverfitResult(
             self.source, target, generic.name, count, self.lesson.steps, self.lesson.elapsed_s, self.closeness, stream,
-            len(data), parcel.map_bytes, (*self.given.remarks(), *notes),
+            len(data), parcel.map_bytes, (*self.given.notes, *notes),
         )  # fmt: skip
 
     def _begin(self, pairs: FramePairs, network: LumaSR, begun: NetworkBundle | None, state: Path) -> OverfitTrainer:

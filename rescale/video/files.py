@@ -12,6 +12,7 @@ from rescale.errors import RefusedError
 from rescale.geometry import Scale, Size
 from rescale.inference.rescaler import ModelLike, as_rescaler
 from rescale.io import storage, targets
+from rescale.io.formats import FORMAT_OF_SUFFIX, READ_ONLY, is_sequence
 from rescale.video import transforms
 from rescale.video.io.container import check_small, format_of, opened
 from rescale.video.io.encoders import encoding
@@ -56,8 +57,8 @@ def upscale_video(
     """Super-resolve a video, or restore a low-resolution one by its record; sound, timing and all other streams stay.
 
     Args:
-        source: MP4, MOV, MKV or WebM.
-        target: the same; its suffix decides.
+        source: any common container, a GIF that moves, or numbered pictures as frame%04d.png.
+        target: MP4, MOV, MKV or WebM; its suffix decides.
         model: an id, a weight file or a `Rescaler` for super-resolution or restoring; espcn-x2-rt and its like by
             default.
         scale: super-resolve an ordinary video by 2, 3 or 4; without it, the video's record says all.
@@ -86,7 +87,7 @@ def downscale_video(
 
     Args:
         model: an id, a weight file, or a `Rescaler`.
-        source: MP4, MOV, MKV or WebM.
+        source: as of `upscale_video`.
         target: an MKV.
         scale: downscaling factor, or target size; by default the model's own scale.
         overwrite: replace an existing target; short for the option of that name.
@@ -146,7 +147,7 @@ def frames(
     """Yield a video's frames, super-resolved or restored by its record: planes of levels and timestamps, decoded ahead.
 
     Args:
-        source: MP4, MOV, MKV or WebM.
+        source: as of `upscale_video`.
         model: as of `upscale_video`.
         scale: as of `upscale_video`.
         device: where to run.
@@ -177,6 +178,15 @@ def _timed(frames: Iterable[Frame], info: StreamInfo) -> Iterator[TimedFrame]:
         yield TimedFrame(frame.planes, frame.pts, float(frame.pts * info.time_base), float(lasts))
 
 
+def _rewritten(source: Path, container: str) -> list[str]:
+    """Note that a video is not written as what it was, and what is assumed of pictures."""
+    suffix = source.suffix.lower()
+    is_read_only = suffix in (*READ_ONLY, *FORMAT_OF_SUFFIX, ".dpx") and container == "matroska"
+    label = "a sequence of pictures" if is_sequence(source) else suffix[1:].upper()
+    rate = ["its pictures are taken as 25 frames a second"] if is_sequence(source) else []
+    return rate + [f"{label} is not written, so the result is an MKV"] * is_read_only
+
+
 def _options(options: EncodeOptions, overwrite: bool) -> EncodeOptions:
     return replace(options, overwrite=overwrite or options.overwrite)
 
@@ -193,13 +203,17 @@ def _filmed(
         made, made.size, container,
         codec=options.codec, quality=options.quality, preset=options.preset, threads=options.threads,
     )  # fmt: skip
-    clock = Clock(total=given.stream.frames or None)
-    with closing(Segments(target, fingerprint(given.path, maker, plan, record))) as segments:
+    given.keeps_alpha = plan.has_alpha
+    clock = Clock(total=given.stream.frames or None, notes=given.facts.notes if given.facts.fields else ())
+    options.tell(clock)  # what there is to say before all the work
+    about = fingerprint(given.path, maker, plan, record) | {"deinterlace": options.deinterlace}
+    with closing(Segments(target, about)) as segments:
         transcode(segments, given, work, plan, clock, options)
         with storage.published(target, overwrite=options.overwrite) as file:
             found += assemble(given, file, container, plan, segments, Embedded(record))
         count = sum(frames for _, frames in segments.whole)
         segments.discard()
     problem = given.missing()
-    told = (*given.facts.notes, *notes, *found, *given.remarks(), *([f"cut short: {problem}"] if problem else []))
+    found += _rewritten(given.path, container)
+    told = (*given.facts.notes, *given.notes, *notes, *found, *([f"cut short: {problem}"] if problem else []))
     return VideoResult(given.path, target, maker.name, made.size, count, clock.rate, clock.rates, told, maker.digest)

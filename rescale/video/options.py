@@ -20,7 +20,7 @@ class EncodeOptions:
     """Choices for a video file that is made, beside the model and the scale."""
 
     codec: str | None = None
-    """h264, h265, av1, vp9 or ffv1; by the container and the depth if not given."""
+    """h264, h265, av1, vp9, ffv1 or prores; by the container and the depth if not given."""
     quality: int | None = None
     """The encoder's CRF: lower is better and larger."""
     preset: str | None = None
@@ -29,6 +29,8 @@ class EncodeOptions:
     """Replace an existing target; never a source."""
     allow_truncated: bool = False
     """Take what there is of a file that ends before its header says."""
+    deinterlace: bool = False
+    """Make whole frames of interlaced ones, one of each."""
     max_pixels: int = MAX_PIXELS
     """Refuse larger frames."""
     threads: int = 0

@@ -25,6 +25,8 @@ class Clock:
     """Total number of frames, if known."""
     busy: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("decode", "network", "encode"), 0.0))
     began: float = field(default_factory=time.monotonic)
+    notes: tuple[str, ...] = ()
+    """Notes on the source, known before the first frame is done."""
 
     def timed(self, stage: str, items: Iterable[T], sign: int = 1) -> Iterator[T]:
         """Yield items while timing how long each takes to come; a sign of -1 subtracts that time."""

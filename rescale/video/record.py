@@ -10,7 +10,8 @@ from torch import Tensor
 from rescale.errors import RecordError
 from rescale.io.record import KEY, parsed
 from rescale.video.io.colour import Colours, Levels
-from rescale.video.io.frames import LAYOUTS, StreamInfo
+from rescale.video.io.frames import StreamInfo
+from rescale.video.io.layouts import LAYOUTS
 
 _Side = Annotated[int, Field(ge=1, le=65_536)]
 _Tag = Annotated[int, Field(ge=0, le=22)]  # as far as H.273 goes

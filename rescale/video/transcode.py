@@ -17,6 +17,7 @@ from rescale.video.io.container import format_of
 from rescale.video.io.encoders import Encoding
 from rescale.video.io.frames import Frame, VideoReader
 from rescale.video.io.segments import Segments
+from rescale.video.io.sequence import files_of
 from rescale.video.io.times import tick_of
 from rescale.video.options import EncodeOptions, ProgressCallback
 from rescale.video.pipeline import Clock, worked
@@ -52,9 +53,11 @@ def open_reader(container: Any, path: Path, options: EncodeOptions, target: Plac
 
     Raises: as `VideoReader`; UsageError where frames are too close for a target that counts in milliseconds.
     """
-    tolerant, most = options.allow_truncated, options.max_pixels
-    tick = tick_of(format_of(target))
-    given = VideoReader(container, path, threads=options.threads, tolerant=tolerant, max_pixels=most, tick=tick)
+    given = VideoReader(
+        container, path,
+        threads=options.threads, tolerant=options.allow_truncated, max_pixels=options.max_pixels,
+        tick=tick_of(format_of(target)), deinterlace=options.deinterlace,
+    )  # fmt: skip
     given.check_fine(target.suffix)
     return given
 
@@ -78,12 +81,13 @@ def _encode(
 
 def fingerprint(source: Path, maker: Producer | Rescaler, plan: Encoding, said: str | None) -> dict[str, Any]:
     """Collect everything that decides the packets."""
-    facts = source.stat()
+    files = files_of(source)
+    stats = [file.stat() for file in files]
     return {
-        "source": [str(source.resolve()), facts.st_size, facts.st_mtime_ns, _ends(source)],
+        "source": [str(source.resolve()), *((facts.st_size, facts.st_mtime_ns) for facts in stats), _ends(files[-1])],
         "weights": maker.digest, "device": maker.device.type, "encoder": plan.encoder, "options": plan.options,
         "threads": plan.threads,
-        "layout": plan.layout, "size": plan.size, "said": said,
+        "layout": plan.pixels, "size": plan.size, "said": said,
     }  # fmt: skip
 
 

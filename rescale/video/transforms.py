@@ -14,7 +14,9 @@ from rescale.ops.resample import resample
 from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.patchwise import PatchwiseUpscaler
 from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, tags_as_meant, to_rgb
+from rescale.video.io.fields import fields_of, woven
 from rescale.video.io.frames import Frame, StreamInfo
+from rescale.video.io.planes import under
 from rescale.video.io.times import rounded
 from rescale.video.luma_upscaler import LumaUpscaler
 
@@ -22,24 +24,43 @@ FrameTransform = Callable[[Frame], list[Tensor]]
 
 
 def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
-    """Super-resolve: luma by the network, chroma by bicubic with its siting kept; RGB plane by plane.
+    """Super-resolve: luma by the network, chroma by bicubic with its siting kept; RGB plane by plane, and so is alpha.
 
     Returns: the transform, and the properties of its results.
     """
     model = rescaler.model
+    if facts.fields and facts.size[0] % (2 * facts.colours.chroma[0]) == 0:
+        return _by_fields(rescaler, facts)
     if not isinstance(model, LumaSR) or not model.is_residual:
         raise UsageError(f"expected a model that enlarges ordinary video, such as espcn-x2-rt, got {rescaler.name}")
     scale, colours = model.config.scale, facts.colours
     network = LumaUpscaler(model, colours.levels)
+    clear = LumaUpscaler(model, replace(colours.levels, is_full=True)) if facts.has_alpha else network
     size = facts.size[0] * scale, facts.size[1] * scale
 
     def work(frame: Frame) -> list[Tensor]:
+        planes = frame.planes if frame.alpha is None else under(frame.planes, frame.alpha)
+        alpha = [] if frame.alpha is None else [clear(frame.alpha.to(rescaler.device))]
         if colours.matrix == 0:
-            return [network(plane.to(rescaler.device)) for plane in frame.planes]
-        luma, *chroma = frame.planes
-        return [network(luma.to(rescaler.device)), *_chroma(chroma, size, colours)]
+            return [network(plane.to(rescaler.device)) for plane in planes] + alpha
+        luma, *chroma = planes
+        return [network(luma.to(rescaler.device)), *_chroma(chroma, size, colours), *alpha]
 
     return work, _resized(facts, size)
+
+
+def _by_fields(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
+    """Super-resolve each field of interlaced frames by itself, as the lines of the two are of different moments."""
+    height, width = facts.size
+    work, made = super_resolve(rescaler, replace(facts, size=(height // 2, width), fields=""))
+
+    def both(frame: Frame) -> list[Tensor]:
+        alphas = [None, None] if frame.alpha is None else [frame.alpha[0::2], frame.alpha[1::2]]
+        halves = zip(fields_of(frame.planes), alphas, strict=True)
+        top, bottom = (work(Frame(planes, frame.pts, alpha=alpha)) for planes, alpha in halves)
+        return woven(top, bottom)
+
+    return both, _resized(facts, (made.size[0] * 2, made.size[1]))
 
 
 def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameTransform, StreamInfo]:
@@ -54,7 +75,8 @@ def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameT
     layout = "gbrp" if colours.levels.depth == 8 else f"gbrp{colours.levels.depth}le"
     tags = (2, *facts.tags[1:3], 0)
     # HDR's brightness travels in the record, as the lossless codec has no place for it.
-    return work, replace(facts, size=size, colours=colours, layout=layout, tags=tags, side_data={})
+    made = replace(facts, size=size, colours=colours, layout=layout, tags=tags, side_data={})
+    return work, replace(made, has_alpha=False, is_transparent=False, fields="")
 
 
 def restore(rescaler: Rescaler, facts: StreamInfo, original: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
@@ -87,7 +109,7 @@ def bicubic_downscale(facts: StreamInfo, scale: int) -> tuple[FrameTransform, St
             made += list(resized_chroma(stacked, (size[0] // tall, size[1] // wide), colours).split(1))
         return _as_levels([colours.levels.rounded(plane[0]) for plane in made], colours.levels)
 
-    return work, _resized(facts, size)
+    return work, replace(_resized(facts, size), has_alpha=False, is_transparent=False, fields="")
 
 
 def _resized(facts: StreamInfo, size: Size) -> StreamInfo:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from conftest import PHOTO
+from filming import film
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from rescale import downscale_video
 from rescale.batch import plan as planning
 from rescale.batch import results
 from rescale.errors import MachineError
@@ -76,6 +78,46 @@ def test_videos_links_and_other_formats_are_named_in_the_note(call):
     assert [
         word in notes(err)[0] for word in ("videos 1", "links to folders 1", "formats that are not read 1")
     ] == 3 * [True]
+
+
+def test_videos_of_folders_are_enlarged_and_the_tree_is_mirrored(call):
+    Path("in/2").mkdir(parents=True)
+    film(Path("in/e01.mp4"), [0, 1, 2])
+    film(Path("in/e01.avi"), [0, 1, 2], codec="mpeg4")
+    film(Path("in/2/e02.mkv"), [0, 1, 2])
+    Path("in/module.ts").write_text("export const x = 1\n")
+    photos("in/cover.png")
+    code, _, err = call("up", "in", "--scale", 2, "-o", "out/")
+    assert (code, notes(err)) == (0, [])
+    wanted = ["2/e02.upscaled.mkv", "cover.upscaled.png", "e01.avi.upscaled.mkv", "e01.upscaled.mp4"]
+    assert names("out") == wanted
+    for name in wanted:
+        (Path("in") / name).write_bytes((Path("out") / name).read_bytes())
+    code, _, err = call("up", "in", "--scale", 2, "-o", "again/")
+    assert code == 0 and names("again") == wanted and "results of earlier runs 4" in notes(err)[0]
+    Path("in/broken.mp4").write_bytes(b"no video")
+    code, _, err = call("up", "in", "--scale", 2, "-o", "more/")
+    assert code == 3 and names("more") == wanted and "1 of 5 files failed" in err
+
+
+def test_a_folder_of_small_videos_restores_by_their_records(call):
+    Path("in").mkdir()
+    film(Path("clip.mp4"), [0, 1, 2])
+    for name in ("in/clip.x2.mkv", "in/other.mkv"):
+        downscale_video("bicubic-x2", "clip.mp4", name)
+    film(Path("in/plain.mp4"), [0, 1, 2])
+    code, _, err = call("up", "in", "-o", "out/")
+    assert code == 0 and names("out") == ["clip.x2.restored.mkv", "other.restored.mkv"]
+    assert "without a record 1" in notes(err)[0] and "plain.mp4" in err
+
+
+def test_a_template_of_pictures_leaves_videos_out_and_the_reverse(call):
+    photos("in/a.png")
+    film(Path("in/b.mp4"), [0])
+    Path("out").mkdir()
+    for template, left in (("out/{stem}.png", "videos 1"), ("out/{stem}.mkv", "pictures 1")):
+        code, out, err = call("up", "in", "--scale", 2, "-o", template, "-n")
+        assert code == 0 and out.count("\n") == 1 and left in notes(err)[0]
 
 
 @pytest.mark.parametrize("content", [None, "clip.mp4", ".hidden.png", "a.svg"])

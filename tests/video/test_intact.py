@@ -112,6 +112,38 @@ def test_every_decodable_frame_comes_out_and_the_missing_are_counted(threads, wh
     assert any(f"{len(which)} damaged" in note for note in done.notes)
 
 
+@pytest.mark.parametrize("threads", [1, 16])
+@pytest.mark.parametrize("which", [(-2, -1), (40,)])
+def test_what_an_avi_lost_leaves_a_gap_and_moves_no_other_frame(threads, which, tmp_path):
+    """Its packets say no time of their frames, so that of a lost one must be dropped with it."""
+    source = film(tmp_path / "a.avi", list(range(60)), options={"g": "25", "bf": "2"})
+    with av.open(str(source)) as given:
+        places = [(packet.pos, packet.size) for packet in given.demux(given.streams.video[0]) if packet.size]
+    data = bytearray(source.read_bytes())
+    for at, size in (places[number] for number in which):
+        data[at : at + size] = b"\xff" * size
+    source.write_bytes(data)
+    tolerant = EncodeOptions(threads=threads, allow_truncated=True)
+    done = upscale_video(source, tmp_path / "b.mkv", scale=2, options=tolerant)
+    times = {round(25 * time) for time in shown(tmp_path / "b.mkv")}
+    assert set(range(60)) - times == {number % 60 for number in which}
+    assert any(f"{len(which)} damaged" in note for note in done.notes)
+
+
+@pytest.mark.parametrize("deinterlace", [False, True])
+def test_of_numbered_pictures_all_but_the_damaged_are_taken(deinterlace, tmp_path):
+    for k in range(6):
+        Image.fromarray(picture(k)).save(tmp_path / f"{k}.png")
+    data = bytearray((tmp_path / "3.png").read_bytes())
+    begins = data.index(b"IDAT") + 4
+    data[begins : begins + 40] = b"\xff" * 40
+    (tmp_path / "3.png").write_bytes(data)
+    options = EncodeOptions(allow_truncated=True, deinterlace=deinterlace)
+    done = upscale_video(tmp_path / "%d.png", tmp_path / "b.mkv", scale=2, options=options)
+    assert [round(25 * time) for time in shown(tmp_path / "b.mkv")] == [0, 1, 2, 4, 5]
+    assert any("1 damaged" in note for note in done.notes)
+
+
 @pytest.mark.parametrize("suffix", [".mov", ".mkv"])
 def test_side_data_without_a_name_is_no_crash(suffix, tmp_path):
     """EXIF in the JPEG frames of a camera's timelapse."""

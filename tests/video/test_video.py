@@ -381,8 +381,9 @@ def test_nothing_is_overwritten_and_nothing_left_behind(tmp_path):
         upscale_video(source, tmp_path / "b.avi", scale=2)
     with pytest.raises(RefusedError, match="pixels"):
         enlarged(source, "b.mp4", max_pixels=100)
+    odd = film(tmp_path / "odd.mkv", [0], codec="ffv1", size=(37, 51))
     with pytest.raises(UsageError, match="even sizes"):
-        upscale_video(film(tmp_path / "odd.mkv", [0], codec="ffv1", size=(37, 51)), tmp_path / "b.mp4", scale=3)
+        upscale_video(odd, tmp_path / "b.mp4", scale=3, options=EncodeOptions(codec="av1"))
     assert target.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "large-a.mp4", "odd.mkv"]
 

@@ -67,6 +67,11 @@ class Colours:
             at_start = False
         return (at_end - at_start) * (by - 1) / 2
 
+    def black(self, planes: int) -> list[float]:
+        """Levels of black in each of so many planes."""
+        _, foot, _, centre = _numbers(torch.zeros(()), self)
+        return [0.0] * planes if self.matrix == 0 else [foot, centre, centre][:planes]
+
 
 def guessed_matrix(size: Size) -> int:
     """Guess the matrix of an untagged video, as players do: BT.601 up to 576 lines of less than 1280 samples."""

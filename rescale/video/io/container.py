@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rescale.errors import InputError, MachineError, UsageError
-from rescale.io.formats import SUFFIXES
+from rescale.io.formats import SUFFIXES, is_sequence
 from rescale.io.object_store import Place
-
-_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-_EBML = b"\x1a\x45\xdf\xa3"
+from rescale.video.io.demuxers import HEAD, LABELS, demuxer, picture_demuxer
+from rescale.video.io.sequence import Sequence, numbered
 
 
 def library() -> Any:
@@ -48,12 +47,13 @@ def opened(path: Path) -> Iterator[Any]:
     """
     av = library()
     with readable(path) as file:
-        head = file.read(12)
+        head = file.read(HEAD)
         file.seek(0)
-        kind = "matroska" if head.startswith(_EBML) else "mov" if head[4:8] in _ATOMS else None
+        kind = (picture_demuxer if is_sequence(path) else demuxer)(head)
         if kind is None:
-            raise InputError(f"{path}: expected an MP4, MOV, MKV or WebM video, got something else")
-        safe = {"protocol_whitelist": "file", "enable_drefs": "0"} if kind == "mov" else {"protocol_whitelist": "file"}
+            raise InputError(f"{path}: expected a video ({LABELS}), got something else")
+        safe = {"protocol_whitelist": "file", "format_whitelist": f"{kind},srt,ass"}
+        safe |= {"enable_drefs": "0"} if kind == "mov" else {}
         try:
             with av.open(file, format=kind, options=safe, metadata_errors="replace") as container:
                 yield container
@@ -63,7 +63,11 @@ def opened(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[Any]:
-    """Open a regular file as bytes. Raises: InputError for anything else."""
+    """Open a regular file, or a sequence of them, as bytes. Raises: InputError for anything else."""
+    if is_sequence(path):
+        with Sequence(numbered(path)) as files:
+            yield files
+        return
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InputError(f"{path}: expected a regular file")

@@ -3,7 +3,7 @@
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -12,11 +12,15 @@ import torch
 from rescale.errors import MachineError, UsageError
 from rescale.geometry import Size
 from rescale.video.io.container import library, reason
-from rescale.video.io.frames import LAYOUTS, Frame, StreamInfo, to_frame
+from rescale.video.io.fields import FieldMarker
+from rescale.video.io.frames import Frame, StreamInfo
+from rescale.video.io.layouts import LAYOUTS, nearest, with_alpha
+from rescale.video.io.planes import to_frame
+from rescale.video.io.relayout import relaid, relay
 
 CODECS = {
     "h264": ("h264_nvenc", "libx264"), "h265": ("hevc_nvenc", "libx265"), "av1": ("av1_nvenc", "libsvtav1"),
-    "vp9": ("libvpx-vp9",), "ffv1": ("ffv1",),
+    "vp9": ("libvpx-vp9",), "ffv1": ("ffv1",), "prores": ("prores_ks",),
 }  # fmt: skip
 """Codecs that a user may request, and the encoders for each, the best first."""
 _LAYOUTS = {
@@ -27,15 +31,24 @@ _LAYOUTS = {
     "libsvtav1": ("yuv420p", "yuv420p10le"),
     "libvpx-vp9": ("yuv420p", "yuv422p", "yuv444p", "gbrp"),  # as PyAV's wheels have it, without high depths
     "ffv1": tuple(LAYOUTS),
+    "prores_ks": ("yuv422p10le", "yuv444p10le"),
 }  # fmt: skip
 _QUALITY = {"libx264": 18, "libx265": 20, "libsvtav1": 28, "libvpx-vp9": 24, "h264_nvenc": 20, "hevc_nvenc": 22,
             "av1_nvenc": 26}  # fmt: skip
 _PRESET = {"libx264": "veryfast", "libx265": "faster", "libsvtav1": "8", "h264_nvenc": "p4", "hevc_nvenc": "p4",
            "av1_nvenc": "p4"}  # fmt: skip
 _CARRIED = {
-    "mp4": ("h264", "h265", "av1", "vp9"), "mov": ("h264", "h265"), "webm": ("vp9", "av1"),
+    "mp4": ("h264", "h265", "av1", "vp9"), "mov": ("h264", "h265", "prores"), "webm": ("vp9", "av1"),
     "matroska": tuple(CODECS),
 }  # fmt: skip
+_INTERLACED = ("libx264", "prores_ks")
+"""Encoders that code fields."""
+_CLEAR = {"ffv1": tuple(layout for layout in LAYOUTS if layout.startswith(("yuv420p", "yuv422p", "yuv444p", "gbrp"))
+                        and layout not in ("gbrp9le", "yuv420p12le", "yuv420p14le", "yuv422p14le", "yuv444p14le")),
+          "prores_ks": ("yuv444p10le",)}  # fmt: skip
+"""Layouts that an encoder takes with a plane of alpha as well."""
+_ODD = {"libx264": (1, 1), "libx265": (1, 1), "libvpx-vp9": (4, 4), "ffv1": (4, 4), "prores_ks": (4, 4)}
+"""Most luma samples for one of chroma, along an axis of odd length; other encoders take even lengths only."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +62,19 @@ class Encoding:
     quality: float | None
     preset: str | None
     facts: StreamInfo
+    """Properties of what is written."""
     threads: int = 0
+    given: StreamInfo | None = None
+    """Properties of the frames that come, where they are not yet in this layout."""
+    has_alpha: bool = False
+    """Whether a plane of alpha is written."""
 
     @property
     def pixels(self) -> str:
         """Pixel format that the encoder takes, in FFmpeg's words: the same samples, in its order."""
-        return "bgr0" if (self.encoder, self.layout) == ("ffv1", "gbrp") else self.layout
+        if (self.encoder, self.layout) == ("ffv1", "gbrp"):
+            return "bgra" if self.has_alpha else "bgr0"
+        return with_alpha(self.layout) if self.has_alpha else self.layout
 
     @property
     def options(self) -> dict[str, str]:
@@ -68,9 +88,9 @@ class Encoding:
         if name == "libvpx-vp9":
             chosen |= {"b": "0", "row-mt": "1", "deadline": "good", "cpu-used": "5"}
         if name == "ffv1":
-            chosen |= {"level": "3", "slicecrc": "1", "slices": "4", "g": "1"}
-        if name == "libx264" and _has_avx512():  # whose code in x264 reads what it never wrote: the bytes then vary
-            chosen["x264-params"] = "asm=avx2"
+            chosen |= {"level": "3", "slicecrc": "1", "g": "1"} | self._slices()
+        if name == "libx264":
+            chosen["x264-params"] = ":".join(self._x264())
         if name == "libx265":
             chosen["x265-params"] = ":".join(["log-level=error", *_hdr(self.facts.side_data)])
         if name == "libsvtav1":
@@ -78,6 +98,16 @@ class Encoding:
         if self.facts.colours.chroma == (2, 2) and self.facts.colours.siting != "left":
             chosen["chroma_sample_location"] = self.facts.colours.siting
         return chosen
+
+    def _x264(self) -> list[str]:
+        """Words for x264 itself: not to use AVX-512, where it reads what it never wrote; which field comes first."""
+        order = ["bff=1"] if self.facts.fields == "bff" else []
+        return ["asm=avx2"] * _has_avx512() + order
+
+    def _slices(self) -> dict[str, str]:
+        """Cut frames for FFV1 into four, where no cut parts a sample of chroma, which it refuses."""
+        is_even = all(side % (2 * by) == 0 for side, by in zip(self.size, LAYOUTS[self.layout][0], strict=True))
+        return {"slices": "4"} if is_even else {}
 
     def begin(self) -> Any:
         """Open a new encoder. Raises: MachineError where it is not available; UsageError for an unknown preset."""
@@ -102,15 +132,20 @@ class Encoding:
         context.color_range, context.color_primaries, context.color_trc, context.colorspace = facts.tags
         context.thread_count = self.threads
         context.flags |= 1 << 22  # the header once, in front of all packets
+        context.field_order = {"": 0, "tff": 2, "bff": 3}[facts.fields]
+        if facts.fields and self.encoder in _INTERLACED:
+            context.flags |= 1 << 18 | 1 << 29  # transform and search by fields
 
     def packets(self, context: Any, frames: "Iterator[Frame]") -> Iterator[Any]:
         """Encode frames, and drain the encoder at the end."""
+        layout = with_alpha(self.layout) if self.has_alpha else self.layout
+        marked = FieldMarker(self.facts.fields)
         for frame in frames:
-            made = to_frame(frame.planes, self.layout)
-            made = made if self.pixels == self.layout else made.reformat(format=self.pixels)
+            made = to_frame(relay(frame.planes, self.given or self.facts, self.facts), layout)
+            made = made if self.pixels == layout else made.reformat(format=self.pixels)
             made.pts, made.time_base = frame.pts, self.facts.time_base
             made.color_range, made.color_primaries, made.color_trc, made.colorspace = self.facts.tags
-            yield from context.encode(made)
+            yield from context.encode(marked(made))
         yield from context.encode(None)
 
 
@@ -128,45 +163,63 @@ def encoding(
     preset: str | None = None,
     threads: int = 0,
 ) -> tuple[Encoding, list[str]]:
-    """Choose the encoder for frames laid out as a source's.
+    """Choose the encoder for frames laid out as a source's, and the layout that it takes which is nearest to theirs.
 
     Args:
         facts: stream information of the source.
         size: height and width of the result.
         container: FFmpeg's name of the container.
-        codec: one of `CODECS`; by default h264 for 8 bits and h265 for more, in WebM vp9.
+        codec: one of `CODECS`; by default h264 for 8 bits and h265 for more, in WebM vp9 and av1; where a video is
+            transparent, ffv1 in MKV and prores in MOV.
         quality: CRF; lower is better; by default a good one for the encoder.
         preset: the encoder's own name of a trade-off between speed and bytes.
         threads: number of encoder threads; 0 lets it choose.
     Returns: the encoding, and notes for the user.
-    Raises: UsageError for a codec that the container or the layout forbids; MachineError if no encoder is available.
+    Raises: UsageError for a codec that the container or the size forbids; MachineError if no encoder is available.
     """
-    depth = facts.colours.levels.depth
-    shallow, deep = ("vp9", "av1") if container == "webm" else ("h264", "h265")
-    wanted = codec or (shallow if depth == 8 else deep)
+    wanted = codec or _default(facts, container)
     if wanted not in CODECS:
         raise UsageError(f"expected one of {', '.join(CODECS)}, got {wanted!r}")
     if wanted not in _CARRIED[container]:
         raise UsageError(f"expected one of {', '.join(_CARRIED[container])} in this container, got {wanted}")
-    layout = facts.layout
-    _check_layout(layout, wanted)
-    side = 2 if LAYOUTS[layout][0] == (2, 2) and wanted != "ffv1" else 1
-    if any(length % side for length in size):
-        raise UsageError(
-            f"{wanted} takes even sizes only, and this would be {size[1]}x{size[0]}", hint="pass codec='ffv1'"
-        )
     for name in CODECS[wanted]:
-        found = Encoding(name, layout, size, quality, preset, facts, threads)
-        if layout in _LAYOUTS[name] and _works(found):
+        takes = _takes(name, facts, size)
+        layout = nearest(facts.layout, takes) if takes else ""
+        if "nvenc" in name and layout != facts.layout:  # where another encoder may take it as it is
+            continue
+        if not takes:
+            break
+        made, notes = relaid(replace(facts, size=size), layout)
+        keeps = facts.has_alpha and layout in _CLEAR.get(name, ())
+        found = Encoding(name, layout, size, quality, preset, made, threads, facts, keeps)
+        if _works(found):
             is_lost = facts.side_data and name != "libx265"
-            return found, ["the brightness data of HDR is lost; H.265 would keep it"] if is_lost else []
-    raise MachineError(f"no encoder for {wanted} with {layout} works on this machine")
+            return found, notes + ["the brightness data of HDR is lost; H.265 would keep it"] * bool(is_lost)
+    else:
+        raise MachineError(f"no encoder for {wanted} with {facts.layout} works on this machine")
+    others = [key for key in _CARRIED[container] if all(_takes(name, facts, size) for name in CODECS[key][-1:])]
+    raise UsageError(
+        f"{wanted} takes even sizes only, and this would be {size[1]}x{size[0]}",
+        hint=f"pass codec={' or '.join(map(repr, others))}",
+    )
 
 
-def _check_layout(layout: str, codec: str) -> None:
-    takers = [name for name, encoders in CODECS.items() if any(layout in _LAYOUTS[encoder] for encoder in encoders)]
-    if codec not in takers:
-        raise UsageError(f"{codec} does not take {layout}", hint=f"pass codec={' or '.join(takers)}")
+def _default(facts: StreamInfo, container: str) -> str:
+    """Choose a codec: one that keeps transparency where there is any and the container has one, else by the depth."""
+    if facts.is_transparent and container in ("mov", "matroska"):
+        return "prores" if container == "mov" else "ffv1"
+    shallow, deep = ("vp9", "av1") if container == "webm" else ("h264", "h265")
+    return shallow if facts.depth == 8 else deep
+
+
+def _takes(encoder: str, facts: StreamInfo, size: Size) -> list[str]:
+    """List the layouts that an encoder takes at a size, and those with alpha only, where it can keep what there is."""
+    most = _ODD.get(encoder, (0, 0))
+    clear = _CLEAR.get(encoder, ()) if facts.has_alpha else ()
+    return [
+        layout for layout in clear or _LAYOUTS[encoder]
+        if not any(length % 2 and by > limit for length, by, limit in zip(size, LAYOUTS[layout][0], most, strict=True))
+    ]  # fmt: skip
 
 
 def _works(found: Encoding) -> bool:

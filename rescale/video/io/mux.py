@@ -14,7 +14,7 @@ from rescale.video.io.encoders import Encoding
 from rescale.video.io.frames import VideoReader
 from rescale.video.io.segments import Segments
 
-_NOT_OURS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", KEY}
+_NOT_OURS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "alpha_mode", KEY}
 """Metadata keys that the muxer writes itself."""
 ATTACHMENT = "networks.rescale"
 """Name of the attachment that holds the networks."""

@@ -24,6 +24,8 @@ _NEWER = {29: "VIEW_ID", 30: "REFERENCE_DISPLAYS", 31: "EXIF"}
 """Kinds of frame side data by FFmpeg's numbers, for which PyAV 18 has no name."""
 _FRAME_EACH = {"h264", "hevc", "vvc", "mjpeg", "prores", "dnxhd", "ffv1", "vp9", "av1", "mpeg1video", "mpeg2video"}
 """Codecs of which each packet in a file is one frame that is shown."""
+_CENTRED = {"mjpeg", "mpeg1video", "theora", "vp3", "svq1", "indeo2", "indeo3", "indeo4", "indeo5"}
+"""Codecs whose chroma sits amid its luma samples."""
 _LOCATION = re.compile(rf"^ *Stream #0:(\d+).*?: Video: .*?[(, ]({'|'.join(get_args(Siting))})\)", re.MULTILINE)
 
 
@@ -92,7 +94,7 @@ def chroma_location(stream: Any) -> Siting:
     """Return where chroma samples sit: as the file or its codec says, else left, as players take it."""
     said = dict(_LOCATION.findall(_description(stream.container)))
     name = stream.codec_context.name
-    return cast(Siting, said.get(str(stream.index), "center" if name in ("mjpeg", "mpeg1video") else "left"))
+    return cast(Siting, said.get(str(stream.index), "center" if name in _CENTRED else "left"))
 
 
 def _description(container: Any) -> str:
@@ -121,14 +123,14 @@ class DecodedCount:
     _first: int | None = None
     _is_plain: bool = True
 
-    def sent(self, packet: Any) -> None:
-        """Count a packet, unless its frame is not to be shown."""
-        if not packet.size or packet.is_discard or packet.pts is None:
+    def sent(self, packet: Any, time: int | None) -> None:
+        """Count a packet for a frame that is shown at a time, unless it is not to be shown."""
+        if not packet.size or packet.is_discard or time is None:
             return
         if self._first is None:
-            self._early.append(packet.pts)
+            self._early.append(time)
         else:
-            self._packets += packet.pts >= self._first  # leading frames of an open start cannot be decoded
+            self._packets += time >= self._first  # leading frames of an open start cannot be decoded
 
     def came(self, frame: Any, codec: str) -> None:
         """Count a frame."""
