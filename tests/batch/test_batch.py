@@ -161,13 +161,13 @@ def test_every_option_that_decides_bytes_is_in_the_fingerprint(monkeypatch):
     own = {"verb": "up", "model": "b", "scale": Geometry.of("2x3"), "refine": RefineBudget.of(20)}
     picture = {"quality": 90, "background": "red", "force": True, "device": "cpu", "max_pixels": 7}
     picture["keep_metadata"] = False
-    video = {"codec": "h265", "quality": 9, "preset": "8", "allow_truncated": True}
+    video = {"codec": "h265", "quality": 9, "preset": "8", "allow_truncated": True, "deinterlace": True}
     task = RescaleTask("down", model="a", scale=Geometry.of("2"))
     changed = [replace(task, **{key: value}) for key, value in own.items()]
     changed += [replace(task, options=RescaleOptions(**{key: value})) for key, value in picture.items()]
     changed += [replace(task, video=EncodeOptions(**{key: value})) for key, value in video.items()]
     prints = {other.fingerprint for other in changed} | {task.fingerprint}
-    assert len(prints) == len(changed) + 1 == 15
+    assert len(prints) == len(changed) + 1 == 16
     same = RescaleTask(
         "down", "a", Geometry.of("2"), None, RescaleOptions(overwrite=True, resume=True),
         EncodeOptions(overwrite=True, threads=3, force=True, device="cpu", max_pixels=7),  # as of pictures
