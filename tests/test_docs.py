@@ -206,6 +206,15 @@ def test_readme_is_short():
     assert len(text_of(ROOT / "README.md").splitlines()) <= 150
 
 
+def test_the_code_map_names_every_module_and_the_readme_every_extra():
+    named = set(re.findall(r"\w+", text_of(DOCS / "concepts" / "code-map.md")))
+    modules = {path.stem for path in (ROOT / "rescale").rglob("*.py")} - {"__init__", "__main__"}
+    assert modules <= named, modules - named
+    extras = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["optional-dependencies"]
+    told = {cells[0].strip("`") for cells in table_rows(ROOT / "README.md")}
+    assert set(extras) - {"dev", "docs"} <= told
+
+
 def test_readme_and_benchmarks_say_the_same():
     rows = [cells for cells in table_rows(ROOT / "README.md") if re.match(r"x\d", cells[1])]
     assert len(rows) == 10
