@@ -73,6 +73,18 @@ def _speak(made: av.container.OutputContainer, voice: av.AudioStream, start: flo
     made.mux(voice.encode(None))
 
 
+def joined(first: Path, second: Path, target: Path) -> Path:
+    """One file with the videos of two, as they are."""
+    with av.open(str(first)) as a, av.open(str(second)) as b, av.open(str(target), "w") as made:
+        pairs = [(given, made.add_stream_from_template(given.streams.video[0])) for given in (a, b)]
+        for given, copy in pairs:
+            for packet in given.demux():
+                if packet.size:
+                    packet.stream = copy
+                    made.mux(packet)
+    return target
+
+
 def shown(path: Path) -> list[Fraction]:
     """When each frame is shown, in seconds."""
     with av.open(str(path)) as given:

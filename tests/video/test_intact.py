@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 import pytest
-from filming import film, picture, shown
+from filming import film, joined, picture, shown
 from PIL import Image
 
 from rescale import EncodeOptions, OverfitBudget, overfit, upscale_video
@@ -191,14 +191,7 @@ def test_chroma_stays_where_the_file_says_it_sits(siting, suffix, tmp_path):
 
 def test_of_a_preview_and_a_film_the_film_is_taken(tmp_path):
     paths = [film(tmp_path / "s.mkv", list(range(4)), size=(24, 32)), film(tmp_path / "l.mkv", list(range(8)))]
-    both = tmp_path / "both.mkv"
-    with av.open(str(paths[0])) as a, av.open(str(paths[1])) as b, av.open(str(both), "w") as made:
-        pairs = [(given, made.add_stream_from_template(given.streams.video[0])) for given in (a, b)]
-        for given, copy in pairs:
-            for packet in given.demux():
-                if packet.size:
-                    packet.stream = copy
-                    made.mux(packet)
+    both = joined(*paths, tmp_path / "both.mkv")
     with av.open(str(both)) as given:
         assert main_video(given).index == 1
     done = upscale_video(both, tmp_path / "c.mkv", scale=2)

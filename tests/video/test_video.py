@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PHOTO, shared
-from filming import film, heard, picture, pixels, shown
+from filming import film, heard, joined, picture, pixels, shown
 from waiting import HANG_S, until
 
 import rescale
@@ -536,14 +536,7 @@ def test_a_changed_record_is_refused(change, tmp_path):
 
 def test_covers_and_second_videos_are_copied_whole(tmp_path):
     first, second = film(tmp_path / "a.mkv", list(range(12))), film(tmp_path / "b.mkv", list(range(12)))
-    both = tmp_path / "c.mkv"
-    with av.open(str(first)) as a, av.open(str(second)) as b, av.open(str(both), "w") as made:
-        pairs = [(given, made.add_stream_from_template(given.streams.video[0])) for given in (a, b)]
-        for given, copy in pairs:
-            for packet in given.demux():
-                if packet.size:
-                    packet.stream = copy
-                    made.mux(packet)
+    both = joined(first, second, tmp_path / "c.mkv")
     for target in ("large.mkv", "large.mp4"):
         upscale_video(both, tmp_path / target, scale=2)
         for k in (0, 1):
