@@ -103,7 +103,7 @@ def overfit(
     their part of the video than that. A killed run resumes where it was.
 
     Args:
-        source: MP4, MOV, MKV or WebM, of luma and chroma or of luma.
+        source: as of `upscale_video`, of luma and chroma or of luma.
         target: an MKV.
         model: the generic network, by an id, a weight file or a `Rescaler`; espcn-x2-mid, or espcn-x3-rt and its like
             by default.
@@ -125,8 +125,7 @@ def overfit(
         given = open_reader(container, source, options, target)
     work, small = transforms.bicubic_downscale(given.facts, scale)
     plan, notes = _plan(small, options)
-    subject = fingerprint(source, generic, plan, f"{budget} {torch.get_num_threads()}")
-    subject |= {"deinterlace": options.deinterlace}
+    subject = fingerprint(source, generic, plan, options, f"{budget} {torch.get_num_threads()}")
     with closing(Segments(target, subject)) as segments:
         lesson = OverfitRun(source, generic, plan, segments, budget, options)
         parcel = lesson.learned(work, None, tell)

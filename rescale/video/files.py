@@ -206,8 +206,7 @@ def _filmed(
     given.keeps_alpha = plan.has_alpha
     clock = Clock(total=given.stream.frames or None, notes=given.facts.notes if given.facts.fields else ())
     options.tell(clock)  # what there is to say before all the work
-    about = fingerprint(given.path, maker, plan, record) | {"deinterlace": options.deinterlace}
-    with closing(Segments(target, about)) as segments:
+    with closing(Segments(target, fingerprint(given.path, maker, plan, options, record))) as segments:
         transcode(segments, given, work, plan, clock, options)
         with storage.published(target, overwrite=options.overwrite) as file:
             found += assemble(given, file, container, plan, segments, Embedded(record))

@@ -79,7 +79,9 @@ def _encode(
             release_memory()  # or what encoders leave between the frames would grow from segment to segment
 
 
-def fingerprint(source: Path, maker: Producer | Rescaler, plan: Encoding, said: str | None) -> dict[str, Any]:
+def fingerprint(
+    source: Path, maker: Producer | Rescaler, plan: Encoding, options: EncodeOptions, said: str | None
+) -> dict[str, Any]:
     """Collect everything that decides the packets."""
     files = files_of(source)
     stats = [file.stat() for file in files]
@@ -87,7 +89,7 @@ def fingerprint(source: Path, maker: Producer | Rescaler, plan: Encoding, said: 
         "source": [str(source.resolve()), *((facts.st_size, facts.st_mtime_ns) for facts in stats), _ends(files[-1])],
         "weights": maker.digest, "device": maker.device.type, "encoder": plan.encoder, "options": plan.options,
         "threads": plan.threads,
-        "layout": plan.pixels, "size": plan.size, "said": said,
+        "layout": plan.pixels, "size": plan.size, "said": said, "deinterlace": options.deinterlace,
     }  # fmt: skip
 
 
