@@ -12,10 +12,11 @@ and at 6 bits their rounding alone cost 1.1 dB where that of all others cost 0.0
 import copy
 import lzma
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rescale.errors import RecordError
@@ -25,6 +26,29 @@ _STEPS, _WIDE_STEPS = 31, 2047
 """Steps from zero to the largest number of a row."""
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]
 _DAMAGED = "the networks in it are damaged"
+
+
+class _Grid(NamedTuple):
+    """Values that a parameter may travel as."""
+
+    base: Tensor
+    """The start's numbers."""
+    step: Tensor
+    """Of each row."""
+    is_wide: bool
+    """Whether its codes are of 16 bits."""
+
+    def codes(self, value: Tensor) -> Tensor:
+        """Return how many steps lead to a value, as a float and unrounded."""
+        return (value - self.base.to(value.device)) / self.step.to(value.device)
+
+    def rounded(self, codes: Tensor) -> Tensor:
+        limit = 2**15 - 1 if self.is_wide else 127
+        return codes.round().clamp(-limit, limit)
+
+    def value(self, codes: Tensor) -> Tensor:
+        """Return the value at so many steps: the opposite of `codes`."""
+        return self.base.to(codes.device) + codes * self.step.to(codes.device)
 
 
 @dataclass(frozen=True)
@@ -50,67 +74,56 @@ class Start:
         """Round the parameters for a training step: values as they travel, gradients as if nothing were rounded."""
         made = {}
         for key, value in network.named_parameters():
-            base, step, limit = self._grid(key)
-            base, step = base.to(value.device), step.to(value.device)
-            exact = (value - base) / step
-            rounded = exact.round().clamp(-limit, limit)
-            made[key] = base + (exact + (rounded - exact).detach()) * step
+            grid = self._grids[key]
+            exact = grid.codes(value)
+            made[key] = grid.value(exact + (grid.rounded(exact) - exact).detach())
         return made
 
     def pack(self, network: LumaSR) -> bytes:
         """Serialise a network; the opposite of `unpack`."""
-        codes = self._codes(network)
-        wide = [code.flatten() for key, code in codes.items() if self._is_wide(key)]
-        narrow = [code.flatten() for key, code in codes.items() if not self._is_wide(key)]
-        low_first = np.concatenate(wide).astype("<i2").view(np.uint8).reshape(-1, 2).T
-        data = low_first.tobytes() + np.concatenate(narrow).astype(np.int8).tobytes()
+        numbers = np.concatenate([code.flatten() for code in self._codes(network).values()])
+        wide, narrow = np.split(numbers, [self._wide_count])
+        data = wide.astype("<i2").view(np.uint8).reshape(-1, 2).T.tobytes() + narrow.astype(np.int8).tobytes()
         return lzma.compress(data, lzma.FORMAT_RAW, filters=_FILTERS)
 
     def unpack(self, data: bytes) -> LumaSR:
         """Deserialise a network. Raises: RecordError for bytes that are not as many numbers as the network has."""
-        sizes = {key: value.numel() for key, value in self.network.state_dict().items()}
-        wide = sum(size for key, size in sizes.items() if self._is_wide(key))
-        plain = _decompressed(data, 2 * wide + sum(sizes.values()) - wide)
-        columns = np.frombuffer(plain, np.uint8, 2 * wide).reshape(2, wide)
-        coarse = np.frombuffer(plain, np.int8, offset=2 * wide)
-        fine = np.ascontiguousarray(columns.T).view("<i2").reshape(wide)
-        return self._filled(self._split(sizes, fine, coarse))
-
-    def _split(self, sizes: dict[str, int], fine: NDArray[np.int16], coarse: NDArray[np.int8]) -> dict[str, Tensor]:
-        left, codes = {True: fine.astype(np.int32), False: coarse.astype(np.int32)}, {}
-        for key, size in sizes.items():
-            is_wide = self._is_wide(key)
-            codes[key], left[is_wide] = torch.from_numpy(left[is_wide][:size]), left[is_wide][size:]
-        return codes
+        count = self._wide_count
+        plain = _decompressed(data, count + self.network.parameter_count)
+        columns = np.frombuffer(plain, np.uint8, 2 * count).reshape(2, count)
+        wide = np.ascontiguousarray(columns.T).view("<i2").flatten()
+        numbers = np.concatenate([wide, np.frombuffer(plain, np.int8, offset=2 * count)])
+        parts = torch.from_numpy(numbers).split([grid.base.numel() for grid in self._grids.values()])
+        return self._filled(dict(zip(self._grids, parts, strict=True)))
 
     def _codes(self, network: LumaSR) -> dict[str, Tensor]:
-        codes = {}
-        for key, value in network.state_dict().items():
-            base, step, limit = self._grid(key)
-            codes[key] = ((value.detach().cpu() - base) / step).round().clamp(-limit, limit).int()
-        return codes
+        values = {key: value.detach().cpu() for key, value in network.state_dict().items()}
+        return {key: grid.rounded(grid.codes(values[key])).int() for key, grid in self._grids.items()}
 
     def _filled(self, codes: dict[str, Tensor]) -> LumaSR:
         made = copy.deepcopy(self.network).eval().requires_grad_(False)
-        state = {}
-        for key, code in codes.items():
-            base, step, _ = self._grid(key)
-            state[key] = base + code.reshape(base.shape).float() * step
-        made.load_state_dict(state)
+        shaped = {key: codes[key].reshape(grid.base.shape).float() for key, grid in self._grids.items()}
+        made.load_state_dict({key: grid.value(shaped[key]) for key, grid in self._grids.items()})
         return made
 
-    def _is_wide(self, key: str) -> bool:
-        state = self.network.state_dict()
-        first = next(name for name, value in state.items() if value.ndim == 4)
-        return key == first or state[key].ndim == 1
+    @cached_property
+    def _grids(self) -> dict[str, _Grid]:
+        """Grid of each parameter, the wide ones first: biases, and the first kernel, which reads the image."""
+        state = {key: value.detach().cpu() for key, value in self.network.state_dict().items()}
+        first = next(key for key, value in state.items() if value.ndim == 4)
+        grids = {key: _grid(value, is_wide=key == first or value.ndim == 1) for key, value in state.items()}
+        return dict(sorted(grids.items(), key=lambda item: not item[1].is_wide))
 
-    def _grid(self, key: str) -> tuple[Tensor, Tensor, int]:
-        """Return the start's parameter, the steps of its rows, and the largest code."""
-        base, is_wide = self.network.state_dict()[key].cpu(), self._is_wide(key)
-        rows = (base.flatten(1) if base.ndim > 1 else base[None]).abs().amax(1)
-        largest = torch.maximum(rows, rows.mean()).clamp_min(1e-6)
-        step = (largest / (_WIDE_STEPS if is_wide else _STEPS)).reshape(-1, *[1] * (base.ndim - 1))
-        return base, step, 2**15 - 1 if is_wide else 127
+    @property
+    def _wide_count(self) -> int:
+        return sum(grid.base.numel() for grid in self._grids.values() if grid.is_wide)
+
+
+def _grid(base: Tensor, *, is_wide: bool) -> _Grid:
+    rows = (base.flatten(1) if base.ndim > 1 else base[None]).abs().amax(1)
+    largest = torch.maximum(rows, rows.mean()).clamp_min(1e-6)
+    step = (largest / (_WIDE_STEPS if is_wide else _STEPS)).reshape(-1, *[1] * (base.ndim - 1))
+    return _Grid(base, step, is_wide)
 
 
 def _decompressed(data: bytes, length: int) -> bytes:
