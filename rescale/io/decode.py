@@ -15,7 +15,18 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from rescale.errors import InputError, MachineError, RefusedError, RescaleError, UnsupportedError
-from rescale.io import bmp_fields, heif, jpeg_segments, jxl, metadata, png_chunks, samples, storage, tags, tiff_samples
+from rescale.io import (
+    bmp_fields,
+    file_metadata,
+    heif,
+    jpeg_segments,
+    jxl,
+    png_chunks,
+    samples,
+    storage,
+    tags,
+    tiff_samples,
+)
 from rescale.io.formats import FORMATS
 from rescale.io.metadata import Metadata
 from rescale.io.picture import Picture
@@ -199,7 +210,7 @@ def _rare_tiff(name: str, data: bytes, max_pixels: int) -> Picture | None:
     pages = tiff_samples.count_pages(data, _MAX_PAGES)
     if pages > 1:
         raise _several(name, pages)
-    return _picture(name, tiff_samples.read(name, directory, data), metadata.of_tiff(data), [])
+    return _picture(name, tiff_samples.read(name, directory, data), file_metadata.of_tiff(data), [])
 
 
 def _jxl(name: str, data: bytes, max_pixels: int) -> Picture:
@@ -252,7 +263,7 @@ def _decode(
 ) -> Picture:
     said = [*(said or []), *_about_frames(name, image), *samples.about(image, data)]
     found = samples.read(name, image, data) if found is None else found
-    facts = metadata.read(image, data)  # after the pixels, see there
+    facts = file_metadata.read(image, data)  # after the pixels, see there
     if image.mode == "CMYK":
         facts.icc = samples.srgb()
     return _picture(name, found, facts, said)

@@ -7,12 +7,12 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate
 
 from PIL.PngImagePlugin import iTXt
 
 from rescale.io import png_chunks
+from rescale.io.metadata import Metadata
 
 XMP_KEY = "XML:com.adobe.xmp"
 MOST_BYTES = 2**23
@@ -23,22 +23,9 @@ _RAW = re.compile(r"Raw profile type (exif|app1|xmp)", re.IGNORECASE)
 _DIGITS = re.compile(r"[0-9a-fA-F\s]*")
 
 
-@dataclass
-class PngMetadata:
-    """What the chunks of a PNG hold beside its pixels."""
-
-    icc: bytes | None = None
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    dpi: tuple[float, float] | None = None
-    text: list[tuple[str, str]] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    """Names of what was left out."""
-
-
-def read(chunks: Sequence[tuple[bytes, bytes]]) -> PngMetadata:
+def read(chunks: Sequence[tuple[bytes, bytes]]) -> Metadata:
     """Read the metadata of chunks; what is damaged or too large costs itself only."""
-    found = PngMetadata()
+    found = Metadata(colour_chunks=tuple(chunk for chunk in chunks if chunk[0] in png_chunks.COLOUR))
     for kind, body in chunks:
         if kind == b"iCCP" and found.icc is None:
             found.icc = _profile(body, found.left)
@@ -53,7 +40,7 @@ def read(chunks: Sequence[tuple[bytes, bytes]]) -> PngMetadata:
     return found
 
 
-def _add_text(found: PngMetadata, kind: bytes, body: bytes) -> None:
+def _add_text(found: Metadata, kind: bytes, body: bytes) -> None:
     for key, value in _texts(kind, body, found.left):
         raw = _RAW.fullmatch(key)
         content = _unhexed(value) if raw else None
@@ -67,7 +54,7 @@ def _add_text(found: PngMetadata, kind: bytes, body: bytes) -> None:
             found.text.append((key, value))
 
 
-def _limited(found: PngMetadata) -> None:
+def _limited(found: Metadata) -> None:
     """Leave out the texts that are too many."""
     ends = list(accumulate(len(value) for _, value in found.text))
     kept = sum(end <= _MOST_TEXT_BYTES for end in ends)
