@@ -194,9 +194,9 @@ class FastDense(nn.Module):
         self.last = [_packed(weight, dtype)] if exact else _pairs(weight, first, growth, dtype)
         self.balances = dense.zero_for != "nothing"
         """Whether the last bias takes off what zeros become: to the bit, so it is added after all roundings."""
-        self.moving_bias = dense.zero_for != "nothing" and dense.encode is not None
-        """Whether the last bias, which takes off what zeros become, depends on the code."""
-        if dense.zero_for != "nothing" and not dense.encode:
+        self.moving_bias = self.balances and self.encode is not None
+        """Whether that bias depends on the code."""
+        if self.balances and not self.moving_bias:
             self.bias = self._bias_for_zero(first)
 
     def _bias_for_zero(self, channels: int, code: Tensor | None = None) -> Tensor:
