@@ -130,9 +130,7 @@ class OverfitTrainer:
     @property
     def _measures(self) -> int:
         """Number of measurements that are due by now."""
-        if self.seconds:
-            return int(self.elapsed_s * _MEASURES / self.seconds)
-        return self.step // max(self.steps // _MEASURES, 1)
+        return int(self.progress * _MEASURES + 1e-9)
 
     def learn(self, state: Path, tell: Callable[[Progress], None]) -> NetworkBundle:
         """Run all remaining steps; the state is saved at intervals.
