@@ -21,7 +21,9 @@ def test_what_is_written_under_a_suffix_is_found_and_read_back(noise, tmp_path, 
     if row.is_written:
         images.write(path, Picture(pixels))
     elif row.name == "HEIF":
-        pytest.importorskip("pillow_heif").from_pillow(Image.fromarray(pixels)).save(path)
+        pytest.importorskip("pillow_heif", reason="the extra `formats` is not installed").from_pillow(
+            Image.fromarray(pixels)
+        ).save(path)
     else:
         Image.fromarray(pixels).save(path, row.name)
     assert images.find(tmp_path) == [path]

@@ -38,7 +38,7 @@ def photo():
 
 @pytest.fixture
 def saved():
-    library = pytest.importorskip("pillow_heif")
+    library = pytest.importorskip("pillow_heif", reason="the extra `formats` is not installed")
 
     def save(image: Image.Image, **options) -> bytes:
         out = io.BytesIO()
@@ -61,7 +61,7 @@ def test_alpha_is_read(photo, saved):
 
 
 def test_10_bits_become_16_from_end_to_end():
-    library = pytest.importorskip("pillow_heif")
+    library = pytest.importorskip("pillow_heif", reason="the extra `formats` is not installed")
     levels = np.linspace(0, 65535, 64).astype(np.uint16)
     samples = np.ascontiguousarray(np.broadcast_to(levels[None, :, None], (48, 64, 3)))
     out = io.BytesIO()

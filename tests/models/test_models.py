@@ -115,6 +115,16 @@ def test_every_parameter_gets_a_gradient(make):
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
 
 
+def test_only_grey_images_pay_for_colours_in_their_lr_image():
+    model, grey = shake(IRN(IRNConfig(2, (1,), **SMALL))), torch.rand(2, 1, 8, 8).expand(-1, 3, -1, -1)
+    coloured = grey.clone()
+    coloured[:, 0, 0, 0] = 1 - coloured[:, 0, 0, 0]
+    pay = [model.loss_terms(x, resample(x, (4, 4)))[1]["guide_grey"] for x in (grey, coloured)]
+    both = torch.cat([grey, coloured])
+    mean = model.loss_terms(both, resample(both, (4, 4)))[1]["guide_grey"]
+    assert pay[0] > 0 and pay[1] == 0 and torch.isclose(mean, pay[0] / 2)
+
+
 def test_espcn_leaves_chroma_to_bicubic_and_keeps_grey_grey():
     model = shake(ESPCN(ESPCNConfig(2)))
     grey = torch.rand(1, 1, 9, 7).expand(1, 3, 9, 7)
