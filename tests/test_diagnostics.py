@@ -40,7 +40,7 @@ def test_all_that_is_shipped_works():
     report = json.loads(done.stdout)
     assert done.returncode == (5 if report["broken"] else 0) and not done.stderr and not ours(report)
     assert list(report["models"]) == list(zoo.manifest()) and set(report["formats"]) == READ
-    assert set(report["encoders"]) == {"h264", "h265", "av1", "vp9", "ffv1"}
+    assert set(report["encoders"]) == {"h264", "h265", "av1", "vp9", "ffv1", "prores"}
     assert report["versions"]["rescale"] == rescale.__version__ and report["versions"]["pillow"] == PIL.__version__
     assert all(found["down_mps"] > 0 and found["up_mps"] > 0 for found in report["models"].values())
 
