@@ -128,7 +128,12 @@ def recipe_keys() -> Iterator[str]:
     """Every key of a recipe: its type, default and meaning, the nested tables after it."""
     recipe = _recipe()
     home = inspect.getmodule(recipe)
-    for title, schema in (("", "Recipe"), ("scales", "ScalesRecipe"), ("adversary", "AdversaryRecipe")):
+    for title, schema in (
+        ("", "Recipe"),
+        ("scales", "ScalesRecipe"),
+        ("degrade", "DegradeRecipe"),
+        ("adversary", "AdversaryRecipe"),
+    ):
         model = getattr(home, schema)
         meanings = _field_docs(model)
         if title:

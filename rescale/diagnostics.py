@@ -30,7 +30,7 @@ from rescale.video.io import container
 EXTRAS = {
     "video": ("video", ("av",)),
     "lpips": ("LPIPS in evaluate", ("lpips", "torchvision")),
-    "train": ("curves of training and of evaluation", ("matplotlib",)),
+    "train": ("curves, and degraded images in training", ("kornia", "matplotlib")),
     "demo": ("the demo in the browser", ("gradio",)),
     "cloud": ("object stores and Ray", ("fsspec", "gcsfs", "ray", "s3fs")),
     "formats": ("HEIC", ("pillow_heif",)),

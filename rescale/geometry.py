@@ -97,6 +97,27 @@ class Geometry:
             )
         return size
 
+    def large_size(self, small: Size) -> Size:
+        """Return the (height, width) that a picture of size `small` is enlarged to; the opposite of `small_size`.
+
+        Raises: UsageError where that would be smaller than the picture.
+        """
+        if self.unit == "scale":
+            return round(small[0] * self.height), round(small[1] * self.width)  # type: ignore[operator]
+        if self.flag == ">":
+            raise UsageError(f"expected a size to enlarge to, got {self}> which only makes smaller")
+        sides = [limit / side for limit, side in ((self.height, small[0]), (self.width, small[1])) if limit]
+        if self.flag == "<" and min(sides) < 1:
+            return small
+        by = min(sides)
+        size = self._box(small) if self.flag == "!" else (round(small[0] * by), round(small[1] * by))
+        if size[0] < small[0] or size[1] < small[1]:
+            raise UsageError(
+                f"expected a size of at least the picture's own {small[1]}x{small[0]}, as upscaling makes it larger, "
+                f"got {size[1]}x{size[0]}; downscaling makes it smaller"
+            )
+        return size
+
     def _box(self, full: Size) -> Size:
         if self.flag == "!":
             return int(self.height or 0), int(self.width or 0)
@@ -135,12 +156,12 @@ def _shrunk(length: int, scale: float) -> int:
     return max(math.ceil(length / scale - 1e-6), 1)
 
 
-def factor(text: str) -> float:
-    """Parse a scale to enlarge by: 2, x2 or 2x. Raises: UsageError."""
-    scales = Geometry.of(text).scales if re.fullmatch(rf"[xX×]?({_NUMBER})[xX×]?", text.strip()) else None
-    if scales is None:
-        raise UsageError(f"expected a scale to enlarge by, such as 2, got {text!r}")
-    return scales[0]
+def enlargement(text: str) -> "float | Geometry":
+    """Parse what to enlarge by or to: 2, x2.5 or 2x as a number; 1.5x2, 1920x, x1080, 1920x1080! as a geometry."""
+    asked = Geometry.of(text)
+    if "%" in text:
+        raise UsageError(f"expected a scale to enlarge by, such as 2, or a size, such as 1920x, got {text!r}")
+    return asked.scales[0] if asked.scales and asked.scales[0] == asked.scales[1] else asked
 
 
 Scale = float | Sequence[float] | str | Geometry

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescale.errors import UsageError
-from rescale.geometry import Geometry, factor
+from rescale.geometry import Geometry, enlargement
 
 
 @pytest.mark.parametrize(
@@ -119,15 +119,50 @@ def test_what_is_printed_is_read_again(width, height):
 
 @pytest.mark.parametrize(("text", "scale"), [("2", 2), ("x3", 3), ("4x", 4), (" 1.5 ", 1.5), ("X2.5", 2.5)])
 def test_a_scale_to_enlarge_by(text, scale):
-    assert factor(text) == scale
+    assert enlargement(text) == scale
+
+
+@pytest.mark.parametrize("text", ["", "x", "50%", "200%", "50%x20%", "0.5", "-2", "two", "nan", "0x4!", "x0"])
+def test_what_is_no_scale_to_enlarge_by(text):
+    with pytest.raises(UsageError, match="expected"):
+        enlargement(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "50%", "200%", "2x3", "x2x2", "x600", "800x", "0.5", "-2", "two", "nan", "2x>"]
+    ("words", "small", "large"),
+    [
+        ("2.5", (11, 20), (28, 50)),
+        ("1.5x2", (11, 11), (22, 16)),
+        ("1920x", (540, 960), (1080, 1920)),
+        ("x1080", (500, 300), (1080, 648)),
+        ("1920x1080", (500, 300), (1080, 648)),
+        ("1920x1080!", (500, 800), (1080, 1920)),
+        ("800x600<", (300, 300), (600, 600)),
+        ("800x600<", (700, 300), (700, 300)),
+    ],
 )
-def test_what_is_no_scale_to_enlarge_by(text):
-    with pytest.raises(UsageError, match="expected"):
-        factor(text)
+def test_sizes_to_enlarge_to(words, small, large):
+    assert Geometry.of(words).large_size(small) == large
+
+
+@pytest.mark.parametrize(("words", "small"), [("100x", (200, 200)), ("300x100!", (200, 200)), ("900x900>", (20, 20))])
+def test_what_would_make_smaller_is_no_size_to_enlarge_to(words, small):
+    with pytest.raises(UsageError, match="expected a size"):
+        Geometry.of(words).large_size(small)
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.floats(1, 4))
+def test_enlarging_undoes_the_size_of_downscaling(height, width, scale):
+    """Up to what rounding up added: half an LR pixel's worth for each side."""
+    small = Geometry.of(scale).small_size((height, width))
+    large = Geometry.of(scale).large_size(small)
+    assert all(full - 1 <= made <= full + scale + 1 for full, made in zip((height, width), large, strict=True))
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000))
+def test_a_box_is_filled_along_one_axis_and_never_left(height, width):
+    large = Geometry.of("4000x4000").large_size((height, width))
+    assert max(large) == 4000 and min(large) >= min(height, width)
 
 
 def test_numbers_come_height_first_words_width_first():

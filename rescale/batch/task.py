@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from rescale.batch import plan as planning
 from rescale.batch.journal import Entry
-from rescale.errors import RefusedError
+from rescale.errors import RefusedError, UsageError
 from rescale.executors.base import Result, failed
 from rescale.geometry import Geometry
 from rescale.inference import files
@@ -64,6 +64,7 @@ class RescaleTask:
         chosen = {key: own[key] for key in ("verb", "model", "scale", "refine")}
         chosen |= {"device": self.device, **{key: picture[key] for key in ("quality", "force", "max_pixels")}}
         chosen |= {"background": self.options.background} if self.options.background is not None else {}
+        chosen |= {"denoise": self.options.denoise} if self.options.denoise is not None else {}
         chosen |= {} if self.options.keep_metadata else {"keep_metadata": False}
         chosen |= {"deinterlace": True} if self.video.deinterlace else {}
         chosen |= {"crf": video["quality"], **{key: video[key] for key in ("codec", "preset", "allow_truncated")}}
@@ -102,7 +103,7 @@ class RescaleTask:
         options = replace(self.options, report=report)
         if self.verb == "up":
             return lambda source, target: vars(
-                files.upscale_file(source, target, model=self.model, scale=self._factor(), options=options)
+                files.upscale_file(source, target, model=self.model, scale=self.scale, options=options)
             )
         assert self.model, "the command line has chosen one by the scale"
         rescaler = files.load_cached(self.model, options.device)
@@ -127,8 +128,9 @@ class RescaleTask:
         return work
 
     def _factor(self) -> float | None:
-        """To enlarge by."""
-        assert not isinstance(self.scale, Geometry)
+        """Return the scale to enlarge a video by. Raises: UsageError for a size, or two scales."""
+        if isinstance(self.scale, Geometry):
+            raise UsageError(f"expected one scale to enlarge a video by, such as 2, got {self.scale}")
         return self.scale
 
     def _is_done(self, line: Entry, job: FileJob, digest: Callable[[str], str | None]) -> bool:

@@ -93,6 +93,7 @@ def down(
         typer.Option(
             "-s",
             "--scale",
+            "--size",
             help="2.7 or x2.7, 1.5x2.5 (width x height), 50%, or a size: 800x600, 800x, x600, with ! > or < as in "
             "ImageMagick; x4 if not given.",
             show_default=False,
@@ -152,7 +153,17 @@ def up(
         typer.Option(
             "-s",
             "--scale",
-            help="Super-resolve ordinary images by 2, 3 or 4; or by what -m serves.",
+            "--size",
+            help="Super-resolve ordinary images: 2, 2.5, 1.5x2 (width x height), or to a size: 1920x, x1080.",
+            show_default=False,
+        ),
+    ] = None,
+    denoise: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="With --scale: how far to clean what codecs, blur and noise left; 1 for JPEG and its like, else 0.",
             show_default=False,
         ),
     ] = None,
@@ -165,12 +176,13 @@ def up(
     from rescale.batch import plan as planning
     from rescale.batch import results
     from rescale.batch.task import RescaleTask
-    from rescale.geometry import factor
+    from rescale.geometry import Geometry, enlargement
     from rescale.inference import files
     from rescale.io import targets
 
-    model, times = shared.model, None if scale is None else factor(scale)
+    model, times = shared.model, None if scale is None else enlargement(scale)
     options, video = shared.options(machine, force=force)
+    options = replace(options, denoise=denoise)
     if shared.output and pipe.takes_video(inputs, shared.output):
         _pipe_video(RescaleTask("up", model, times, None, options, video), shared, machine)
         return
@@ -178,7 +190,10 @@ def up(
         make = partial(files.upscale_bytes, model=model, scale=times, options=options)
         _pipe(inputs, make, options, shared, machine)
         return
-    words = {"scale": times and f"{times:g}", "model": model and Path(model).name.removesuffix(".safetensors")}
+    words = {
+        "scale": times and (times if isinstance(times, Geometry) else f"{times:g}"),
+        "model": model and Path(model).name.removesuffix(".safetensors"),
+    }
     known = {key: value for key, value in words.items() if value is not None}
     name = partial(targets.large_name, is_restored=times is None)
     rule = partial(results.of_up, has_model=model is not None, has_scale=times is not None)

@@ -12,7 +12,7 @@ from rescale.models.zoo import is_known
 
 
 def find_record(
-    small: Picture, model: object | None, scale: float | None, force: bool
+    small: Picture, model: object | None, scale: object | None, force: bool
 ) -> tuple[record.Record | None, list[str]]:
     """Return the record to restore by, None for an ordinary image to super-resolve; and notes for the user."""
     if scale is not None:

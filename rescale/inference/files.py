@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationError
 
 from rescale.errors import RecordError, RefusedError, UsageError
-from rescale.geometry import Scale
+from rescale.geometry import Geometry, Scale
+from rescale.inference import enlarge
 from rescale.inference.compatibility import check_record, find_record
 from rescale.inference.options import RescaleOptions
 from rescale.inference.refine import RefineBudget, Refinement
@@ -18,10 +19,10 @@ from rescale.io import background, formats, images, record, storage
 from rescale.io.formats import carrier
 from rescale.io.images import Picture
 from rescale.io.object_store import Place, Url, place
+from rescale.io.peek import is_lossy
 from rescale.io.targets import check_target
 from rescale.metrics import decibels
 from rescale.models import zoo
-from rescale.models.zoo import super_resolution_model
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def upscale_file(
     target: Place | str,
     *,
     model: ModelLike | None = None,
-    scale: float | None = None,
+    scale: Scale | None = None,
     overwrite: bool = False,
     options: RescaleOptions = RescaleOptions(),
 ) -> FileResult:
@@ -130,8 +131,8 @@ def upscale_file(
         source: an image that `downscale_file` wrote, or any other; a file, or the URL of an object, see `storage`.
         target: its suffix decides the format.
         model: restore with this id, weight file or `Rescaler`; without a record, to exactly its scale times the size.
-        scale: X is then taken as an ordinary one; with a model that
-            serves every scale, the one to restore by.
+        scale: how many times larger, or to which size, see `Geometry`; the image is then taken as an ordinary one.
+            With a model that serves every scale, the one to restore by.
         overwrite: replace an existing target; short for the option of that name.
         options: quality of a lossy target, limits, device, and what is seldom needed.
     Raises: RecordError where the record is missing, damaged or does not fit; else as `downscale_file`.
@@ -151,28 +152,62 @@ def upscale_bytes(
     format: str,
     *,
     model: ModelLike | None = None,
-    scale: float | None = None,
+    scale: Scale | None = None,
     options: RescaleOptions = RescaleOptions(),
 ) -> EncodedResult:
     """Restore the bytes of an LR image file: the inverse of `downscale_bytes`, arguments as of `upscale_file`."""
     small = images.decode(data, name, max_pixels=options.max_pixels)
     found, notes = find_record(small, model, scale, options.force)
-    rescaler = load_cached(model or (found.model if found else super_resolution_model(scale)), options.device)
-    bare, size = record.strip(small if options.keep_metadata else small.without_metadata()), None
-    if found is not None:
-        notes += check_record(found, small, rescaler, options.force)
-        if found.pixels == record.digest(small):
-            bare = _like(bare, is_grey=found.grey and not rescaler.model.hides_detail, has_alpha=found.alpha)
-        size = found.size if rescaler.sizes.fit(found.size, small.size) else None
-        if size is None and rescaler.scale is None and scale is None:
-            raise RecordError("its record's size cannot be used", hint="pass model= and scale= to restore it by these")
-    size = size or rescaler.sizes.full(small.size, scale)
-    _check_result(size, options.max_pixels)
-    large = rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None)
+    if options.denoise is not None and (model is not None or scale is None):
+        raise UsageError(
+            "denoise is for ordinary pictures that the default model enlarges: with scale=, without model="
+        )
+    if scale is not None:
+        large, rescaler, more = _enlarged(small, is_lossy(data), model, Geometry.of(scale), options)
+    else:
+        large, rescaler, more = _restored(small, found, model, options)
     flat = background.without_opaque_alpha(background.fit(large, format, options.background), format)
     made, lost = images.encode(format, flat, quality=options.quality)
     about = flat.notes[len(large.notes) :]
-    return EncodedResult(made, rescaler.name, large.size, (*small.notes, *notes, *about, *lost), rescaler.digest)
+    return EncodedResult(made, rescaler.name, large.size, (*small.notes, *notes, *more, *about, *lost), rescaler.digest)
+
+
+def _enlarged(
+    small: Picture, is_lossy: bool, model: ModelLike | None, asked: Geometry, options: RescaleOptions
+) -> tuple[Picture, Rescaler, list[str]]:
+    """Enlarge an ordinary image by a scale or to a size."""
+    rescaler = None if model is None else load_cached(model, options.device)
+    size, notes = enlarge.full_size(small.size, asked, rescaler), list[str]()
+    _check_result(size, options.max_pixels)
+    if rescaler is None:
+        rescaler, notes = enlarge.choose(
+            small.size, size, is_lossy=is_lossy, denoise=options.denoise, device=options.device
+        )
+    return enlarge.enlarge(rescaler, _bare(small, options), size), rescaler, notes
+
+
+def _restored(
+    small: Picture, found: record.Record | None, model: ModelLike | None, options: RescaleOptions
+) -> tuple[Picture, Rescaler, list[str]]:
+    """Restore an LR image by its record, or by a model without one."""
+    chosen = model or (found.model if found else None)
+    assert chosen is not None, "find_record would have raised"
+    rescaler, bare = load_cached(chosen, options.device), _bare(small, options)
+    notes, size = list[str](), None
+    if found is not None:
+        notes = check_record(found, small, rescaler, options.force)
+        if found.pixels == record.digest(small):
+            bare = _like(bare, is_grey=found.grey and not rescaler.model.hides_detail, has_alpha=found.alpha)
+        size = found.size if rescaler.sizes.fit(found.size, small.size) else None
+        if size is None and rescaler.scale is None:
+            raise RecordError("its record's size cannot be used", hint="pass model= and scale= to restore it by these")
+    size = size or rescaler.sizes.full(small.size)
+    _check_result(size, options.max_pixels)
+    return rescaler.upscale_picture(bare, size=size, is_grey=found.grey if found else None), rescaler, notes
+
+
+def _bare(small: Picture, options: RescaleOptions) -> Picture:
+    return record.strip(small if options.keep_metadata else small.without_metadata())
 
 
 def load_cached(model: ModelLike, device: str | torch.device | None = None) -> Rescaler:

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
-from rescale.models import ESPCN, IRN, RescalingModel
+from rescale.models import ESPCN, IRN, SR, RescalingModel
 from rescale.models.layers import Coupling, Dense, framed
+from rescale.models.sr import SLOPE, Block, Stack
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -47,6 +48,9 @@ def optimize_for_inference(model: RescalingModel, precision: Precision = "auto")
                 setattr(parent, name, FastCoupling(child, dtype, _low_dtype(model)))
     if isinstance(model, ESPCN):
         _quicken(model, dtype)
+    if isinstance(model, SR):
+        model = model.folded()
+        model.stack = Strips(FastStack(model.stack, dtype), halo=model.halo)  # type: ignore[assignment]
     return model.eval().requires_grad_(False).to(memory_format=_CL)
 
 
@@ -118,23 +122,57 @@ class FastConv(nn.Module):
     Args:
         conv: convolution to compute.
         dtype: data type of the convolution.
-        activation: "none", "relu" or "tanh".
+        activation: "none", "relu", "tanh" or "leaky_relu" (of slope `SLOPE`).
     """
 
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, activation: str = "none") -> None:
         super().__init__()
         self.weight, self.bias = _packed(conv.weight, dtype), cast(Tensor, conv.bias).detach().to(dtype)
         self.padding, self.activation = conv.kernel_size[0] // 2, activation
+        self.scalars = [SLOPE] if activation == "leaky_relu" else []
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.weight.dtype, memory_format=_CL)
         if self.activation != "none" and _has_onednn(x):
-            once = [1, 1]
-            fused = torch.ops.mkldnn._convolution_pointwise
-            padding = [self.padding, self.padding]
-            return cast(Tensor, fused(x, self.weight, self.bias, padding, once, once, 1, self.activation, [], ""))
+            fused, once, padding = torch.ops.mkldnn._convolution_pointwise, [1, 1], [self.padding] * 2
+            acted = self.activation, self.scalars, ""
+            return cast(Tensor, fused(x, self.weight, self.bias, padding, once, once, 1, *acted))
         made = conv2d(x, self.weight, self.bias, padding=self.padding)
-        return made if self.activation == "none" else cast(Tensor, getattr(torch, f"{self.activation}_")(made))
+        return made if self.activation == "none" else cast(Tensor, getattr(F, self.activation)(made, *self.scalars))
+
+    def added(self, made: Tensor, x: Tensor) -> Tensor:
+        """Add the convolution of x to `made`, in place where no gradient is wanted; without activation."""
+        return _add(made, x, self.weight, self.padding, 1, self.bias)
+
+
+class FastStack(nn.Module):
+    """A `Stack` for inference; the plain one is its reference."""
+
+    def __init__(self, stack: Stack, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.head, self.up = FastConv(stack.head, dtype), stack.up
+        self.up.conv = FastConv(stack.up.conv, dtype)  # type: ignore[assignment]
+        self.blocks = nn.ModuleList(FastBlock(cast(Block, block), dtype) for block in stack.blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.head(x)
+        made = features.clone()
+        for block in self.blocks:
+            made = block(made)
+        return self.up(made.add_(features))
+
+
+class FastBlock(nn.Module):
+    """A `Block` for inference, which adds to its input in place."""
+
+    def __init__(self, block: Block, dtype: torch.dtype) -> None:
+        super().__init__()
+        *hidden, last = (cast(nn.Conv2d, conv) for conv in block.convs)
+        self.hidden = nn.Sequential(*(FastConv(conv, dtype, "leaky_relu") for conv in hidden))
+        self.last = FastConv(last, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last.added(x, self.hidden(x))
 
 
 class Strips(nn.Sequential):
@@ -289,17 +327,20 @@ def _sum(sources: list[Tensor], weights: list[Tensor], bias: Tensor | None, padd
     return made
 
 
-def _add(made: Tensor, source: Tensor, weight: Tensor, padding: int, stride: int) -> Tensor:
+def _add(made: Tensor, source: Tensor, weight: Tensor, padding: int, stride: int, bias: Tensor | None = None) -> Tensor:
     """Add a convolution to `made`, rounded once where no gradient is wanted; in place where oneDNN can."""
     if torch.is_grad_enabled():
-        return made + conv2d(source, weight, stride=stride, padding=padding)
+        return made + conv2d(source, weight, bias, stride=stride, padding=padding)
     if _has_onednn(made):
         add = torch.ops.mkldnn._convolution_pointwise_.binary
         return cast(
             Tensor,
-            add(made, source, weight, None, [padding] * 2, [stride] * 2, [1, 1], 1, "add", None, None, [], None),
+            add(made, source, weight, bias, [padding] * 2, [stride] * 2, [1, 1], 1, "add", None, None, [], None),
         )
-    return (made.float() + F.conv2d(source.float(), weight.float(), stride=stride, padding=padding)).to(made.dtype)
+    wide = None if bias is None else bias.float()
+    return (made.float() + F.conv2d(source.float(), weight.float(), wide, stride=stride, padding=padding)).to(
+        made.dtype
+    )
 
 
 def conv2d(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from rescale.errors import UsageError
 from rescale.inference.refine import Report
 from rescale.io import background
 from rescale.io.images import MAX_PIXELS
@@ -29,9 +30,13 @@ class RescaleOptions:
     """Colour (white, #f0f0f0) to lay an image on whose format holds no transparency; refused without."""
     keep_metadata: bool = True
     """Keep EXIF, XMP and PNG text; colour profile, resolution and record always stay."""
+    denoise: float | None = None
+    """How far to clean an ordinary picture that is enlarged, 0 to 1; by default 1 if its codec is lossy, else 0."""
     report: Report | None = None
     """Is told how far refining is."""
 
     def __post_init__(self) -> None:
         if self.background is not None:
             background.parse(self.background)
+        if self.denoise is not None and not 0 <= self.denoise <= 1:
+            raise UsageError(f"expected denoise from 0 to 1, got {self.denoise:g}")

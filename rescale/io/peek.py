@@ -31,6 +31,23 @@ def may_carry_record(path: Path) -> bool:
     return bool(_MARKS.search(head) or _MARKS.search(tail))
 
 
+def is_lossy(data: bytes) -> bool:
+    """Tell whether an image file's codec is lossy: JPEG, AVIF, HEIC, and WebP unless it says that it is lossless."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return b"VP8L" not in _webp_chunks(data)
+    return data[:3] == b"\xff\xd8\xff" or data[4:8] == b"ftyp"
+
+
+def _webp_chunks(data: bytes) -> list[bytes]:
+    """List the names of a WebP file's chunks; animations hold theirs deeper."""
+    names, at = [], 12
+    while at + 8 <= len(data):
+        names.append(data[at : at + 4])
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+    return names
+
+
 def is_text(path: Path) -> bool:
     """Tell whether a file begins as text does; one that cannot be read does not."""
     try:

@@ -13,15 +13,19 @@ from rescale.models.espcn import ESPCN, ESPCNConfig
 from rescale.models.iarn import IARN, IARNConfig
 from rescale.models.irn import IRN, IRNConfig
 from rescale.models.luma_sr import LumaSR
+from rescale.models.sr import SR, SRConfig
 from rescale.models.wdsr import WDSR, WDSRConfig
 
-MODELS: dict[str, type[RescalingModel]] = {"bicubic": Bicubic, "espcn": ESPCN, "iarn": IARN, "irn": IRN, "wdsr": WDSR}
+MODELS: dict[str, type[RescalingModel]] = {
+    "bicubic": Bicubic, "espcn": ESPCN, "iarn": IARN, "irn": IRN, "sr": SR, "wdsr": WDSR,
+}  # fmt: skip
 
 __all__ = [
     "ESPCN",
     "IARN",
     "IRN",
     "MODELS",
+    "SR",
     "WDSR",
     "Bicubic",
     "BicubicConfig",
@@ -30,6 +34,7 @@ __all__ = [
     "IRNConfig",
     "LumaSR",
     "RescalingModel",
+    "SRConfig",
     "WDSRConfig",
     "beyond",
     "build",

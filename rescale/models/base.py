@@ -82,6 +82,10 @@ class RescalingModel(nn.Module):
         inner = slice(0, rows.stop - rows.start), slice(0, columns.stop - columns.start)
         return TileCall(seen, inner, (rows, columns), self.upscale)
 
+    def folded(self) -> "RescalingModel":
+        """Return the same network without what only learning needs; itself where there is nothing of the kind."""
+        return self
+
     @property
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

@@ -73,6 +73,21 @@ def digest(name: str | Path) -> str | None:
         return None
 
 
+def mixed(first: Weights, second: Weights, share: float) -> Weights:
+    """Return a network between two of one shape: `share` of the second's weights, the rest of the first's.
+
+    Source of the idea: deep network interpolation (1811.10515), section 3.
+    """
+    if first.model.config != second.model.config:
+        raise UsageError(f"expected networks of one shape, got {first.name} and {second.name}")
+    own, other = first.model.state_dict(), second.model.state_dict()
+    first.model.load_state_dict({key: own[key].lerp(other[key], share) for key in own})
+    name = f"{second.name} at {share:g}"
+    return Weights(
+        name, hashlib.sha256(f"{first.sha256}{second.sha256}{share!r}".encode()).hexdigest(), first.model, {}
+    )
+
+
 def save(path: Path, model: RescalingModel, **facts: object) -> None:
     """Write a network and the facts about it; the inverse of `load`. Never leaves half a file."""
     name = next(key for key, cls in MODELS.items() if type(model) is cls)

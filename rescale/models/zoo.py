@@ -60,14 +60,21 @@ def downscaling_model(scale: Geometry) -> str:
     return made.get(scale.scales, ANY_SCALE_MODEL)  # type: ignore[arg-type]
 
 
-def super_resolution_model(scale: float | None) -> str:
-    """Return the default model for super-resolution by a factor."""
-    shipped = manifest().items()
-    made = {e.scale or 0: name for name, e in shipped if name == f"espcn-x{e.scale}"}
-    if scale is None or scale not in made:
-        known = ", ".join(map(str, sorted(made))) or "a model that comes with the package (there is none)"
-        raise UsageError(f"expected a super-resolution scale of {known}, got {scale:g}")
-    return made[int(scale)]
+def super_resolution_model(scale: float, *, is_photo: bool = False) -> str:
+    """Return the default model for super-resolution by a factor: the one of that scale, or of the next larger.
+
+    Args:
+        scale: the larger one of both axes.
+        is_photo: choose the one for pictures that a lossy codec has touched, where there is one.
+    Raises: UsageError above the largest.
+    """
+    kinds = ["sr-x{}-photo"] * is_photo + ["sr-x{}", "espcn-x{}"]
+    made = sorted({entry.scale for entry in manifest().values() if entry.scale})
+    for own in (own for own in made if own >= scale):
+        for name in (kind.format(own) for kind in kinds):
+            if name in manifest():
+                return name
+    raise UsageError(f"expected a super-resolution scale of at most {max(made)}, got {scale:g}")
 
 
 def is_known(model: str) -> bool:

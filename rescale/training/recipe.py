@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rescale.errors import UsageError, first_problem
 from rescale.geometry import MAX_SCALE
-from rescale.models import RescalingModel, build
+from rescale.models import SR, LumaSR, RescalingModel, build
+from rescale.training.degradation import DegradeRecipe
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -82,6 +83,8 @@ class Recipe(BaseModel):
     is a quarter of it at all scales."""
     drawn: float = Field(0.0, ge=0, lt=0.9)
     """Share of the training pixels that is drawn or grey: flat colours, shapes, text; see `graphics`."""
+    degrade: DegradeRecipe | None = None
+    """How LR crops are degraded, for networks of super-resolution; None for clean ones."""
     scales: ScalesRecipe | None = None
     """Scales to draw; required for a model of any scale, refused for others."""
     lr: float = Field(1e-3, gt=0, le=1e4)
@@ -165,6 +168,8 @@ class Recipe(BaseModel):
         model = build(self.model, self.config)
         if (model.scale is None) != (self.scales is not None):
             raise UsageError("scales: expected them for a model of any scale, and only for one")
+        if self.degrade and not isinstance(model, SR | LumaSR):
+            raise UsageError(f"degrade: expected a model of super-resolution, got {self.model}")
         multiple = model.multiple if model.scale else MAX_SCALE
         if self.crop % multiple:
             raise UsageError(f"crop: expected a multiple of {multiple}, got {self.crop}")

@@ -26,6 +26,7 @@ def release(name: str, file: Path, sets: Sequence[Path], summary: str) -> Manife
         summary: a few words for `rescale models`.
     """
     trained = weights.load(file)
+    trained = dataclasses.replace(trained, model=trained.model.folded())
     scores = _scores(Rescaler(trained, precision="float32"), sets)
     target = zoo.weights_folder() / f"{name}.safetensors"
     facts = {key: trained.header[key] for key in ("recipe", "steps", "data", "origin") if key in trained.header}

@@ -132,10 +132,14 @@ def _begin_from(model: RescalingModel, start: str) -> dict[str, Any]:
     if type(given.model) is not type(model):
         raise UsageError(f"expected weights of {type(model).__name__} to begin from, got {type(given.model).__name__}")
     try:
-        model.load_state_dict(given.model.state_dict())
+        model.load_state_dict((given.model if _is_alike(given.model, model) else given.model.folded()).state_dict())
     except RuntimeError as error:
         raise UsageError(f"{given.name} has another shape than the recipe's network: {given.model.config}") from error
     return {"name": given.name, "sha256": given.sha256, "steps": given.header.get("steps", 0)}
+
+
+def _is_alike(given: RescalingModel, model: RescalingModel) -> bool:
+    return given.state_dict().keys() == model.state_dict().keys()
 
 
 def _optimiser(recipe: Recipe, model: RescalingModel) -> torch.optim.Optimizer:

@@ -23,6 +23,7 @@ from rescale.models import RescalingModel, weights
 from rescale.ops import from_bytes, luma, quantize, size_of
 from rescale.ops.resample import resample
 from rescale.training.dataset import Pictures, load
+from rescale.training.degradation import DegradeRecipe, degrade
 from rescale.training.distributed import ProcessGroup, process_group
 from rescale.training.recipe import Recipe
 from rescale.training.state import KEPT, State
@@ -139,6 +140,7 @@ def _batch(state: State, pictures: Pictures, share: slice) -> tuple[Tensor, Tens
     recipe, generator = state.recipe, _draws(state)
     if recipe.scales is None:
         hr, bicubic = pictures.batch(recipe.batch, recipe.crop, generator, share)
+        bicubic = degrade(bicubic, recipe.degrade, generator) if recipe.degrade else bicubic
         return _trimmed(hr, bicubic, state.model, generator) if state.model.cell > 1 else (hr, bicubic)
     scales = recipe.scales.draw(generator)
     return pictures.batch_of(recipe.batch, recipe.crop // MAX_SCALE, scales, generator, share)
@@ -182,7 +184,7 @@ def _step(
 
 def _check(state: State, held: Pictures, run: Path, data: str, loss: float) -> Progress:
     """Validate, keep the best network and the state, and log the results."""
-    found = validate(state.network, held)
+    found = validate(state.network, held, degraded=state.recipe.degrade)
     mean_db = (found.hr_db + found.hr_rgb_db) / 2
     if not math.isfinite(mean_db):
         raise RescaleError(f"the held-out pictures restore at {found.hr_db} dB at step {state.step}; {KEPT}")
@@ -200,17 +202,21 @@ def _check(state: State, held: Pictures, run: Path, data: str, loss: float) -> P
     return report
 
 
-def validate(model: RescalingModel, held: Pictures, side: int = 256) -> Validation:
+def validate(
+    model: RescalingModel, held: Pictures, side: int = 256, *, degraded: DegradeRecipe | None = None
+) -> Validation:
     """Measure the middles of held-out images; an exact one counts as 99 dB.
 
-    A model of any scale is validated at six, and the mean counts.
+    A model of any scale is validated at six, and the mean counts. One that learns from degraded images is
+    validated on such, the same at every call.
     """
-    device = next(model.parameters()).device
+    device, generator = next(model.parameters()).device, torch.Generator().manual_seed(0)
     scores = []
     with torch.inference_mode():
         for hr, bicubic in _pairs(held, side):
             size, small = size_of(hr), size_of(bicubic)
             lr = quantize(model.downscale(hr.to(device), small))
+            lr = degrade(lr, degraded, generator) if degraded else lr
             restored = quantize(model.upscale(lr, size)).to(hr.device)
             pairs = (restored, hr), (lr.to(hr.device), bicubic)
             scores.append([psnr(a, b) for on in (luma, lambda x: x) for a, b in ((on(a), on(b)) for a, b in pairs)])

@@ -60,3 +60,14 @@ def test_no_digit_depends_on_threads():
         torch.set_num_threads(count)
         found.add((psnr(a, b).item(), ssim(a, b).item(), ssim(a[:, :1], b[:, :1]).item()))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("size", [(11, 11), (12, 40), (64, 33)])
+def test_ssim_is_kornias_where_its_window_fits(size):
+    from kornia.metrics import ssim as ssim_map
+
+    generator = torch.Generator().manual_seed(4)
+    a = torch.rand(2, 3, *size, generator=generator, dtype=torch.float64)
+    b = (a + 0.1 * torch.randn(a.shape, generator=generator, dtype=torch.float64)).clamp(0, 1)
+    theirs = ssim_map(a, b, window_size=11, padding="valid").mean(dim=(1, 2, 3))
+    assert torch.allclose(ssim(a, b), theirs, atol=1e-9)

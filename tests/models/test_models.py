@@ -5,7 +5,18 @@ import torch
 from conftest import shake
 
 from rescale.errors import UsageError
-from rescale.models import ESPCN, IRN, MODELS, Bicubic, BicubicConfig, ESPCNConfig, IRNConfig, RescalingModel
+from rescale.models import (
+    ESPCN,
+    IRN,
+    MODELS,
+    SR,
+    Bicubic,
+    BicubicConfig,
+    ESPCNConfig,
+    IRNConfig,
+    RescalingModel,
+    SRConfig,
+)
 from rescale.ops.resample import resample
 
 SMALL = {"growth": 4, "depth": 3}
@@ -25,6 +36,8 @@ NETWORKS = {
     "espcn x2": lambda: ESPCN(ESPCNConfig(2)),
     "espcn x3": lambda: ESPCN(ESPCNConfig(3)),
     "espcn x2 residual": lambda: ESPCN(ESPCNConfig(2, residual=True)),
+    "sr x2": lambda: SR(SRConfig(2, channels=6, blocks=2, depth=2)),
+    "sr x3 branches": lambda: SR(SRConfig(3, channels=4, blocks=1, depth=3, branches=True)),
     "bicubic x3": lambda: Bicubic(BicubicConfig(3)),
 }
 each_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS.keys())
@@ -131,6 +144,22 @@ def test_espcn_leaves_chroma_to_bicubic_and_keeps_grey_grey():
     with torch.inference_mode():
         large = model.upscale(grey)
     assert torch.allclose(large[:, 0], large[:, 1], atol=1e-5) and torch.allclose(large[:, 1], large[:, 2], atol=1e-5)
+
+
+def test_parallel_branches_fold_into_one_kernel():
+    model = shake(SR(SRConfig(2, channels=6, blocks=2, depth=2, branches=True))).double().eval()
+    folded, lr = model.folded().double(), torch.rand(1, 3, 9, 11, dtype=torch.float64)
+    assert folded.parameter_count == SR(SRConfig(2, channels=6, blocks=2, depth=2)).parameter_count
+    assert model.parameter_count > 2 * folded.parameter_count and not folded.config.branches
+    with torch.inference_mode():
+        assert torch.allclose(model.upscale(lr), folded.upscale(lr), atol=1e-6)
+        assert not torch.allclose(model.upscale(lr), model.interpolate(lr), atol=1e-3), "shaken weights must matter"
+
+
+def test_untrained_sr_is_bicubic():
+    lr = torch.rand(1, 3, 9, 11)
+    made, wanted = (model.upscale(lr) for model in (SR(SRConfig(3, branches=True)), Bicubic(BicubicConfig(3))))
+    assert torch.allclose(made, wanted, atol=1e-6)
 
 
 def test_a_config_that_cannot_be_is_refused():
