@@ -19,6 +19,7 @@ from rescale.errors import UsageError
 from rescale.models import ESPCN, IRN, SR, RescalingModel
 from rescale.models.layers import Coupling, Dense, framed
 from rescale.models.sr import SLOPE, Block, Stack
+from rescale.ops import shuffle
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -278,7 +279,7 @@ class FastDense(nn.Module):
             whole += bias[:, None, None]
         else:
             whole = _sum(sources, self.last, bias.to(self.dtype), self.padding, stride).float()
-        return F.pixel_shuffle(whole, 2)[..., :height, :width] if self.fourfold else whole
+        return shuffle(whole, 2)[..., :height, :width] if self.fourfold else whole
 
 
 def _balanced(weight: Tensor, channels: int, dtype: torch.dtype) -> Tensor:

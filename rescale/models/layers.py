@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescale.ops import full_precision
+from rescale.ops import full_precision, shuffle
 from rescale.ops.resample import matrix
 
 Padding = Literal["zeros", "replicate"]
@@ -46,7 +46,7 @@ class SubPixelConv(nn.Module):
         return layer
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.conv(x), self.scale)
+        return shuffle(self.conv(x), self.scale)
 
 
 class BicubicUpsample(nn.Module):
@@ -67,7 +67,7 @@ class BicubicUpsample(nn.Module):
         height, width = x.shape[-2:]
         with full_precision(x):
             planes = _mirrored(_mirrored(x.reshape(-1, 1, height, width), -1), -2)
-            large = F.pixel_shuffle(F.conv2d(planes, cast(Tensor, self.kernel).to(x.dtype)), self.scale)
+            large = shuffle(F.conv2d(planes, cast(Tensor, self.kernel).to(x.dtype)), self.scale)
         return large.reshape(*x.shape[:2], self.scale * height, self.scale * width)
 
 

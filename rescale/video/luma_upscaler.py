@@ -16,7 +16,7 @@ from rescale.errors import RescaleError
 from rescale.inference.optimize import FastConv, Precision, compute_dtype, conv2d
 from rescale.inference.tiled import NOT_FINITE
 from rescale.models import ESPCN, LumaSR
-from rescale.ops.pixels import mirrored_indices
+from rescale.ops.pixels import mirrored_indices, shuffle
 from rescale.ops.resample import matrix
 from rescale.video.io.colour import Levels
 
@@ -68,7 +68,7 @@ class LumaUpscaler(nn.Module):
         detail = self.last(self.hidden(self.levels.to_unit(cells)))
         detail = detail + conv2d(cells, cast(Tensor, self.lift), padding=self.reach)
         inner = slice(self.around, -self.around)
-        made = F.pixel_shuffle(detail[..., inner, inner].contiguous(memory_format=_CL), self.scale * self.cell)[:, 0]
+        made = shuffle(detail[..., inner, inner], self.scale * self.cell)[:, 0]
         if not torch.isfinite(made.sum(dtype=torch.float32)):
             raise RescaleError(NOT_FINITE)
         return made
