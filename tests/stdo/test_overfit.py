@@ -317,7 +317,6 @@ def test_weights_that_videos_are_coded_against_stay():
         "espcn-x2": "e695b4cd4e566c26",
         "espcn-x3": "ba2548d52629d34a",
         "espcn-x4": "b816145a292d8e09",
-        "wdsr-x2-small": "5607588aeb5c3eaa",
     }
     assert {name: weights.load(name).sha256[:16] for name in frozen} == frozen
 
