@@ -100,6 +100,18 @@ def down(
         ),
     ] = None,
     refine: Refine = None,
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Restore what is written, and tell in dB how close it comes; by itself on a GPU.",
+            show_default=False,
+        ),
+    ] = None,
+    min_psnr: Annotated[
+        float | None,
+        typer.Option(help="Write nothing that would restore at fewer dB on RGB; verifies.", show_default=False),
+    ] = None,
     *,
     shared: Shared,
     machine: Machine,
@@ -122,6 +134,7 @@ def down(
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
     options, video = shared.options(machine)
+    options = replace(options, verify=verify, min_psnr=min_psnr)
     if shared.output and pipe.takes_video(inputs, shared.output):
         check_small(Path(shared.output), shared.codec)
         _pipe_video(RescaleTask("down", model, wanted, None, options, video), shared, machine)
@@ -139,8 +152,9 @@ def down(
             formats.carrier(target)
             continue
         check_small(target, shared.codec)
-        if effort:
-            raise UsageError(f"{source}: --refine is for pictures, not for videos")
+        for flag, is_given in (("refine", effort), ("verify", verify), ("min-psnr", min_psnr)):
+            if is_given:
+                raise UsageError(f"{source}: --{flag} is for pictures, not for videos")
     task = RescaleTask("down", model, wanted, effort, options, video)
     _run((plan, left_out), task, shared, machine)
 

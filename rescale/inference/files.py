@@ -15,6 +15,7 @@ from rescale.inference.compatibility import check_record, find_record
 from rescale.inference.options import RescaleOptions
 from rescale.inference.refine import RefineBudget, Refinement
 from rescale.inference.rescaler import ModelLike, Rescaler, as_rescaler, load
+from rescale.inference.verify import Verification, compare
 from rescale.io import background, formats, images, record, storage
 from rescale.io.formats import carrier
 from rescale.io.images import Picture
@@ -40,6 +41,8 @@ class FileResult:
     """First 16 digits of the SHA-256 digest of the model's weights."""
     source_sha256: str = ""
     target_sha256: str = ""
+    verified: Verification | None = None
+    """Of an LR file: how close what it restores is to the original, if it was verified."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,13 @@ class EncodedResult:
     size: tuple[int, int]
     notes: tuple[str, ...]
     weights: str
+    verified: Verification | None = None
 
     def publish(self, source: Place, target: Place, data: bytes, options: RescaleOptions) -> FileResult:
         """Write the bytes to `target` and return the result; `data` is the source they were made from."""
         _publish(target, self.data, overwrite=options.overwrite, resume=options.resume)
         digests = _sha256(data), _sha256(self.data)
-        return FileResult(source, target, self.model, self.size, self.notes, self.weights, *digests)
+        return FileResult(source, target, self.model, self.size, self.notes, self.weights, *digests, self.verified)
 
 
 def downscale_file(
@@ -113,7 +117,9 @@ def downscale_bytes(
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
     carrying = record.embed(small, _describe(rescaler, stored, original, budget), format)
     made, lost = images.encode(format, carrying, quality=quality)
-    return EncodedResult(made, rescaler.name, small.size, (*carrying.notes, *notes, *lost), rescaler.digest)
+    verified = _verified(rescaler, made, original, options) if options.verifies(rescaler.device) else None
+    told = (*carrying.notes, *notes, *lost, *(verified.notes if verified else ()))
+    return EncodedResult(made, rescaler.name, small.size, told, rescaler.digest, verified)
 
 
 def upscale_file(
@@ -208,6 +214,15 @@ def _restored(
 
 def _bare(small: Picture, options: RescaleOptions) -> Picture:
     return record.strip(small if options.keep_metadata else small.without_metadata())
+
+
+def _verified(rescaler: Rescaler, made: bytes, original: Picture, options: RescaleOptions) -> Verification:
+    """Restore from the very bytes of an LR file, and compare. Raises: RefusedError below the least PSNR asked for."""
+    small = images.decode(made, "the small picture")
+    large, _, _ = _restored(small, record.extract(small), rescaler, options)
+    verified = compare(large, original)
+    verified.check(options.min_psnr)
+    return verified
 
 
 def load_cached(model: ModelLike, device: str | torch.device | None = None) -> Rescaler:
