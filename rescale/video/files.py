@@ -15,6 +15,7 @@ from rescale.io import storage, targets
 from rescale.io.formats import FORMAT_OF_SUFFIX, READ_ONLY, is_sequence
 from rescale.video import transforms
 from rescale.video.io.container import check_small, format_of, opened
+from rescale.video.io.copies import plan_copies
 from rescale.video.io.encoders import encoding
 from rescale.video.io.frames import Frame, StreamInfo, VideoReader
 from rescale.video.io.mux import Embedded, assemble
@@ -191,6 +192,12 @@ def _options(options: EncodeOptions, overwrite: bool) -> EncodeOptions:
     return replace(options, overwrite=overwrite or options.overwrite)
 
 
+def _beforehand(given: VideoReader, container: str) -> tuple[str, ...]:
+    """Notes on what the user may want otherwise, known before the first frame is done."""
+    fields = given.facts.notes if given.facts.fields else ()
+    return *fields, *plan_copies(given.container, given.index, container).notes
+
+
 def _filmed(
     given: VideoReader, target: Path, way: VideoTransform, options: EncodeOptions, record: str | None = None
 ) -> VideoResult:
@@ -204,7 +211,7 @@ def _filmed(
         codec=options.codec, quality=options.quality, preset=options.preset, threads=options.threads,
     )  # fmt: skip
     given.keeps_alpha = plan.has_alpha
-    clock = Clock(total=given.stream.frames or None, notes=given.facts.notes if given.facts.fields else ())
+    clock = Clock(total=given.stream.frames or None, notes=_beforehand(given, container))
     options.tell(clock)  # what there is to say before all the work
     with closing(Segments(target, fingerprint(given.path, maker, plan, options, record))) as segments:
         transcode(segments, given, work, plan, clock, options)

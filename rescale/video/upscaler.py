@@ -14,8 +14,8 @@ from rescale.models.zoo import video_model
 from rescale.video import transforms
 from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.partition import grid
+from rescale.video.io.copies import ATTACHMENT
 from rescale.video.io.frames import Frame, StreamInfo, VideoReader
-from rescale.video.io.mux import ATTACHMENT
 from rescale.video.record import VideoRecord, digest
 
 Device = str | torch.device | None
