@@ -104,7 +104,10 @@ def downscale_video(
         way = VideoTransform(rescaler, *transforms.downscale(rescaler, given.facts, size))
         label = VideoRecord.of(rescaler.name, rescaler.digest, given.facts, way.work(given.first))
         options = replace(options, codec=options.codec or "ffv1")
-        return _filmed(given, target, way, options, label.model_dump_json(exclude_none=True))
+        beyond = transforms.BeyondRange(given.facts.colours)
+        way = way._replace(work=beyond.watched(way.work))
+        done = _filmed(given, target, way, options, label.model_dump_json(exclude_none=True))
+        return replace(done, notes=(*done.notes, *beyond.notes))
 
 
 @dataclass(frozen=True)

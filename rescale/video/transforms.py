@@ -1,7 +1,7 @@
 """Per-frame transforms: super-resolve, downscale or restore the planes of a frame."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from rescale.video.io.times import rounded
 from rescale.video.luma_upscaler import LumaUpscaler
 
 FrameTransform = Callable[[Frame], list[Tensor]]
+_RIPPLE, _FEW = 3, 1e-3
+"""Levels of 8 bits by which lossy codecs overshoot black and white, and share of samples that may lie further out."""
 
 
 def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
@@ -61,6 +63,38 @@ def _by_fields(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, S
         return woven(top, bottom)
 
     return both, _resized(facts, (made.size[0] * 2, made.size[1]))
+
+
+@dataclass
+class BeyondRange:
+    """Count of frames with luma well below black or above white, which studio range has room for and RGB has not.
+
+    Args:
+        colours: of the frames.
+    """
+
+    colours: Colours
+    frames: int = 0
+
+    def watched(self, work: FrameTransform) -> FrameTransform:
+        """Return a transform that counts the frames it is given."""
+
+        def counted(frame: Frame) -> list[Tensor]:
+            self.frames += self._is_beyond(frame.planes[0])
+            return work(frame)
+
+        return work if self.colours.levels.is_full or self.colours.matrix == 0 else counted
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Note on what was met so far."""
+        return (f"{self.frames} frames hold levels below black or above white, which RGB cuts",) * bool(self.frames)
+
+    def _is_beyond(self, luma: Tensor) -> bool:
+        """Tell whether more samples lie out of range than the ripples of a codec would take there."""
+        times = 2 ** (self.colours.levels.depth - 8)
+        is_out = (luma < (16 - _RIPPLE) * times) | (luma > (235 + _RIPPLE) * times)
+        return int(is_out.sum()) > _FEW * luma.numel()
 
 
 def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameTransform, StreamInfo]:
