@@ -105,9 +105,8 @@ def downscale_video(
         label = VideoRecord.of(rescaler.name, rescaler.digest, given.facts, way.work(given.first))
         options = replace(options, codec=options.codec or "ffv1")
         beyond = transforms.BeyondRange(given.facts.colours)
-        way = way._replace(work=beyond.watched(way.work))
-        done = _filmed(given, target, way, options, label.model_dump_json(exclude_none=True))
-        return replace(done, notes=(*done.notes, *beyond.notes))
+        way = way._replace(work=beyond.watched(way.work), met=lambda: beyond.notes)
+        return _filmed(given, target, way, options, label.model_dump_json(exclude_none=True))
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ def _beforehand(given: VideoReader, container: str) -> tuple[str, ...]:
 def _filmed(
     given: VideoReader, target: Path, way: VideoTransform, options: EncodeOptions, record: str | None = None
 ) -> VideoResult:
-    maker, work, made, notes = way
+    maker, work, made, notes, met = way
     targets.check_target(given.path, target, overwrite=options.overwrite)
     if max(made.size[0] * made.size[1], given.facts.size[0] * given.facts.size[1]) > options.max_pixels:
         raise RefusedError(f"frames of {made.size[1]}x{made.size[0]} are more than {options.max_pixels:,} pixels")
@@ -224,5 +223,5 @@ def _filmed(
         segments.discard()
     problem = given.missing()
     found += _rewritten(given.path, container)
-    told = (*given.facts.notes, *given.notes, *notes, *found, *([f"cut short: {problem}"] if problem else []))
+    told = (*given.facts.notes, *given.notes, *notes, *met(), *found, *([f"cut short: {problem}"] if problem else []))
     return VideoResult(given.path, target, maker.name, made.size, count, clock.rate, clock.rates, told, maker.digest)

@@ -42,11 +42,11 @@ def pipe(
     with opened(source) as container:
         given = VideoReader(container, source)
         is_plain = VideoRecord.find(container.metadata) is None
-        _, work, made, _ = upscaler_for(given, model, scale or (_SCALE if is_plain and model is None else None), device)
-        shown, brought = for_player(made, _NAMES, _SITINGS)
+        way = upscaler_for(given, model, scale or (_SCALE if is_plain and model is None else None), device)
+        shown, brought = for_player(way.made, _NAMES, _SITINGS)
         with (
             contextlib.suppress(BrokenPipeError),
-            closing(worked(given.frames(), work, Clock(), lambda _: None)) as frames,  # type: ignore[type-var]
+            closing(worked(given.frames(), way.work, Clock(), lambda _: None)) as frames,  # type: ignore[type-var]
         ):
             file.write(_header(shown))
             for frame in frames:
