@@ -197,7 +197,7 @@ def _options(options: EncodeOptions, overwrite: bool) -> EncodeOptions:
 def _beforehand(given: VideoReader, container: str) -> tuple[str, ...]:
     """Notes on what the user may want otherwise, known before the first frame is done."""
     fields = given.facts.notes if given.facts.fields else ()
-    return *fields, *plan_copies(given.container, given.index, container).notes
+    return *fields, *plan_copies(given.path, given.index, container).notes
 
 
 def _filmed(

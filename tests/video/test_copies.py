@@ -6,7 +6,7 @@ from pathlib import Path
 
 import av
 import pytest
-from filming import film, picture
+from filming import film, heard, picture
 
 from rescale import EncodeOptions, downscale_video, upscale_video
 from rescale.video.io import tags
@@ -221,19 +221,19 @@ def test_a_cameras_measurements_are_kept_in_mp4_and_named_elsewhere(tmp_path):
     assert any("data stream 2 (unknown) cannot be kept in matroska; MP4 would keep it" in note for note in done.notes)
 
 
-def lossless(path: Path) -> Path:
-    """A film with sound in TrueHD, which FFmpeg puts into no MP4."""
+def voiced(path: Path, codec: str) -> Path:
+    """A film with sound of a codec; FFmpeg puts TrueHD into no MP4."""
     plain = film(path.with_name("plain.mkv"), list(range(5)), sound=[0.0])
-    words = ["-c:v", "copy", "-c:a", "truehd", "-ac", "2", "-strict", "-2", str(path)]
+    words = ["-c:v", "copy", "-c:a", codec, "-ac", "2", "-strict", "-2", str(path)]
     subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-i", str(plain), *words], check=True)
     return path
 
 
-@pytest.mark.parametrize(("target", "codec", "other"), [("b.webm", "aac", "MP4"), ("b.mp4", "truehd", "MKV")])
+@pytest.mark.parametrize(
+    ("target", "codec", "other"), [("b.webm", "aac", "MP4"), ("b.mp4", "truehd", "MKV"), ("b.mp4", "pcm_s16le", "MOV")]
+)
 def test_a_result_that_is_silent_is_told_before_the_work(target, codec, other, tmp_path):
-    source = (
-        lossless(tmp_path / "a.mkv") if codec == "truehd" else film(tmp_path / "a.mp4", list(range(5)), sound=[0.0])
-    )
+    source = voiced(tmp_path / "a.mkv", codec)
     told = []
     options = EncodeOptions(tell=lambda clock: told.append((clock.frames, clock.notes)))
     done = upscale_video(source, tmp_path / target, scale=2, options=options)
@@ -243,3 +243,11 @@ def test_a_result_that_is_silent_is_told_before_the_work(target, codec, other, t
     with av.open(str(tmp_path / target)) as made:
         assert not made.streams.audio
     assert not any("silent" in note for note in upscale_video(source, tmp_path / "c.mkv", scale=2).notes)
+
+
+@pytest.mark.parametrize("codec", ["aac", "ac3", "eac3", "flac", "libopus", "libmp3lame", "dca"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_usual_sound_is_taken_and_every_packet_of_it_arrives(codec, suffix, tmp_path):
+    source = voiced(tmp_path / "a.mkv", codec)
+    assert upscale_video(source, tmp_path / f"b{suffix}", scale=2).notes == ()
+    assert len(heard(tmp_path / f"b{suffix}")[0]) == len(heard(source)[0]) > 0

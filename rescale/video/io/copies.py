@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from rescale.video.io.container import in_memory, library
+from rescale.video.io.container import in_memory, library, opened
 from rescale.video.io.streams import is_cover
 
 ATTACHMENT = "networks.rescale"
@@ -18,6 +20,11 @@ _COVERED = {"mp4": ("mjpeg", "png"), "matroska": tuple(_PICTURES)}
 _LABELS = {"mp4": "MP4", "mov": "MOV", "matroska": "MKV"}
 """Containers to name where another one does not hold a stream, the most common first."""
 
+_TRIED, _MOST_READ = 8, 500
+"""Packets of a stream that are tried, and packets that are read to find them."""
+Samples = dict[int, list[tuple[bytes, int]]]
+"""Content and duration of the first packets of streams, by index."""
+
 
 @dataclass
 class Copies:
@@ -30,22 +37,36 @@ class Copies:
     notes: list[str] = field(default_factory=list)
 
 
-def plan_copies(given: Any, index: int, container: str) -> Copies:
+def plan_copies(path: Path, index: int, container: str) -> Copies:
     """Choose what is copied beside the film, by trying each stream in a file in memory.
 
     Args:
-        given: an open PyAV container.
+        path: the file.
         index: index of the film in it.
         container: FFmpeg's name of the new container.
     """
     plan = Copies()
-    for stream in given.streams:
-        if stream.index != index and not _is_kept_otherwise(given, stream):
-            _place(stream, container, plan)
-    voices = {stream.index for stream in given.streams.audio}
-    if voices and voices.isdisjoint(plan.packets):
-        plan.notes.insert(0, f"the result is silent{_elsewhere(given.streams.audio, container, 'its sound')}")
+    with opened(path) as given, opened(path) as again:
+        others = [stream for stream in given.streams if stream.index != index and not _is_kept_otherwise(given, stream)]
+        samples = _samples(again, [stream.index for stream in others if stream.type != "attachment"])
+        for stream in others:
+            _place(stream, samples, container, plan)
+        voices = [stream for stream in given.streams.audio if stream.index != index]
+        if voices and not any(stream.index in plan.packets for stream in voices):
+            plan.notes.insert(0, f"the result is silent{_elsewhere(voices, samples, container, 'its sound')}")
     return plan
+
+
+def _samples(given: Any, indexes: list[int]) -> Samples:
+    """Read the first packets of streams, as far as they begin early."""
+    found: Samples = {index: [] for index in indexes}
+    packets = given.demux(*(given.streams[index] for index in indexes)) if indexes else ()
+    for packet in islice(packets, _MOST_READ):
+        if packet.size and len(found[packet.stream.index]) < _TRIED:
+            found[packet.stream.index].append((bytes(packet), packet.duration or 1))
+        if all(len(some) >= _TRIED for some in found.values()):
+            break
+    return found
 
 
 def _is_kept_otherwise(given: Any, stream: Any) -> bool:
@@ -56,7 +77,7 @@ def _is_kept_otherwise(given: Any, stream: Any) -> bool:
     return stream.type == "data" and (is_titles or "timecode" in stream.metadata)
 
 
-def _place(stream: Any, container: str, plan: Copies) -> None:
+def _place(stream: Any, samples: Samples, container: str, plan: Copies) -> None:
     if stream.type == "attachment":
         kind, name = plan.attachments, stream.name
         is_kept = container == "matroska"
@@ -65,11 +86,11 @@ def _place(stream: Any, container: str, plan: Copies) -> None:
         is_kept = _codec(stream) in _COVERED.get(container, ()) and "timed" not in str(stream.disposition.name)
     else:
         kind, name = plan.packets, _codec(stream)
-        is_kept = _is_taken(stream, container)
+        is_kept = _is_taken(stream, samples, container)
     if is_kept:
         kind.append(stream.index)
         return
-    where = "" if kind is plan.covers else _elsewhere([stream], container, "it")
+    where = "" if kind is plan.covers else _elsewhere([stream], samples, container, "it")
     plan.notes.append(f"{stream.type} stream {stream.index} ({name}) cannot be kept in {container}{where}")
 
 
@@ -78,27 +99,38 @@ def _codec(stream: Any) -> str:
     return str(context.codec.canonical_name) if context else "unknown"
 
 
-def _elsewhere(streams: Iterable[Any], container: str, what: str) -> str:
+def _elsewhere(streams: Iterable[Any], samples: Samples, container: str, what: str) -> str:
     """Name, for a note, a container that keeps all of some streams."""
-    others = (other for other in _LABELS if other != container and all(_holds(stream, other) for stream in streams))
+    others = (
+        other for other in _LABELS if other != container and all(_holds(stream, samples, other) for stream in streams)
+    )
     return next((f"; {_LABELS[other]} would keep {what}" for other in others), "")
 
 
-def _holds(stream: Any, container: str) -> bool:
-    return container == "matroska" if stream.type == "attachment" else _is_taken(stream, container)
+def _holds(stream: Any, samples: Samples, container: str) -> bool:
+    return container == "matroska" if stream.type == "attachment" else _is_taken(stream, samples, container)
 
 
-def _is_taken(stream: Any, container: str) -> bool:
-    """Tell whether a container takes a copy of a stream, by writing a header with nothing else."""
-    with in_memory(container) as made:
-        context = stream.codec_context
-        if context and made.supported_codecs.isdisjoint((context.codec.canonical_name, context.name)):
-            return False
-        try:
-            add_copy(stream, made)
+def _is_taken(stream: Any, samples: Samples, container: str) -> bool:
+    """Tell whether a container takes a copy of a stream, by writing one of its first packets and nothing else.
+
+    Some are refused with the header, others only at the end, such as PCM of unknown speakers by MP4.
+    """
+    av, context = library(), stream.codec_context
+    try:
+        with in_memory(container) as made:
+            if context and made.supported_codecs.isdisjoint((context.codec.canonical_name, context.name)):
+                return False
+            copy, at = add_copy(stream, made), 0
             made.start_encoding()
-        except (ValueError, library().FFmpegError):
-            return False
+            for content, duration in samples.get(stream.index, ()):
+                packet = av.Packet(content)
+                packet.stream, packet.time_base, packet.duration = copy, stream.time_base, duration
+                packet.pts = packet.dts = at
+                made.mux(packet)
+                at += duration
+    except (ValueError, av.FFmpegError):
+        return False
     return True
 
 

@@ -53,7 +53,7 @@ def assemble(
     """
     av = library()
     with opened(source.path) as given:
-        plan = plan_copies(given, source.index, container)
+        plan = plan_copies(source.path, source.index, container)
         keys = tags.of_file(given.metadata)
         has_record = embedded.record is not None
         options = _options(container, keeps_any=tags.keeps_any_key(keys, container, has_record=has_record))
