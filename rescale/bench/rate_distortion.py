@@ -17,9 +17,9 @@ from rescale.ops.resample import resample
 from rescale.video import transforms
 from rescale.video.io.colour import to_rgb
 from rescale.video.io.container import library, opened
+from rescale.video.io.copies import ATTACHMENT
 from rescale.video.io.encoders import Encoding, encoding
 from rescale.video.io.frames import Frame, StreamInfo, VideoReader
-from rescale.video.io.mux import ATTACHMENT
 from rescale.video.io.planes import planes_of
 from rescale.video.record import VideoRecord
 from rescale.video.upscaler import upscaler_for

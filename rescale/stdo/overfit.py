@@ -22,7 +22,8 @@ from rescale.stdo.refine import refined_downscale
 from rescale.stdo.training import EMPHASIS, By, OverfitTrainer, Progress, prepared
 from rescale.video import transforms
 from rescale.video.embedded.bundle import NetworkBundle
-from rescale.video.embedded.partition import whole
+from rescale.video.embedded.frames import FrameTable, key_of
+from rescale.video.embedded.partition import Partition, whole
 from rescale.video.embedded.quantization import Start
 from rescale.video.io.container import format_of, opened
 from rescale.video.io.encoders import Encoding, encoding
@@ -199,7 +200,7 @@ class OverfitRun:
 
     def written(self, target: Path, parcel: NetworkBundle) -> OverfitResult:
         """Write the LR video with its networks."""
-        data = parcel.pack()
+        data = replace(parcel, frames=_table(self.small, parcel.partition)).pack()
         digest, generic = hashlib.sha256(data).hexdigest(), self.generic
         label = VideoRecord.of(generic.name, generic.digest, self.facts, _first(self.small), digest)
         notes = self._assemble(target, label.model_dump_json(exclude_none=True), data, overwrite=self.options.overwrite)
@@ -225,6 +226,15 @@ class OverfitRun:
         with storage.published(target, overwrite=overwrite) as file:
             embedded = Embedded(said, networks)
             return assemble(self.given, file, "matroska", self.plan, self.segments, embedded)
+
+
+def _table(small: Path, partition: Partition) -> FrameTable:
+    """Make the table of an LR video's frames, by which they are known after others have cut or joined it."""
+    with opened(small) as container:
+        given = VideoReader(container, small)
+        origin = given.first.pts
+        times = ((frame, transforms.time_ms(frame, given.facts, origin)) for frame in given.frames())
+        return FrameTable.of((key_of(frame.planes), partition.slot(time_ms)) for frame, time_ms in times)
 
 
 def _first(small: Path) -> list[Tensor]:

@@ -1,7 +1,8 @@
 """Per-frame transforms: super-resolve, downscale or restore the planes of a frame."""
 
+import copy
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,16 +12,18 @@ from rescale.geometry import Size
 from rescale.inference.rescaler import Rescaler
 from rescale.models import LumaSR
 from rescale.ops.resample import resample
-from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.patchwise import PatchwiseUpscaler
 from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, tags_as_meant, to_rgb
 from rescale.video.io.fields import fields_of, woven
 from rescale.video.io.frames import Frame, StreamInfo
 from rescale.video.io.planes import under
 from rescale.video.io.times import rounded
+from rescale.video.known import FrameFinder
 from rescale.video.luma_upscaler import LumaUpscaler
 
 FrameTransform = Callable[[Frame], list[Tensor]]
+_RIPPLE, _FEW = 3, 1e-3
+"""Levels of 8 bits by which lossy codecs overshoot black and white, and share of samples that may lie further out."""
 
 
 def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
@@ -61,6 +64,38 @@ def _by_fields(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, S
         return woven(top, bottom)
 
     return both, _resized(facts, (made.size[0] * 2, made.size[1]))
+
+
+@dataclass
+class BeyondRange:
+    """Count of frames with luma well below black or above white, which studio range has room for and RGB has not.
+
+    Args:
+        colours: of the frames.
+    """
+
+    colours: Colours
+    frames: int = 0
+
+    def watched(self, work: FrameTransform) -> FrameTransform:
+        """Return a transform that counts the frames it is given."""
+
+        def counted(frame: Frame) -> list[Tensor]:
+            self.frames += self._is_beyond(frame.planes[0])
+            return work(frame)
+
+        return work if self.colours.levels.is_full or self.colours.matrix == 0 else counted
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Note on what was met so far."""
+        return (f"{self.frames} frames hold levels below black or above white, which RGB cuts",) * bool(self.frames)
+
+    def _is_beyond(self, luma: Tensor) -> bool:
+        """Tell whether more samples lie out of range than the ripples of a codec would take there."""
+        times = 2 ** (self.colours.levels.depth - 8)
+        is_out = (luma < (16 - _RIPPLE) * times) | (luma > (235 + _RIPPLE) * times)
+        return int(is_out.sum()) > _FEW * luma.numel()
 
 
 def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameTransform, StreamInfo]:
@@ -125,26 +160,28 @@ def small_size(size: Size, scale: int) -> Size:
 
 
 def patchwise_restore(
-    parcel: NetworkBundle, facts: StreamInfo, original: StreamInfo, origin: int, device: torch.device
+    finder: FrameFinder, facts: StreamInfo, original: StreamInfo, origin: int, device: torch.device
 ) -> tuple[FrameTransform, StreamInfo]:
     """Restore by the networks embedded in the video: the opposite of `bicubic_downscale`.
 
     Args:
-        parcel: the networks.
+        finder: the networks, and which of them a frame is for.
         facts: stream information of the LR video.
         original: properties of the restored video.
         origin: time of the first frame, in ticks.
         device: where to run.
     """
-    scale, colours = parcel.scale, facts.colours
-    networks = PatchwiseUpscaler([n.to(device) for n in parcel.networks], parcel.partition, colours.levels)
+    scale, colours = finder.bundles[0].scale, facts.colours
+    own = [PatchwiseUpscaler([n.to(device) for n in b.networks], b.partition, colours.levels) for b in finder.bundles]
+    generic = LumaUpscaler(copy.deepcopy(finder.generic).to(device), colours.levels)
     size = facts.size[0] * scale, facts.size[1] * scale
 
     sizes = _sizes(original)
 
     def work(frame: Frame) -> list[Tensor]:
         luma, *chroma = frame.planes
-        large = [networks(luma.to(device), time_ms(frame, facts, origin)), *_chroma(chroma, size, colours)]
+        found, y = finder.find(frame, time_ms(frame, facts, origin)), luma.to(device)
+        large = [generic(y) if found is None else own[found[0]](y, found[1]), *_chroma(chroma, size, colours)]
         return [plane[:height, :width] for plane, (height, width) in zip(large, sizes, strict=False)]
 
     made = replace(original, time_base=facts.time_base, rate=facts.rate, display_matrix=facts.display_matrix)
