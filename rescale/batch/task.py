@@ -65,6 +65,7 @@ class RescaleTask:
         chosen = {key: own[key] for key in ("verb", "model", "scale", "refine")}
         chosen |= {"device": self.device, **{key: picture[key] for key in ("quality", "force", "max_pixels")}}
         chosen |= {"background": self.options.background} if self.options.background is not None else {}
+        chosen |= {"aim": picture["aim"]} if self.options.aim is not None else {}
         chosen |= {"min_psnr": self.options.min_psnr} if self.options.min_psnr is not None else {}
         chosen |= {"denoise": self.options.denoise} if self.options.denoise is not None else {}
         chosen |= {} if self.options.keep_metadata else {"keep_metadata": False}

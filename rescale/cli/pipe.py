@@ -16,8 +16,8 @@ from rescale.video.io.demuxers import HEAD, demuxer
 
 if TYPE_CHECKING:
     from rescale.batch.task import RescaleTask
-    from rescale.inference.files import EncodedResult
     from rescale.inference.options import RescaleOptions
+    from rescale.inference.results import EncodedResult
     from rescale.io.object_store import Place
     from rescale.video.options import ProgressCallback
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,14 +17,12 @@ from rescale.inference import files
 from rescale.inference.options import RescaleOptions
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images, storage, targets
-from rescale.io.formats import FORMATS
-from rescale.io.picture import Picture, to_8_bits
+from rescale.io.budget import CODECS, encoded, largest
+from rescale.io.picture import Picture
 from rescale.metrics import psnr, ssim
 from rescale.models import zoo
 
 MAX_PIXELS = 16_000_000
-CODECS = {str(row): row for row in FORMATS.values() if row.takes_quality}
-"""The lossy formats, by the name shown."""
 _LEAST = 32
 """Smallest side in pixels; below it there is nothing to measure."""
 
@@ -155,24 +153,6 @@ def _coded(name: str, original: Picture, budget: int, folder: Path, judge: "_Jud
     path = folder / f"{name.lower()}{CODECS[name].suffixes[0]}"
     storage.publish(path, data)
     return judge.entry(name, path, len(data), time.perf_counter() - began)
-
-
-def encoded(name: str, picture: Picture, quality: int) -> bytes:
-    """Encode the colours only, in 8 bits, which all of these formats hold."""
-    return images.encode(CODECS[name].name, Picture(to_8_bits(picture.pixels)), quality=quality)[0]
-
-
-def largest(encode: Callable[[int], bytes], budget: int) -> bytes:
-    """Find the largest file within a number of bytes, by quality from 1 to 100; the smallest file if none fits."""
-    low, high, best = 1, 100, encode(1)
-    while low < high and len(best) <= budget:
-        middle = (low + high + 1) // 2
-        data = encode(middle)
-        if len(data) <= budget:
-            low, best = middle, data
-        else:
-            high = middle - 1
-    return best
 
 
 class _Judge:

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from rescale.demo import tasks
-from rescale.demo.comparison import CODECS, Asked, Exhibit, rescaled, table
+from rescale.demo.comparison import Asked, Exhibit, rescaled, table
 from rescale.demo.error_maps import VIEWS, view
 from rescale.demo.sessions import Sessions, StoppedError
 from rescale.errors import RescaleError, UsageError, as_rescale_error
@@ -19,6 +19,7 @@ from rescale.evaluation.protocol import Distance
 from rescale.geometry import Geometry
 from rescale.inference.refine import RefineBudget
 from rescale.io import images
+from rescale.io.budget import CODECS
 from rescale.models import zoo
 
 AUTO = "fits the scale"

@@ -6,6 +6,7 @@ import torch
 
 from rescale.errors import UsageError
 from rescale.inference.refine import Report
+from rescale.inference.search import Aim
 from rescale.io import background
 from rescale.io.images import MAX_PIXELS
 
@@ -34,6 +35,8 @@ class RescaleOptions:
     """Restore what `down` is about to write, and tell how close it comes; by default where a GPU does it in passing."""
     min_psnr: float | None = None
     """Refuse to write what would restore at fewer dB on RGB; verifies."""
+    aim: Aim | None = None
+    """Search for the scale at which an LR file has so many bytes, or restores at so many dB."""
     denoise: float | None = None
     """How far to clean an ordinary picture that is enlarged, 0 to 1; by default 1 if its codec is lossy, else 0."""
     report: Report | None = None

@@ -1,13 +1,16 @@
 """Verify an LR file: measure how close what it restores comes to the original, also where it is worst."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rescale.errors import RefusedError
-from rescale.io.picture import Picture, to_tensor
+from rescale.io.budget import CODECS, encoded, largest
+from rescale.io.decode import decode
+from rescale.io.picture import Picture, to_8_bits, to_tensor
 from rescale.metrics import decibels
 from rescale.ops import full_range_luma, luma
 
@@ -54,6 +57,21 @@ def compare(restored: Picture, original: Picture) -> Verification:
         sums, counts = (torch.stack([part.sum() for part in x.split(BLOCK, dim=1)]) for x in (rgb, seen))
         worst = max(worst, (sums / counts.clamp(min=1)).max().item())
     return Verification(*(_db(x) for x in (totals[0] / totals[2], totals[1] / totals[2], worst)))
+
+
+def against_codecs(original: Picture, most: int, verified: Verification) -> str:
+    """Say how the best of the ordinary codecs does at full size within as many bytes."""
+    coded = {name: largest(partial(encoded, name, original), most) for name in CODECS}
+    found = [(_coded_psnr(original, data), name) for name, data in coded.items() if len(data) <= most]
+    if not found:
+        return "at full size no codec needs as few bytes"
+    rgb, name = max(found)
+    verdict = "better" if rgb > verified.psnr_rgb else "worse"
+    return f"{name} at full size, in as many bytes, comes back at {rgb:.2f} dB on RGB, which is {verdict}"
+
+
+def _coded_psnr(original: Picture, data: bytes) -> float:
+    return compare(decode(data, "the coded picture"), Picture(to_8_bits(original.pixels))).psnr_rgb
 
 
 def _squares(restored: Picture, original: Picture, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
