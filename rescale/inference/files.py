@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from rescale.io.images import Picture
 from rescale.io.object_store import Place, Url, place
 from rescale.io.targets import check_target
 from rescale.metrics import decibels
-from rescale.models import zoo
 from rescale.models.zoo import super_resolution_model
 
 
@@ -176,12 +176,14 @@ def upscale_bytes(
 
 
 def load_cached(model: ModelLike, device: str | torch.device | None = None) -> Rescaler:
-    """Load a model; shipped ones are cached for the next image, a file is read anew as it may have changed."""
-    return _load_shipped(str(model), device) if model in zoo.manifest() else as_rescaler(model, device)
+    """Load a model, and cache it for the next image; a file is read anew once it has changed."""
+    if isinstance(model, Rescaler):
+        return as_rescaler(model, device)
+    return _load(str(model), device, storage.stamp(Path(model)))
 
 
 @lru_cache(maxsize=4)
-def _load_shipped(model: str, device: str | torch.device | None) -> Rescaler:
+def _load(model: str, device: str | torch.device | None, _stamp: tuple[int, ...]) -> Rescaler:
     return load(model, device=device)
 
 

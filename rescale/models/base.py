@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
@@ -81,6 +82,13 @@ class RescalingModel(nn.Module):
         )
         inner = slice(0, rows.stop - rows.start), slice(0, columns.stop - columns.start)
         return TileCall(seen, inner, (rows, columns), self.upscale)
+
+    def compute_in(self, dtype: torch.dtype, *, is_asked: bool) -> torch.dtype:
+        """Tell a network made by `optimize_for_inference` its data type, and return the one that it takes.
+
+        Networks that are optimised by parts have it already. `is_asked` is False where it was chosen for the device.
+        """
+        return dtype
 
     @property
     def parameter_count(self) -> int:

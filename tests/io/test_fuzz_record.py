@@ -117,7 +117,7 @@ def test_no_record_opens_anything_takes_long_or_raises_anything_else(tmp_path):
     original = Picture(np.random.default_rng(5).integers(0, 256, (20, 24, 3), dtype=np.uint8))
     truths = []
     for model in MODELS:
-        rescaler = files._load_shipped(model, "cpu") if model in zoo.manifest() else load(model, device="cpu")
+        rescaler = files.load_cached(model, "cpu") if model in zoo.manifest() else load(model, device="cpu")
         small = rescaler.downscale_picture(original)
         rescaler.upscale_picture(small)
         truths.append((small, json.loads(rescaler.describe(small, original).model_dump_json())))
