@@ -74,8 +74,9 @@ def cached(name: str) -> HubFile:
     repository, file = split(name)
     hub = _library(name)
     with _sentences(hub, name):
-        folder = Path(hub.snapshot_download(repository, local_files_only=True, allow_patterns="*.safetensors"))
-        file = file or _only(name, [path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")])
+        if file is None:
+            folder = Path(hub.snapshot_download(repository, local_files_only=True, allow_patterns="*.safetensors"))
+            file = _only(name, [path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")])
         path = Path(hub.hf_hub_download(repository, file, local_files_only=True))
     return _described(name, path, file, None)
 
@@ -100,7 +101,7 @@ def _only(name: str, files: list[str]) -> str:
 
 def _library(name: str) -> ModuleType:
     try:
-        import huggingface_hub
+        import huggingface_hub.errors
     except ImportError as error:
         raise MachineError(f"{name} needs huggingface_hub: pip install 'rescale[hub]'") from error
     return huggingface_hub
