@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rescale.cli import pipe
-from rescale.cli.console import printable, run
+from rescale.cli.console import loaded, run
 from rescale.cli.options import (
     PIXELS,
     Background,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from rescale.batch.plan import Plan
     from rescale.batch.task import RescaleTask
     from rescale.inference.options import RescaleOptions
-    from rescale.inference.rescaler import Rescaler
     from rescale.io.folders import LeftOut
     from rescale.video.options import EncodeOptions
 
@@ -117,7 +116,7 @@ def down(
     effort = None if refine is None else RefineBudget.of(refine)
     asked = Geometry.of(scale) if scale is not None else None
     model = shared.model or zoo.downscaling_model(asked or Geometry.of(4))
-    rescaler = _tell_notes(model, machine.device) or files.load_cached(model, machine.device)
+    rescaler = loaded(model, machine.device) or files.load_cached(model, machine.device)
     if asked and asked.scales:
         rescaler.sizes.check(asked)
     wanted = asked or Geometry.of(rescaler.scale or 4)
@@ -180,7 +179,7 @@ def up(
         make = partial(files.upscale_bytes, model=model, scale=times, options=options)
         _pipe(inputs, make, options, shared, machine)
         return
-    _tell_notes(model, machine.device)
+    loaded(model, machine.device)
     words = {"scale": times and f"{times:g}", "model": model and stem(model)}
     known = {key: value for key, value in words.items() if value is not None}
     name = partial(targets.large_name, is_restored=times is None)
@@ -188,19 +187,6 @@ def up(
     plan, left_out = planning.plan(inputs, shared.output, name, rule, **known)
     task = RescaleTask("up", model, times, None, options, video)
     _run((plan, left_out), task, shared, machine)
-
-
-def _tell_notes(model: str | None, device: str | None) -> "Rescaler | None":
-    """Load a model that does not come with the package, before any work, and print its licence and origin once."""
-    from rescale.inference import files
-    from rescale.models.zoo import is_known
-
-    if model is None or is_known(model):
-        return None
-    rescaler = files.load_cached(model, device)
-    for note in rescaler.notes:
-        typer.echo(f"note: {printable(note)}", err=True)
-    return rescaler
 
 
 def _pipe(inputs: list[str], work: pipe.Work, options: "RescaleOptions", shared: Shared, machine: Machine) -> None:

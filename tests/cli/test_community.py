@@ -129,3 +129,19 @@ def test_other_verbs_refuse_it_in_a_sentence(call):
     for words in (("export", "2x-nested.pth", "a.onnx"), ("import", "2x-nested.pth")):
         code, _, err = call(*words)
         assert code in (2, 3) and err.count("error:") == 1, err
+
+
+def test_the_page_super_resolves_by_the_model_that_its_server_chose(tmp_path):
+    handlers = pytest.importorskip("rescale.demo.handlers", reason="the extra demo is not installed")
+    from rescale.demo import tasks
+    from rescale.demo.sessions import Sessions
+    from rescale.errors import UsageError
+
+    desk = handlers.Desk(Sessions(tmp_path / "visits"), None, rescale.load("2x-compact.safetensors"))
+    assert tasks.factors(desk.model) == (2,) and tasks.factors(None) == tasks.SCALES
+    told: list[str] = []
+    source = Path("photo.png").resolve()
+    made = tasks.super_resolve(source, tmp_path, lambda _, text: told.append(text), scale=2, model=desk.model)
+    assert images.read(made.after).size == (60, 80) and "by `2x-compact`" in made.words
+    with pytest.raises(UsageError, match="expected a scale of 2, got 4"):
+        tasks.super_resolve(source, tmp_path, lambda *_: None, scale=4, model=desk.model)
