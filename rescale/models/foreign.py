@@ -142,8 +142,8 @@ def network(tensors: dict[str, Tensor], name: str, guard: Callable[[], Any]) -> 
     except MemoryError:
         raise
     except Exception as error:  # whatever its 42 architectures raise for tensors that are not theirs
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise WeightsError(f"{name}: its tensors fit no architecture that spandrel knows: {reason[0][:200]}") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise WeightsError(f"{name}: its tensors fit no architecture that spandrel knows: {reason}") from error
     try:
         return Foreign(descriptor).eval()
     except WeightsError as error:

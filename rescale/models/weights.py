@@ -218,7 +218,7 @@ def _no_larger_than(tensors: dict[str, torch.Tensor]) -> Iterator[None]:
         nonlocal left
         left -= parameter.numel() if parameter is not None and threading.get_ident() == owner else 0
         if left < 0:
-            raise ValueError("the header speaks of a larger network")
+            raise ValueError("the network would be larger than its tensors")
 
     counting = register_module_parameter_registration_hook(count)
     try:
