@@ -110,7 +110,7 @@ class Foreign(RescalingModel):
         return resample(hr, (hr.shape[-2] // self.scale, hr.shape[-1] // self.scale))
 
     def upscale(self, lr: Tensor, size: Size | None = None) -> Tensor:
-        planes = lr.contiguous().to(self.dtype)
+        planes = lr.to(self.dtype).clone(memory_format=torch.contiguous_format)  # some change their input (RCAN)
         planes = planes.flatten(0, 1)[:, None] if self.config.channels == 1 else planes
         made = torch.cat([self._one(plane[None]) for plane in planes])
         return made.reshape(lr.shape[0], 3, *made.shape[-2:]).float()

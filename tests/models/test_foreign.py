@@ -58,6 +58,17 @@ def test_ten_architectures_make_what_spandrel_makes(name, tmp_path):
     assert (facts["architecture"], facts["scale"], facts["purpose"]) == (name, plain.scale, "SR")
 
 
+def test_the_callers_image_stays_as_it_is(tmp_path):
+    """RCAN multiplies its input in place."""
+    from spandrel.architectures.RCAN import RCAN
+
+    torch.manual_seed(1)
+    network, x = RCAN(n_resgroups=1, n_resblocks=1, n_feats=16, reduction=4, scale=2), photo(20, 24)
+    loaded, before = rescale.load(saved(network, tmp_path / "a.pth"), precision="float32"), x.clone()
+    first, again = loaded.model.upscale(x), loaded.model.upscale(x)
+    assert torch.equal(x, before) and torch.equal(first, again)
+
+
 TILED = 256
 """Side of a tile in HR pixels, the least that is ever tried."""
 
