@@ -4,7 +4,7 @@ import copy
 import inspect
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Self, cast
@@ -16,8 +16,9 @@ from rescale.errors import MachineError, UsageError, WeightsError
 from rescale.geometry import Size
 from rescale.models.base import RescalingModel
 from rescale.ops.resample import resample
+from rescale.ops.tiling import TileCall, upscale_tiles
 
-_HALO = 64
+_HALO, _BLEND = 64, 16
 _WINDOWS = 32
 """Side that windows of attention divide: tiles begin at its multiples, so that each falls into the same windows."""
 _PURPOSES = ("SR", "Restoration")
@@ -44,7 +45,8 @@ class Foreign(RescalingModel):
     one after the other.
 
     How far its pixels reach is not known, and of many networks it is further than any halo (ESRGAN's is some 350
-    pixels, channel attention sees all): an image in tiles is close to the whole one's, not equal to it.
+    pixels, channel attention sees all): an image in tiles, which fade into each other, is close to the whole one's, not
+    equal to it.
 
     Args:
         descriptor: spandrel's `ImageModelDescriptor`, in float32 on the CPU.
@@ -114,6 +116,10 @@ class Foreign(RescalingModel):
         planes = planes.flatten(0, 1)[:, None] if self.config.channels == 1 else planes
         made = torch.cat([self._one(plane[None]) for plane in planes])
         return made.reshape(lr.shape[0], 3, *made.shape[-2:]).float()
+
+    def upscale_tiles(self, size: Size, full: Size, side: int) -> Iterable[TileCall]:
+        side = max(side // self.scale, 2 * _BLEND)
+        return upscale_tiles(self.upscale, size, self.scale, side=side, halo=self.halo, cell=self.cell, blend=_BLEND)
 
     def _one(self, x: Tensor) -> Tensor:
         """Call the descriptor on one image, which it pads and clamps; so that gradients pass, if any are wanted."""
