@@ -14,6 +14,7 @@ from rescale.errors import RefusedError, UsageError
 from rescale.executors.base import Result, failed
 from rescale.geometry import Geometry
 from rescale.inference import files
+from rescale.inference.cache import load_cached
 from rescale.inference.options import RescaleOptions
 from rescale.inference.refine import RefineBudget, Report
 from rescale.inference.verify import Verification
@@ -109,7 +110,7 @@ class RescaleTask:
                 files.upscale_file(source, target, model=self.model, scale=self.scale, options=options)
             )
         assert self.model, "the command line has chosen one by the scale"
-        rescaler = files.load_cached(self.model, options.device)
+        rescaler = load_cached(self.model, options.device)
         return lambda source, target: vars(
             files.downscale_file(rescaler, source, target, scale=self.scale, refine=self.refine, options=options)
         )

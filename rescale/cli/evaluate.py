@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rescale.cli.console import tell_notes
 from rescale.cli.options import Json, Machine, Overwrite, spread, use_machine
 from rescale.cli.selection import Folders, Models, Scales, collected, contenders_of, pictures_of, turns_of
 from rescale.errors import InputError, MachineError, UsageError
@@ -111,6 +112,8 @@ def evaluate(
     use_machine(machine.threads)
     contenders = contenders_of(model, scale or [], machine.device)
     rescalers = {contender.rescaler.name: contender.rescaler for contender in contenders}
+    for rescaler in rescalers.values():
+        tell_notes(rescaler)
     distances = _distances(lpips or [], contenders[0].rescaler.device)
     found = pictures_of(folders)
     sheet.check(found)

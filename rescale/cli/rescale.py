@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rescale.cli import pipe
-from rescale.cli.console import run
+from rescale.cli.console import loaded, run
 from rescale.cli.options import (
     PIXELS,
     Background,
@@ -152,6 +152,7 @@ def down(
     from rescale.batch.task import RescaleTask
     from rescale.geometry import Geometry
     from rescale.inference import files
+    from rescale.inference.cache import load_cached
     from rescale.inference.refine import RefineBudget
     from rescale.io import formats, targets
     from rescale.models import zoo
@@ -160,7 +161,7 @@ def down(
     asked = Geometry.of(scale) if scale is not None else None
     aim = wish.aim
     model = shared.model or (zoo.ANY_SCALE_MODEL if aim else zoo.downscaling_model(asked or Geometry.of(4)))
-    rescaler = files.load_cached(model, machine.device)
+    rescaler = loaded(model, machine.device) or load_cached(model, machine.device)
     if aim and asked:
         raise UsageError("expected --scale or a target to search a scale for, got both")
     if asked and asked.scales:
@@ -225,6 +226,7 @@ def up(
     from rescale.geometry import Geometry, enlargement
     from rescale.inference import files
     from rescale.io import targets
+    from rescale.models.zoo import stem
 
     model, times = shared.model, None if scale is None else enlargement(scale)
     options, video = shared.options(machine, force=force)
@@ -236,9 +238,10 @@ def up(
         make = partial(files.upscale_bytes, model=model, scale=times, options=options)
         _pipe(inputs, make, options, shared, machine)
         return
+    loaded(model, machine.device)
     words = {
         "scale": times and (times if isinstance(times, Geometry) else f"{times:g}"),
-        "model": model and Path(model).name.removesuffix(".safetensors"),
+        "model": model and stem(model),
     }
     known = {key: value for key, value in words.items() if value is not None}
     name = partial(targets.large_name, is_restored=times is None)

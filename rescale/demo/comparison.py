@@ -14,6 +14,7 @@ from rescale.errors import RefusedError
 from rescale.evaluation.protocol import Distance, luma_of
 from rescale.geometry import Geometry, Size, by
 from rescale.inference import files
+from rescale.inference.cache import load_cached
 from rescale.inference.options import RescaleOptions
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images, storage, targets
@@ -86,7 +87,7 @@ def rescaled(
     tell(0.02, "reading")
     original = images.read(source, max_pixels=MAX_PIXELS)
     _check(original)
-    rescaler = files.load_cached(asked.model or zoo.downscaling_model(asked.scale))
+    rescaler = load_cached(asked.model or zoo.downscaling_model(asked.scale))
     judge = _Judge(original, lpips)
     ours, small, notes = _restored(rescaler, source, asked, folder, judge, _part(tell, 0.05, 0.6))
     tell(0.6, "bicubic at the same scale")
@@ -104,7 +105,7 @@ def rescaled(
 
 def warm() -> None:
     """Warm up, so that the first image need not wait for weights and kernels."""
-    rescaler = files.load_cached(zoo.downscaling_model(Geometry.of("4")))
+    rescaler = load_cached(zoo.downscaling_model(Geometry.of("4")))
     rescaler.upscale_picture(rescaler.downscale_picture(Picture(np.zeros((256, 256, 3), np.uint8))))
 
 

@@ -2,19 +2,18 @@
 
 import math
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 
 from rescale.errors import RecordError, RefusedError, UsageError
 from rescale.geometry import Geometry, Scale, Size
 from rescale.inference import enlarge
+from rescale.inference.cache import load_cached
 from rescale.inference.compatibility import check_record, find_record
 from rescale.inference.options import RescaleOptions
 from rescale.inference.refine import RefineBudget, Refinement
-from rescale.inference.rescaler import ModelLike, Rescaler, as_rescaler, load
+from rescale.inference.rescaler import ModelLike, Rescaler
 from rescale.inference.results import EncodedResult, FileResult
 from rescale.inference.search import Aim, search
 from rescale.inference.verify import Verification, against_codecs, compare
@@ -25,7 +24,6 @@ from rescale.io.object_store import Place, place
 from rescale.io.peek import is_lossy
 from rescale.io.targets import check_target
 from rescale.metrics import decibels
-from rescale.models import zoo
 
 
 def downscale_file(
@@ -224,16 +222,6 @@ def _verified(rescaler: Rescaler, made: bytes, original: Picture, options: Resca
     verified = compare(large, original)
     verified.check(options.min_psnr)
     return verified
-
-
-def load_cached(model: ModelLike, device: str | torch.device | None = None) -> Rescaler:
-    """Load a model; shipped ones are cached for the next image, a file is read anew as it may have changed."""
-    return _load_shipped(str(model), device) if model in zoo.manifest() else as_rescaler(model, device)
-
-
-@lru_cache(maxsize=4)
-def _load_shipped(model: str, device: str | torch.device | None) -> Rescaler:
-    return load(model, device=device)
 
 
 def _check_result(size: tuple[int, int], max_pixels: int) -> None:

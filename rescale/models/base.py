@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
@@ -26,6 +27,8 @@ class RescalingModel(nn.Module):
     """Divisor of the HR sides; the caller pads to it."""
     hides_detail: bool = False
     """True if the LR image holds detail in its low bits and between its channels, so that neither may be touched."""
+    super_resolves: bool = False
+    """True if the network enlarges ordinary images, whose LR ones are bicubic."""
     bfloat16_from: float = 1.0
     """Least scale, of any axis, at which convolutions in bfloat16 cost a restored image less than 0.02 dB;
     of an ESPCN, whose input they round as well, less than 0.04."""
@@ -85,6 +88,13 @@ class RescalingModel(nn.Module):
     def folded(self) -> "RescalingModel":
         """Return the same network without what only learning needs; itself where there is nothing of the kind."""
         return self
+
+    def compute_in(self, dtype: torch.dtype, *, is_asked: bool) -> torch.dtype:
+        """Tell a network made by `optimize_for_inference` its data type, and return the one that it takes.
+
+        Networks that are optimised by parts have it already. `is_asked` is False where it was chosen for the device.
+        """
+        return dtype
 
     @property
     def parameter_count(self) -> int:

@@ -11,6 +11,7 @@ from rescale.errors import UsageError
 from rescale.geometry import Size
 from rescale.inference.rescaler import Rescaler
 from rescale.models import LumaSR
+from rescale.models.foreign import Foreign
 from rescale.ops.resample import resample
 from rescale.video.embedded.patchwise import PatchwiseUpscaler
 from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, tags_as_meant, to_rgb
@@ -34,6 +35,8 @@ def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform
     model = rescaler.model
     if facts.fields and facts.size[0] % (2 * facts.colours.chroma[0]) == 0:
         return _by_fields(rescaler, facts)
+    if isinstance(model, Foreign):
+        return _by_colours(rescaler, facts, model.scale)
     if not isinstance(model, LumaSR) or not model.is_residual:
         raise UsageError(f"expected a model that enlarges ordinary video, such as espcn-x2-rt, got {rescaler.name}")
     scale, colours = model.config.scale, facts.colours
@@ -48,6 +51,24 @@ def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform
             return [network(plane.to(rescaler.device)) for plane in planes] + alpha
         luma, *chroma = planes
         return [network(luma.to(rescaler.device)), *_chroma(chroma, size, colours), *alpha]
+
+    return work, _resized(facts, size)
+
+
+def _by_colours(rescaler: Rescaler, facts: StreamInfo, scale: int) -> tuple[FrameTransform, StreamInfo]:
+    """Super-resolve or restore red, green and blue, as networks do that are not of luma; alpha by itself."""
+    size, colours = (facts.size[0] * scale, facts.size[1] * scale), facts.colours
+    way = rescaler.runner.up(facts.size, size)
+    clear = replace(colours, levels=replace(colours.levels, is_full=True), matrix=0)
+
+    def work(frame: Frame) -> list[Tensor]:
+        planes = frame.planes if frame.alpha is None else under(frame.planes, frame.alpha)
+        made = from_rgb(rescaler.runner.run(to_rgb(planes, colours).clamp(0, 1)[None], way)[0], colours)
+        made = made[: len(planes)]
+        if frame.alpha is not None:
+            alpha = (frame.alpha / colours.levels.top)[None, None]
+            made += from_rgb(rescaler.runner.run(alpha, way, is_grey=True)[0].expand(3, -1, -1), clear)[:1]
+        return _as_levels(made, colours.levels)
 
     return work, _resized(facts, size)
 
