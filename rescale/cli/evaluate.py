@@ -99,6 +99,13 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    saved_as: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also with the LR image saved by a lossy codec: jpeg:75, webp:80, avif:60. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     machine: Machine,
     sheet: Sheet,
@@ -108,6 +115,7 @@ def evaluate(
     from rescale.evaluation.protocol import protocol
     from rescale.evaluation.task import EvaluationJob, EvaluationTask
     from rescale.inference.refine import RefineBudget
+    from rescale.io.budget import Lossy
 
     use_machine(machine.threads)
     contenders = contenders_of(model, scale or [], machine.device)
@@ -122,7 +130,8 @@ def evaluate(
         EvaluationJob(number, file, set_name, asked, rescaler.name, geometry, is_shown=file in shown)
         for number, ((asked, rescaler, geometry), file, set_name) in enumerate(turns_of(contenders, folders, found))
     ]
-    exam = EvaluationTask(round_luma, tuple(distances), (None, *map(RefineBudget.of, refine or [])), machine.device)
+    efforts, codecs = (None, *map(RefineBudget.of, refine or [])), (None, *map(Lossy.parse, saved_as or []))
+    exam = EvaluationTask(round_luma, tuple(distances), efforts, machine.device, codecs)
     engine = machine.executor_for(len(questions), rescalers=rescalers, distances=distances)
     answers, failures = collected(engine(questions, exam), len(questions))
     rows = [row for facts in answers for row in facts["rows"]]
