@@ -17,6 +17,8 @@ from rescale.video.io.copies import ATTACHMENT
 from rescale.video.io.streams import main_video
 from rescale.video.record import VideoRecord
 
+_MOST_BYTES = 2**26
+"""Bytes of all bundles in a stream together, as many as one may have."""
 _USER_DATA = 5
 """Type of SEI messages of anybody's own format, which a UUID names."""
 _RECORD = UUID("fdaf4c57-ab2d-506a-a583-51e4eb9516f8").bytes
@@ -55,7 +57,7 @@ def find_record(container: Any, path: Path) -> VideoRecord | None:
     messages = [message for _, some in _units(container, path, _FIRST) for message in some]
     for text in filter(None, map(_text, messages)):
         return VideoRecord.find({KEY: text})
-    if postfilter.unpack(messages):
+    if list(postfilter.unpack(messages)):
         raise RecordError("the record of the networks in it is missing")
     return None
 
@@ -63,7 +65,17 @@ def find_record(container: Any, path: Path) -> VideoRecord | None:
 def find_networks(container: Any, path: Path) -> list[bytes]:
     """Read all bundles that a video carries: its attachments, or else those in its stream. Arguments as above."""
     attached = [stream.data for stream in container.streams.attachments if stream.name == ATTACHMENT]
-    return attached or list(dict.fromkeys(postfilter.unpack(m for _, some in _units(container, path) for m in some)))
+    return attached or _in_stream(message for _, some in _units(container, path) for message in some)
+
+
+def _in_stream(messages: Iterable[nal.Message]) -> list[bytes]:
+    """Collect the bundles of a stream, each once, and no more of them than memory is meant for."""
+    found: dict[bytes, None] = {}
+    for data in postfilter.unpack(messages):
+        if sum(map(len, found)) + len(data) > _MOST_BYTES:
+            break
+        found[data] = None
+    return list(found)
 
 
 def carried_bytes(container: Any, path: Path) -> int:

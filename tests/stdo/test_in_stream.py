@@ -166,6 +166,12 @@ def test_its_bytes_are_counted_as_those_of_networks_not_of_the_small_video(made,
     assert 0 <= shown["bicubic"] - done.stream_bytes < 9  # start codes of three bytes are lengths of four
 
 
+def test_no_more_is_collected_than_memory_is_meant_for(monkeypatch, made):
+    monkeypatch.setattr(carriage, "_MOST_BYTES", 100)
+    with opened(made["h264"].target) as container:
+        assert carriage.find_networks(container, made["h264"].target) == []
+
+
 def test_ordinary_videos_bring_nothing_and_webm_holds_no_networks(tmp_path):
     for name, codec in (("a.mp4", "libx264"), ("b.mkv", "ffv1")):
         path = film(tmp_path / name, [0, 1, 2], codec=codec)

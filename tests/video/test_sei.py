@@ -222,7 +222,7 @@ def test_a_reader_by_the_reference_software_understands_all_of_it(scale, parts, 
 def test_a_damaged_filter_is_none_or_has_other_bytes(at, change, data, codec):
     unit = bytearray(nal.sei_unit(postfilter.pack(bundle(), data, (40, 64), 8), codec))
     unit[at % len(unit)] ^= change
-    assert len(postfilter.unpack(nal.messages(bytes(unit), codec))) <= 1
+    assert len(list(postfilter.unpack(nal.messages(bytes(unit), codec)))) <= 1
 
 
 def test_filters_of_others_are_passed_over():
@@ -230,4 +230,4 @@ def test_filters_of_others_are_passed_over():
     writer.number(4, 16), writer.golomb(0), writer.number(1, 1), writer.golomb(1), writer.align()
     writer.string("tag:onnx.ai,2017:onnx"), writer.string("file://./blue.onnx"), writer.number(0, 1)
     ours = postfilter.pack(bundle(), b"abc", (40, 64), 8)
-    assert postfilter.unpack([(210, writer.payload()), (210, b""), (5, ours[0][1]), *ours]) == [b"abc"]
+    assert list(postfilter.unpack([(210, writer.payload()), (210, b""), (5, ours[0][1]), *ours])) == [b"abc"]

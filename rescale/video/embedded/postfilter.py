@@ -15,7 +15,7 @@ for the fields written here.
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from rescale.geometry import Size
 from rescale.video.embedded.bits import BitReader, BitWriter
@@ -74,10 +74,10 @@ def pack(bundle: NetworkBundle, data: bytes, small: Size, depth: int) -> list[Me
     return [(NNPFC, bits.payload()), (NNPFA, switch.payload())]
 
 
-def unpack(messages: Iterable[Message]) -> list[bytes]:
-    """Find the bundles among SEI messages, unchecked: whoever knows their digests knows whether they are whole."""
-    found = [_data(payload) for kind, payload in messages if kind == NNPFC]
-    return [data for data in found if data is not None]
+def unpack(messages: Iterable[Message]) -> Iterator[bytes]:
+    """Yield the bundles among SEI messages, unchecked: whoever knows their digests knows whether they are whole."""
+    found = (_data(payload) for kind, payload in messages if kind == NNPFC)
+    return (data for data in found if data is not None)
 
 
 def _data(payload: bytes) -> bytes | None:
