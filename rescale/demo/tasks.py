@@ -17,6 +17,7 @@ from rescale.inference.rescaler import Rescaler
 from rescale.io import images, record, targets
 from rescale.io.picture import Picture
 from rescale.models.zoo import video_model
+from rescale.video.carriage import find_record
 from rescale.video.files import VideoResult, upscale_video
 from rescale.video.io.container import opened
 from rescale.video.options import EncodeOptions
@@ -126,7 +127,7 @@ def _first(source: Path) -> tuple[Picture, VideoRecord | None]:
         frame = next(container.decode(video=0), None)
         if frame is None:
             raise InputError("no frame could be decoded; the file may be cut short")
-        return Picture(frame.to_ndarray(format="rgb24")), VideoRecord.find(container.metadata)
+        return Picture(frame.to_ndarray(format="rgb24")), find_record(container, source)
 
 
 def _check(first: Picture, scale: int) -> None:

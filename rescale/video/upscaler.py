@@ -14,10 +14,10 @@ from rescale.inference.rescaler import ModelLike, Rescaler, as_rescaler
 from rescale.models import LumaSR, zoo
 from rescale.models.zoo import video_model
 from rescale.video import transforms
+from rescale.video.carriage import find_networks, find_record
 from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.partition import grid
 from rescale.video.io.container import opened
-from rescale.video.io.copies import ATTACHMENT
 from rescale.video.io.frames import Frame, StreamInfo, VideoReader
 from rescale.video.known import FrameFinder
 from rescale.video.record import VideoRecord, digest
@@ -44,7 +44,7 @@ def upscaler_for(
 
     Raises: UsageError, RecordError, WeightsError.
     """
-    found = VideoRecord.find(given.container.metadata)
+    found = _record(given, is_needed=scale is None)
     if found and scale is None:
         brings = found.networks is not None
         return (_by_own_networks if brings else _by_record)(given, found, model, device, force)
@@ -53,6 +53,16 @@ def upscaler_for(
         raise UsageError(f"expected scale {rescaler.scale} with {rescaler.name}, got {scale:g}")
     note = ("enlarged as an ordinary video; its record would restore it",) if found else ()
     return VideoTransform(rescaler, *transforms.super_resolve(rescaler, given.facts), note)
+
+
+def _record(given: VideoReader, *, is_needed: bool) -> VideoRecord | None:
+    """Read a video's record; None for a damaged one where an ordinary enlarging is asked for."""
+    try:
+        return find_record(given.container, given.path)
+    except RecordError:
+        if is_needed:
+            raise
+        return None
 
 
 def _by_record(
@@ -101,7 +111,7 @@ def _attached(given: VideoReader, found: VideoRecord) -> list[NetworkBundle]:
 
     Raises: RecordError where those of the record are missing, damaged, or of another video.
     """
-    data = [s.data for s in given.container.streams.attachments if s.name == ATTACHMENT]
+    data = find_networks(given.container, given.path)
     if not data:
         raise RecordError("the networks that restore it are missing")
     digests = [hashlib.sha256(one).hexdigest() for one in data]

@@ -8,12 +8,12 @@ from typing import IO
 import numpy as np
 from torch import Tensor
 
+from rescale.video.carriage import find_record
 from rescale.video.io.colour import Siting
 from rescale.video.io.container import opened
 from rescale.video.io.frames import StreamInfo, VideoReader
 from rescale.video.pipeline import Clock, worked
 from rescale.video.playback import for_player
-from rescale.video.record import VideoRecord
 from rescale.video.upscaler import upscaler_for
 
 _SCALE = 2
@@ -41,7 +41,7 @@ def pipe(
     count = 0
     with opened(source) as container:
         given = VideoReader(container, source)
-        is_plain = VideoRecord.find(container.metadata) is None
+        is_plain = find_record(container, source) is None
         way = upscaler_for(given, model, scale or (_SCALE if is_plain and model is None else None), device)
         shown, brought = for_player(way.made, _NAMES, _SITINGS)
         with (

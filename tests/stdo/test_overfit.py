@@ -446,7 +446,8 @@ def test_the_small_file_is_an_ordinary_video(made):
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["clip.mp4", "-o", "x.mp4"], 2, "ends in .mkv"), (["clip.mp4", "-o", "x.mkv", "--scale", "5"], 2, "2, 3, 4"),
+        (["clip.mp4", "-o", "x.webm"], 2, "ends in .mkv, .mp4 or .mov"),
+        (["clip.mp4", "-o", "x.mkv", "--scale", "5"], 2, "2, 3, 4"),
         (["clip.mp4", "-o", "x.mkv", "-m", "irn-x2-small"], 2, "enlarges video by 2"),
         (["clip.mp4", "-o", "x.mkv", "--codec", "vp9"], 2, "h264 or h265"),
         (["clip.mp4", "-o", "x.mkv", "--by", "chance"], 2, "network"), (["none.mp4"], 3, "No such file"),

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from rescale.errors import MachineError
 from rescale.io.record import KEY
-from rescale.video.io import tags
+from rescale.video.io import nal, tags
 from rescale.video.io.container import library, opened, reason
 from rescale.video.io.copies import ATTACHMENT, Copies, add_copy, add_cover, plan_copies
 from rescale.video.io.encoders import Encoding
@@ -29,6 +29,8 @@ class Embedded:
     record: str | None = None
     networks: bytes | None = None
     """As an attachment of MKV."""
+    units: tuple[bytes, ...] = ()
+    """NAL units for the first packet of H.264 or H.265."""
 
 
 def assemble(
@@ -47,7 +49,7 @@ def assemble(
         container: FFmpeg's name of the container.
         encoding: settings of the segments.
         segments: the complete segments.
-        embedded: what an LR video carries: its record, and a bundle of networks as an attachment of MKV.
+        embedded: what an LR video carries: its record, and networks as an attachment of MKV or in the stream.
     Returns: notes on what could not be kept.
     Raises: MachineError where FFmpeg cannot write this.
     """
@@ -66,7 +68,7 @@ def assemble(
                     made.mux(cover)
                 with opened(source.path) as again:
                     others = _other_packets(again, copies, made.format.name)
-                    ours = _video_packets(video, encoding, segments, source.end_s)
+                    ours = _video_packets(video, encoding, segments, source.end_s, embedded.units)
                     for _, packet in heapq.merge(ours, others, key=lambda p: p[0]):
                         made.mux(packet)
         except av.FFmpegError as error:
@@ -135,9 +137,9 @@ def _video(stream: Any, made: Any, encoding: Encoding) -> Any:
 
 
 def _video_packets(
-    stream: Any, encoding: Encoding, segments: Segments, end_s: float | None
+    stream: Any, encoding: Encoding, segments: Segments, end_s: float | None, units: tuple[bytes, ...]
 ) -> Iterator[tuple[Fraction, Any]]:
-    """Yield each video packet with its decoding time in seconds.
+    """Yield each video packet with its decoding time in seconds, the first one with the units that it carries.
 
     Encoders restart that time with each segment, so it is computed here: packets are decoded in their order, each at
     the time at which the frame so many before it is shown that none is shown before it is decoded.
@@ -147,7 +149,7 @@ def _video_packets(
     is_mp4 = stream.container.format.name in ("mp4", "mov")
     ends = {} if end_s is None or not shown else _last_durations(shown, times, round(end_s / base), is_mp4=is_mp4)
     for k, (packet, dts) in enumerate(zip(segments.packets(), times, strict=True)):
-        made = library().Packet(packet.data)
+        made = library().Packet(packet.data if k or not units else nal.splice(packet.data, units, encoding.nal_codec))
         made.stream, made.time_base = stream, base
         made.pts, made.dts, made.is_keyframe = packet.pts, dts, packet.is_key
         made.duration = ends.get(k, packet.duration)
