@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rescale.errors import UsageError
 from rescale.geometry import Size
-from rescale.ops.tiling import TileCall, Window, downscale_tiles, upscale_tiles
+from rescale.ops.tiling import TileCall, Window, downscale_tiles, upscale_tiles, whole
 
 
 class RescalingModel(nn.Module):
@@ -62,6 +62,8 @@ class RescalingModel(nn.Module):
     def downscale_tiles(self, full: Size, size: Size, side: int) -> Iterable[TileCall]:
         """Return the calls that `downscale` an HR image of `full` to `size`, tile by tile of about `side` HR pixels."""
         assert self.scale
+        if self.super_resolves:  # bicubic: in tiles, its sums come in other orders, and round otherwise
+            return [whole(self.downscale, full, size)]
         return downscale_tiles(
             self.downscale, full, self.scale, side=side // self.scale, halo=self.halo, cell=self.cell
         )
