@@ -3,8 +3,10 @@
 import contextlib
 import ctypes
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -40,6 +42,65 @@ def isolated() -> Iterator[None]:
             settings.enter_context(torch.device("cpu"))
         settings.enter_context(torch.inference_mode(mode=False))
         yield
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Let CUDA multiply float32 as float32, not as TF32, which keeps 10 bits of 23: PyTorch's default for convolutions.
+
+    The settings are one for all threads: the first to enter saves them, the last to leave restores them. A thread that
+    meanwhile computes elsewhere is exact too.
+    """
+    _Float32.enter()
+    try:
+        yield
+    finally:
+        _Float32.leave()
+
+
+class _Float32:
+    """Settings of products in float32 before the first of several threads changed them."""
+
+    lock, users = threading.Lock(), 0
+    saved: tuple[str, ...] = ()
+    flag: bool | None = None
+    """The older setting that goes with them; None where it does not, and PyTorch refuses to tell."""
+
+    @classmethod
+    def enter(cls) -> None:
+        with cls.lock:
+            if not cls.users:
+                cls.saved = tuple(place.fp32_precision for place in _products())
+                cls.flag = _older_flag()
+                cls._set(("ieee",) * len(cls.saved), is_allowed=False)
+            cls.users += 1
+
+    @classmethod
+    def leave(cls) -> None:
+        with cls.lock:
+            cls.users -= 1
+            if not cls.users:
+                cls._set(cls.saved, is_allowed=bool(cls.flag))
+
+    @classmethod
+    def _set(cls, values: tuple[str, ...], *, is_allowed: bool) -> None:
+        if cls.flag is not None:
+            torch.backends.cudnn.allow_tf32 = is_allowed
+        for place, value in zip(_products(), values, strict=True):
+            place.fp32_precision = value
+
+
+def _products() -> tuple[Any, ...]:
+    """Return where PyTorch keeps them; recurrent networks too, for which the older flag stands as well."""
+    cudnn: Any = torch.backends.cudnn
+    return cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul
+
+
+def _older_flag() -> bool | None:
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return None
 
 
 def check_fork() -> None:
