@@ -19,6 +19,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from rescale.inference.gpu import GPUCoupling
+from rescale.models.layers import Coupling
 from rescale.ops import resample
 from rescale.ops.oversample import interpolation_matrix, reconstruction_matrix
 
@@ -31,6 +33,8 @@ FREE = set(_VIEWS.split())
 COPIES = {"_to_copy", "copy_", "to"}
 SAME = {"_to_copy", "to", "contiguous"}
 """Operators that may return what they were given."""
+WRITES = {"copy_", "fill_", "zero_"}
+"""Operators that do not read what they write to; nor do those with an `out`."""
 ASKS = {"_local_scalar_dense", "is_nonzero", "item", "equal"}
 """Operators whose result the host needs, so that it waits."""
 
@@ -45,11 +49,20 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
     except (RuntimeError, AssertionError) as error:
         pytest.skip(f"this build of PyTorch fakes no CUDA device: {error}")
     try:
-        with mode, mock.patch("torch.cuda.is_available", lambda: True):
+        with mode, mock.patch("torch.cuda.Event"), mock.patch("torch.cuda.current_stream"):
             yield mode
     finally:
         for kept in (resample._bands, interpolation_matrix, reconstruction_matrix):
             kept.cache_clear()
+
+
+def for_gpu(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The network that a GPU would be given, on the CPU."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, Coupling):
+                setattr(parent, name, GPUCoupling(child, dtype))
+    return model.eval().requires_grad_(False)
 
 
 def to_fake(thing: Any, mode: FakeTensorMode) -> Any:
@@ -81,11 +94,13 @@ class Ledger(TorchDispatchMode):
         ins = tensors_in((args, kwargs))
         if name in ASKS and any(x.is_cuda for x in ins):
             self.waits[f"{name} {place()}"] += 1
-            return 1.0 if name == "_local_scalar_dense" and ins[0].dtype != torch.bool else False
+            return 1.0 if name == "_local_scalar_dense" and ins[0].dtype != torch.bool else True  # all is finite
         out = func(*args, **kwargs)
         outs = tensors_in(out)
         if name in FREE or (name in SAME and any(o is i for o in outs for i in ins)):
             return out
+        if "out" in kwargs or name in WRITES:
+            ins = [x for x in ins if not any(x is o for o in outs)]
         waits = not (kwargs.get("non_blocking") or (name == "copy_" and args[2:3] == (True,)))
         self._book(name, ins, outs, waits=waits)
         return out

@@ -116,7 +116,7 @@ def tiled(
     for piece in pieces:
         out = store(piece.function(load(source[..., piece.source[0], piece.source[1]]))[..., *piece.inner])
         if result is None:
-            result = torch.empty((1, out.shape[1], *size), dtype=out.dtype)
+            result = torch.empty((1, out.shape[1], *size), dtype=out.dtype, device=out.device)
         result[..., piece.target[0], piece.target[1]] = out
     assert result is not None, "a picture has at least one pixel"
     return result
