@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -92,8 +92,8 @@ class Ledger(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name, kwargs = func._schema.name.split("::")[1], kwargs or {}
         ins = tensors_in((args, kwargs))
-        if name in ASKS and any(x.is_cuda for x in ins):
-            self.waits[f"{name} {place()}"] += 1
+        if name in ASKS and any(isinstance(x, FakeTensor) for x in ins):
+            self.waits.update([f"{name} {place()}"] if ins[0].is_cuda else [])
             return 1.0 if name == "_local_scalar_dense" and ins[0].dtype != torch.bool else True  # all is finite
         out = func(*args, **kwargs)
         outs = tensors_in(out)
