@@ -175,7 +175,7 @@ def upload(x: Tensor, device: torch.device) -> Tensor:
     """Copy a tensor to a device; to a GPU through pinned memory, for which the host does not wait."""
     if x.device.type == "cuda" or device.type != "cuda":
         return x.to(device)
-    pinned = torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x)
+    pinned = torch.empty(x.shape, dtype=x.dtype, device="cpu", pin_memory=True).copy_(x)
     return pinned.to(device, non_blocking=True)
 
 
@@ -183,7 +183,7 @@ def begin_download(x: Tensor) -> tuple[Tensor, Callable[[], None]]:
     """Begin to copy a tensor to the host, and return the copy with what waits until it is there."""
     if x.device.type != "cuda":
         return x.cpu(), lambda: None
-    pinned = torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x, non_blocking=True)
+    pinned = torch.empty(x.shape, dtype=x.dtype, device="cpu", pin_memory=True).copy_(x, non_blocking=True)
     event = torch.cuda.Event()
     event.record(torch.cuda.current_stream(x.device))
     return pinned, event.synchronize

@@ -46,6 +46,7 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
     try:
         with mode:
             torch.empty(2, 2, device=CUDA)[:1].to(torch.float16)
+            torch.empty(1, pin_memory=True)
     except (RuntimeError, AssertionError) as error:
         pytest.skip(f"this build of PyTorch fakes no CUDA device: {error}")
     try:
