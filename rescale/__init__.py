@@ -23,10 +23,11 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from rescale.evaluation.protocol import evaluate
-    from rescale.inference.files import FileResult, downscale_file, upscale_file
+    from rescale.inference.files import downscale_file, upscale_file
     from rescale.inference.options import RescaleOptions
     from rescale.inference.refine import RefineBudget
     from rescale.inference.rescaler import Rescaler, load
+    from rescale.inference.results import FileResult
     from rescale.io.picture import Picture
     from rescale.ops.pixels import quantize
     from rescale.stdo.overfit import OverfitBudget, OverfitResult, overfit
@@ -37,10 +38,11 @@ _HOMES = {
     "errors": ("DiskFullError", "InputError", "MachineError", "RecordError", "RefusedError", "RescaleError",
                "UnsupportedError", "UsageError", "WeightsError"),
     "evaluation.protocol": ("evaluate",),
-    "inference.files": ("FileResult", "downscale_file", "upscale_file"),
+    "inference.files": ("downscale_file", "upscale_file"),
     "inference.options": ("RescaleOptions",),
     "inference.refine": ("RefineBudget",),
     "inference.rescaler": ("Rescaler", "load"),
+    "inference.results": ("FileResult",),
     "io.picture": ("Picture",),
     "ops.pixels": ("quantize",),
     "stdo.overfit": ("OverfitBudget", "OverfitResult", "overfit"),

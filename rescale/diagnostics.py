@@ -34,6 +34,8 @@ EXTRAS = {
     "demo": ("the demo in the browser", ("gradio",)),
     "cloud": ("object stores and Ray", ("fsspec", "gcsfs", "ray", "s3fs")),
     "formats": ("HEIC", ("pillow_heif",)),
+    "models": ("community models", ("spandrel", "torchvision")),
+    "hub": ("models of the Hugging Face Hub", ("huggingface_hub",)),
     "export": ("export to ONNX", ("onnx", "onnxscript", "onnxruntime")),
 }
 """Extra of the package: its purpose, and the modules that it needs."""

@@ -29,6 +29,7 @@ def film(
     options: dict[str, str] | None = None,
     tags: tuple[int, int, int, int] | None = None,
     rotation: int = 0,
+    matrix: tuple[int, ...] | None = None,
     chapters: list[dict] | None = None,
     frames: list[av.VideoFrame] | None = None,
 ) -> Path:
@@ -42,6 +43,8 @@ def film(
             context.color_range, context.color_primaries, context.color_trc, context.colorspace = tags
         if rotation:
             video.set_display_rotation(rotation)
+        if matrix:
+            video.set_display_matrix(matrix)
         voices = []
         for start, language in zip(sound or [], languages, strict=False):
             name = "libopus" if path.suffix == ".webm" else "aac"

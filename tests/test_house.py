@@ -16,7 +16,7 @@ PACKAGES = [
 ]  # fmt: skip
 """A module imports from its own package, or from packages that stand before it."""
 HEAVY = {"gradio", "av", "ray", "lpips", "torchvision", "kornia", "matplotlib", "onnxruntime", "openvino", "cv2"}
-HEAVY |= {"fsspec", "s3fs", "gcsfs", "pillow_heif"}
+HEAVY |= {"fsspec", "s3fs", "gcsfs", "pillow_heif", "spandrel", "huggingface_hub"}
 
 
 def name_of(file: Path) -> str:

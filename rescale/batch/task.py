@@ -14,8 +14,10 @@ from rescale.errors import RefusedError, UsageError
 from rescale.executors.base import Result, failed
 from rescale.geometry import Geometry
 from rescale.inference import files
+from rescale.inference.cache import load_cached
 from rescale.inference.options import RescaleOptions
 from rescale.inference.refine import RefineBudget, Report
+from rescale.inference.verify import Verification
 from rescale.io import storage
 from rescale.io.formats import SUFFIXES, is_video
 from rescale.io.object_store import Place, Url
@@ -64,6 +66,8 @@ class RescaleTask:
         chosen = {key: own[key] for key in ("verb", "model", "scale", "refine")}
         chosen |= {"device": self.device, **{key: picture[key] for key in ("quality", "force", "max_pixels")}}
         chosen |= {"background": self.options.background} if self.options.background is not None else {}
+        chosen |= {"aim": picture["aim"]} if self.options.aim is not None else {}
+        chosen |= {"min_psnr": self.options.min_psnr} if self.options.min_psnr is not None else {}
         chosen |= {"denoise": self.options.denoise} if self.options.denoise is not None else {}
         chosen |= {} if self.options.keep_metadata else {"keep_metadata": False}
         chosen |= {"deinterlace": True} if self.video.deinterlace else {}
@@ -93,7 +97,7 @@ class RescaleTask:
                 self.check(job)
                 if job.line and self._is_done(job.line, job, digest):
                     return job.line.facts(job.source, job.target)
-                return _as_json((moving if job.is_video else still)(job.source, job.target))
+                return as_row((moving if job.is_video else still)(job.source, job.target))
             except Exception as error:
                 return failed(job.source, error)
 
@@ -106,7 +110,7 @@ class RescaleTask:
                 files.upscale_file(source, target, model=self.model, scale=self.scale, options=options)
             )
         assert self.model, "the command line has chosen one by the scale"
-        rescaler = files.load_cached(self.model, options.device)
+        rescaler = load_cached(self.model, options.device)
         return lambda source, target: vars(
             files.downscale_file(rescaler, source, target, scale=self.scale, refine=self.refine, options=options)
         )
@@ -154,5 +158,7 @@ class RescaleTask:
         return fits
 
 
-def _as_json(facts: Result) -> Result:
-    return {key: str(value) if isinstance(value, Path | Url) else value for key, value in facts.items()}
+def as_row(facts: Result) -> Result:
+    """Return the fields of a result as JSON has them."""
+    plain = {key: str(value) if isinstance(value, Path | Url) else value for key, value in facts.items()}
+    return plain | {key: asdict(value) for key, value in facts.items() if isinstance(value, Verification)}

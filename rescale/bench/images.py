@@ -1,5 +1,6 @@
 """Image speed as a ratio: contender and named baseline take turns in one run, so that a busy machine slows both."""
 
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from rescale.bench.runtimes import rivals
-from rescale.bench.timing import Race, copy_gbytes, matmul_gflops, race
+from rescale.bench.timing import Race, Work, limiting, limits, processor, race, raced, timed
 from rescale.device import keep_memory, usable_device
 from rescale.geometry import MAX_SCALE, Size
 from rescale.inference.optimize import compute_dtype, optimize_for_inference
@@ -17,7 +18,7 @@ from rescale.inference.refine import RefineBudget
 from rescale.inference.rescaler import load
 from rescale.io.images import Picture
 from rescale.models import RescalingModel, build, weights, zoo
-from rescale.ops import quantize
+from rescale.ops import quantize, size_of
 from rescale.ops.resample import resample
 from rescale.training.recipe import Recipe, recipes
 from rescale.training.state import State
@@ -54,23 +55,28 @@ class Speed:
     """Speed of a network optimized for inference, against plain PyTorch and against the machine's limits."""
 
     model: str
+    processor: str
     parameters: int
     size: Size
     """Height and width of the image."""
-    down: Race
+    down: Race | None
+    """None of a network of super-resolution, whose way down is bicubic."""
     up: Race
     rivals: list[Race]
     """Upscaling, against other programs with the same network, where they are installed."""
     total: float
-    """Speed-up of downscaling and upscaling together."""
+    """Speed-up of downscaling and upscaling together, where there are both."""
     gflops: float
-    """Billions of operations a second, downscaling and upscaling together."""
+    """Billions of operations a second of the optimized network."""
     limit_gflops: float
-    """Billions of operations a second of a large matrix product in the network's compute dtype."""
+    """Billions of operations a second of a large matrix product in the network's compute type."""
+    limit_convolution: float
+    """The same of a convolution of 64 to 64 channels."""
     limit_gbytes: float
     """Billions of bytes a second that a large copy reads and writes."""
     share: float
-    """Share of the speed that those limits allow: to make all products, and to read and write both images."""
+    """Share of the speed that those limits allow: to make all products, and to read and write both images; the median
+    over turns in which network and limits run one after the other."""
     levels: float
     """Largest difference of any sample of the restored images, in levels of 255."""
 
@@ -81,7 +87,7 @@ def rescaling(name: str, *, full: Size = (512, 512), turns: int = 3, device: str
     Args:
         name: a model id or a weight file; or a recipe, whose network then gets random weights.
         full: height and width of the HR image, which is smooth noise.
-        turns: number of times that both are measured.
+        turns: number of times that all are measured.
         device: where to run.
 
     Against plain PyTorch, both allocate as PyTorch does; against other programs, which keep their memory, so do we.
@@ -89,42 +95,56 @@ def rescaling(name: str, *, full: Size = (512, 512), turns: int = 3, device: str
     where = usable_device(device)
     model = _network(name).to(where).requires_grad_(False).eval()
     fast = optimize_for_inference(model)
+    hr, size = _clouds(model, full, where)
+    full = size_of(hr)
+    with torch.inference_mode():
+        lr = quantize(model.downscale(hr, size))
+        works = {"engine, up": lambda: fast.upscale(lr, full), "plain, up": lambda: model.upscale(lr, full)}
+        if not model.super_resolves:
+            works |= {
+                "engine, down": lambda: fast.downscale(hr, size), "plain, down": lambda: model.downscale(hr, size),
+            }  # fmt: skip
+        times = timed(works | limiting(compute_dtype("auto", where), where), turns)
+        plain = model.upscale(lr, full).clamp(0, 1)
+        keep_memory()  # as the command line does, and other programs
+        others = _against(model, works["engine, up"], lr, plain, turns)
+        apart = _levels(fast.upscale(lr, full).clamp(0, 1), plain)
+        with FlopCounterMode(display=False) as counted:
+            for way in (name for name in works if name.startswith("plain")):
+                works[way]()
+    ways = [way for way in ("down", "up") if f"engine, {way}" in works]
+    races = {way: raced(f"engine, {way}", f"plain, {way}", times) for way in ways}
+    seconds = [sum(turn) for turn in zip(*(times[f"engine, {way}"] for way in ways), strict=True)]
+    gflop, moved = counted.get_total_flops() / 1e9, len(ways) * (hr.nbytes + lr.nbytes) / 1e9
+    found = limits(times, where)
+    shares = [
+        max(gflop / most, moved / copied) / s
+        for most, copied, s in zip(found.operations, found.copied, seconds, strict=True)
+    ]
+    total = sum(race.baseline_s for race in races.values()) / sum(race.contender_s for race in races.values())
+    middle = statistics.median
+    return Speed(
+        name, processor(), model.parameter_count, full, races.get("down"), races["up"], others, total,
+        gflop / middle(seconds), middle(found.product), middle(found.convolution), middle(found.copied),
+        middle(shares), apart,
+    )  # fmt: skip
+
+
+def _clouds(model: RescalingModel, full: Size, where: torch.device) -> tuple[Tensor, Size]:
+    """Return smooth noise (1, 3, H, W), and the size of its LR image."""
     scale = model.scale or 2.5
     size = round(full[0] / scale), round(full[1] / scale)
     full = (size[0] * model.scale, size[1] * model.scale) if model.scale else full
     clouds = torch.rand(1, 3, full[0] // 8 + 1, full[1] // 8 + 1, generator=torch.Generator().manual_seed(1))
-    hr = resample(clouds, full).clamp(0, 1).to(where)
-    with torch.inference_mode():
-        lr = quantize(model.downscale(hr, size))
-        down = race(
-            ("engine, down", lambda: fast.downscale(hr, size)), ("plain, down", lambda: model.downscale(hr, size)),
-            turns=turns,
-        )  # fmt: skip
-        up = race(
-            ("engine, up", lambda: fast.upscale(lr, full)), ("plain, up", lambda: model.upscale(lr, full)), turns=turns
-        )
-        plain = model.upscale(lr, full).clamp(0, 1)
-        is_known = where.type == "cpu" and not any(side % model.cell for side in size)
-        keep_memory()  # as the command line does, and other programs
-        others = [
-            race(
-                ("engine, up", lambda: fast.upscale(lr, full)),
-                (f"{title}, up, {_levels(run(lr), plain):.1f} levels off", partial(run, lr)),
-                turns=turns,
-            )
-            for title, run in (rivals(model) if is_known else {}).items()
-        ]
-        with FlopCounterMode(display=False) as counted:
-            model.downscale(hr, size), model.upscale(lr, full)
-        apart = _levels(fast.upscale(lr, full).clamp(0, 1), plain)
-    seconds = down.contender_s + up.contender_s
-    gflop, moved = counted.get_total_flops() / 1e9, 2 * (hr.nbytes + lr.nbytes) / 1e9
-    limit, copied = matmul_gflops(compute_dtype("auto", where), where), copy_gbytes(where)
-    total = (down.baseline_s + up.baseline_s) / seconds
-    share = max(gflop / limit, moved / copied) / seconds
-    return Speed(
-        name, model.parameter_count, full, down, up, others, total, gflop / seconds, limit, copied, share, apart
-    )
+    return resample(clouds, full).clamp(0, 1).to(where), size
+
+
+def _against(model: RescalingModel, ours: Work, lr: Tensor, plain: Tensor, turns: int) -> list[Race]:
+    """Race other programs with the same network; each title says by how much its result is off."""
+    is_known = lr.device.type == "cpu" and not any(side % model.cell for side in size_of(lr))
+    found = rivals(model) if is_known else {}
+    titles = {title: f"{title}, up, {_levels(run(lr), plain):.1f} levels off" for title, run in found.items()}
+    return [race(("engine, up", ours), (titles[key], partial(run, lr)), turns=turns) for key, run in found.items()]
 
 
 def _levels(a: Tensor, b: Tensor) -> float:

@@ -15,13 +15,13 @@ from rescale.inference.rescaler import load
 from rescale.metrics import decibels, ssim
 from rescale.ops.resample import resample
 from rescale.video import transforms
+from rescale.video.carriage import carried_bytes, find_record
 from rescale.video.io.colour import to_rgb
 from rescale.video.io.container import library, opened
+from rescale.video.io.copies import ATTACHMENT
 from rescale.video.io.encoders import Encoding, encoding
 from rescale.video.io.frames import Frame, StreamInfo, VideoReader
-from rescale.video.io.mux import ATTACHMENT
 from rescale.video.io.planes import planes_of
-from rescale.video.record import VideoRecord
 from rescale.video.upscaler import upscaler_for
 
 CODECS = ("h264", "h265")
@@ -89,16 +89,17 @@ def compare(
     Raises: InputError where the LR video belongs to another original, or is not overfitted.
     """
     with opened(small) as container:
-        label = VideoRecord.find(container.metadata)
+        label = find_record(container, small)
         if label is None or label.networks is None:
             raise InputError(f"{small}: expected an overfitted video")
-        networks = next((len(s.data) for s in container.streams.attachments if s.name == ATTACHMENT), 0)
+        attached = next((len(s.data) for s in container.streams.attachments if s.name == ATTACHMENT), 0)
+        in_stream = 0 if attached else carried_bytes(container, small)
         scale = -(-label.size[0] // VideoReader(container, small).facts.size[0])
-    stream = _stream_bytes(small, seconds)
+    stream = _stream_bytes(small, seconds) - in_stream  # all of it in the first packet
     ways: list[tuple[str, Callable[[VideoReader], transforms.FrameTransform], int]] = [
         ("bicubic", lambda s: _bicubic(s.facts, scale), stream),
         (label.model, lambda s: transforms.super_resolve(load(label.model), s.facts)[0], stream),
-        ("overfitted", lambda s: upscaler_for(s, None, None, None).work, stream + networks),
+        ("overfitted", lambda s: upscaler_for(s, None, None, None).work, stream + attached + in_stream),
     ]
     found = [_scored(source, small, seconds, name, work, size, distance) for name, work, size in ways]
     for codec in CODECS:

@@ -7,17 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rescale.models import ESPCN, IRN, RescalingModel
+from rescale.models import ESPCN, IRN, SR, RescalingModel
 from rescale.models.export import _KINDS, _quietly, _to_onnx, _Up, _with_onnxruntime
 
 
 def rivals(model: RescalingModel) -> dict[str, Callable[[Tensor], Tensor]]:
     """Load the network in those other runtimes that are installed, each with as many threads as torch."""
-    if not isinstance(model, ESPCN | IRN) or any(not importlib.util.find_spec(name) for name in _KINDS[".onnx"]):
+    if not isinstance(model, ESPCN | IRN | SR) or any(not importlib.util.find_spec(name) for name in _KINDS[".onnx"]):
         return {}
     data = _quietly(_to_onnx, _Up(model).eval())
     found = {"ONNX Runtime": _with_onnxruntime(data)}
-    if importlib.util.find_spec("cv2") and isinstance(model, ESPCN):  # OpenCV 5 cannot make the zeros of an IRN
+    if importlib.util.find_spec("cv2") and isinstance(model, ESPCN | SR):  # OpenCV 5 cannot make the zeros of an IRN
         found["OpenCV"] = _with_opencv(data)
     if importlib.util.find_spec("openvino"):
         found["OpenVINO"] = _with_openvino(data)

@@ -1,11 +1,18 @@
-"""Interleaved timing: turns, repeats, and the limits of the machine."""
+"""Interleaved timing: turns, repeats, and the limits of the machine in the same turns."""
 
+import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+
+from rescale.inference.optimize import multiplies_bfloat16
+
+Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -22,32 +29,79 @@ class Race:
     most: float
 
 
-def race(
-    contender: tuple[str, Callable[[], object]], baseline: tuple[str, Callable[[], object]], *, turns: int = 5
-) -> Race:
+@dataclass(frozen=True)
+class Limits:
+    """What the machine itself can do, measured in the turns of a race: billions a second, turn by turn."""
+
+    product: list[float]
+    """Operations of a large matrix product, in the network's compute type."""
+    convolution: list[float]
+    """Operations of a 3x3 convolution of 64 to 64 channels, in the same."""
+    copied: list[float]
+    """Bytes that a large copy reads and writes."""
+
+    @property
+    def operations(self) -> list[float]:
+        """The faster of both ways to multiply, turn by turn."""
+        return [max(pair) for pair in zip(self.product, self.convolution, strict=True)]
+
+
+def race(contender: tuple[str, Work], baseline: tuple[str, Work], *, turns: int = 5) -> Race:
     """Time both in turns, after one warm-up each that does not count."""
-    for _, work in (contender, baseline):
+    return raced(contender[0], baseline[0], timed(dict([contender, baseline]), turns))
+
+
+def raced(contender: str, baseline: str, times: Mapping[str, list[float]]) -> Race:
+    """Compare two of the works that were timed."""
+    ratios = [slow / fast for fast, slow in zip(times[contender], times[baseline], strict=True)]
+    fast, slow = (statistics.median(times[name]) for name in (contender, baseline))
+    return Race(contender, baseline, fast, slow, statistics.median(ratios), min(ratios), max(ratios))
+
+
+def timed(works: Mapping[str, Work], turns: int) -> dict[str, list[float]]:
+    """Return the seconds of each work in each turn, in which all of them run one after the other."""
+    for work in works.values():
         work()
-    times = [(_seconds(contender[1]), _seconds(baseline[1])) for _ in range(turns)]
-    ratios = [slow / fast for fast, slow in times]
-    fast, slow = (statistics.median(column) for column in zip(*times, strict=True))
-    return Race(contender[0], baseline[0], fast, slow, statistics.median(ratios), min(ratios), max(ratios))
+    rows = [{name: _seconds(work) for name, work in works.items()} for _ in range(turns)]
+    return {name: [row[name] for row in rows] for name in works}
 
 
-def matmul_gflops(dtype: torch.dtype, device: torch.device, *, side: int = 2048, turns: int = 7) -> float:
-    """Measure a large matrix product in billions of operations a second: the upper limit for a convolution."""
+def limiting(dtype: torch.dtype, device: torch.device) -> dict[str, Work]:
+    """Return the works that find out what a machine can do, to be timed in turns with others; see `limits`."""
+    side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
-    a @ b
-    return 2e-9 * side**3 / statistics.median(_seconds(lambda: a @ b) for _ in range(turns))
+    x = torch.rand(1, 64, 256, 256, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
+    kernel = torch.rand(64, 64, 3, 3, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
+    source, target = (torch.zeros(_COPIED // 4, device=device) for _ in range(2))
+    return {
+        "product": lambda: a @ b,
+        "convolution": lambda: torch.nn.functional.conv2d(x, kernel, padding=1),
+        "copy": lambda: target.copy_(source),
+    }
 
 
-def copy_gbytes(device: torch.device, *, size: int = 2**28, turns: int = 7) -> float:
-    """Measure a copy of `size` bytes: billions of bytes a second, read and written together."""
-    a, b = (torch.zeros(size // 4, device=device) for _ in range(2))
-    return 2e-9 * size / statistics.median(_seconds(lambda: b.copy_(a)) for _ in range(turns))
+def limits(times: Mapping[str, list[float]], device: torch.device) -> Limits:
+    """Turn the seconds of the works of `limiting` into rates."""
+    side = 8192 if device.type == "cuda" else 2048
+    made = {"product": 2e-9 * side**3, "convolution": 2e-9 * 256**2 * 64 * 64 * 9, "copy": 2e-9 * _COPIED}
+    return Limits(*([made[name] / seconds for seconds in times[name]] for name in made))
 
 
-def _seconds(work: Callable[[], object]) -> float:
+_COPIED = 2**28
+"""Bytes of the large copy."""
+
+
+def processor() -> str:
+    """Name the processor, and what of it PyTorch uses, as every figure of speed depends on it."""
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    kind = torch.backends.cpu.get_cpu_capability()
+    return f"{name}, {kind}{', bfloat16' * multiplies_bfloat16(torch.device('cpu'))}, {torch.get_num_threads()} threads"
+
+
+def _seconds(work: Work) -> float:
     time.sleep(0.1)  # the threads of whoever ran before may spin a while in hope of more
     _wait()
     began = time.perf_counter()

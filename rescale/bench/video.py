@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from rescale.bench.timing import processor, race
 from rescale.errors import UnsupportedError
 from rescale.geometry import Size
 from rescale.inference.rescaler import load
@@ -43,38 +44,39 @@ class Contest:
     lanczos_fps: float
     bytes: int
     lanczos_bytes: int
+    ratio: float
+    """Speed-up over FFmpeg's filter: the median over turns in which both run one after the other."""
+    least: float
+    most: float
     alone_fps: float
     """Luma frames of 960x540 that the network alone super-resolves a second."""
-
-    @property
-    def ratio(self) -> float:
-        """Speed-up over FFmpeg's filter."""
-        return self.fps / self.lanczos_fps
+    processor: str
 
 
-def contest(source: Path, model: str, *, seconds: float = 10.0) -> Contest:
-    """Downscale the beginning of a video by bicubic, losslessly, and super-resolve it by both methods.
+def contest(source: Path, model: str, *, seconds: float = 10.0, turns: int = 3) -> Contest:
+    """Downscale the beginning of a video by bicubic, losslessly, and super-resolve it by both methods, in turns.
 
     Args:
         source: the original video, of 8 bits and with chroma halved along both axes.
         model: a super-resolution model for video.
         seconds: how much of the source to use.
+        turns: number of times that both are measured, after one that does not count.
     Raises: UnsupportedError for another video.
     """
     scale = load(model).model.scale or 2
     with tempfile.TemporaryDirectory() as folder:
         small, ours, theirs = (Path(folder) / name for name in ("small.mkv", "ours.mp4", "theirs.mp4"))
         large = _shrink(source, small, scale, seconds)
-        began = time.perf_counter()
-        upscale_video(small, ours, scale=scale, model=model)
-        middle = time.perf_counter()
-        _lanczos(small, theirs, scale)
-        end = time.perf_counter()
+        found = race(
+            (model, lambda: upscale_video(small, ours, scale=scale, model=model, overwrite=True)),
+            ("scale=lanczos", lambda: _lanczos(small, theirs, scale)),
+            turns=turns,
+        )
         count = len(large)
         return Contest(
             model, (large[0].shape[0], large[0].shape[1]), count, _psnr(large, ours), _psnr(large, theirs),
-            count / (middle - began), count / (end - middle), ours.stat().st_size, theirs.stat().st_size,
-            alone(model),
+            count / found.contender_s, count / found.baseline_s, ours.stat().st_size, theirs.stat().st_size,
+            found.ratio, found.least, found.most, alone(model), processor(),
         )  # fmt: skip
 
 

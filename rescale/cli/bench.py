@@ -84,10 +84,15 @@ def rescale(
     if as_json:
         typer.echo(json.dumps(asdict(speed)))
         return
-    for race in (speed.down, speed.up, *speed.rivals):
+    typer.echo(speed.processor)
+    for race in filter(None, (speed.down, speed.up, *speed.rivals)):
         _tell(race, "times as fast", as_json=False)
-    typer.echo(f"down and up {speed.total:.2f} times as fast, at {speed.gflops:.0f} GFLOP/s:")
-    limits = f"{speed.limit_gflops:.0f} GFLOP/s in a matrix product, {speed.limit_gbytes:.0f} GB/s in a copy"
+    ways = "down and up" if speed.down else "up"
+    typer.echo(f"{ways} {speed.total:.2f} times as fast, at {speed.gflops:.0f} GFLOP/s:")
+    limits = (
+        f"{speed.limit_gflops:.0f} GFLOP/s in a matrix product, {speed.limit_convolution:.0f} in a convolution of 64 "
+        f"to 64 channels, {speed.limit_gbytes:.0f} GB/s in a copy, in the same turns"
+    )
     typer.echo(f"{speed.share:.0%} of what this machine allows: {limits}")
     typer.echo(f"restored pictures differ by at most {speed.levels:.2f} of 255 levels")
 
@@ -101,6 +106,7 @@ def video(
         str | None, typer.Argument(help="A model id, or a .safetensors file; else espcn-x2-rt.", show_default=False)
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How much of it.")] = 10.0,
+    turns: Annotated[int, typer.Option(min=1, help="How often both are measured.")] = 3,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -111,17 +117,20 @@ def video(
 
     use_threads_for_video(threads)
     model = model or video_model(2)
-    found = contest(source, model, seconds=seconds)
+    found = contest(source, model, seconds=seconds, turns=turns)
     if as_json:
-        typer.echo(json.dumps(asdict(found) | {"ratio": found.ratio}))
+        typer.echo(json.dumps(asdict(found)))
         return
+    typer.echo(found.processor)
     typer.echo(f"{found.frames} frames of {found.size[1]}x{found.size[0]}, decoded, enlarged and encoded:")
     for title, psnr, fps, size in (
         ("scale=lanczos", found.lanczos_psnr, found.lanczos_fps, found.lanczos_bytes),
         (model, found.psnr, found.fps, found.bytes),
     ):
         typer.echo(f"{title:<24} {psnr:6.2f} dB {fps:7.1f} frames a second {size:>12,} bytes")
-    typer.echo(f"{found.psnr - found.lanczos_psnr:+.2f} dB, {found.ratio:.2f} times as fast")
+    more = f"{found.bytes / found.lanczos_bytes - 1:+.0%} bytes at the encoder's same setting"
+    spread = f"({found.least:.2f} to {found.most:.2f})"
+    typer.echo(f"{found.psnr - found.lanczos_psnr:+.2f} dB, {more}, {found.ratio:.2f} times as fast {spread}")
     typer.echo(f"the network alone, on luma of 960x540: {found.alone_fps:.0f} frames a second")
 
 

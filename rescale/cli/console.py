@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rescale.batch.summary import RunSummary
     from rescale.batch.task import RescaleTask
     from rescale.executors.base import Executor, Result
+    from rescale.inference.rescaler import Rescaler
     from rescale.io.folders import LeftOut
 
 _SCREEN = 20
@@ -99,6 +100,24 @@ def tell(facts: dict[str, Any], *, as_json: bool) -> None:
             typer.echo(f"{facts['frames']} frames at {facts['rate']:.1f} a second; alone: {stages}", err=True)
         for note in facts.get("notes", []):
             typer.echo(f"note: {told(facts['source'], note)}", err=True)
+
+
+def loaded(model: str | None, device: str | None) -> "Rescaler | None":
+    """Load a model that does not come with the package, before any work, and print its notes; None for others."""
+    from rescale.inference.cache import load_cached
+    from rescale.models.zoo import is_known
+
+    if model is None or is_known(model):
+        return None
+    rescaler = load_cached(model, device)
+    tell_notes(rescaler)
+    return rescaler
+
+
+def tell_notes(rescaler: "Rescaler") -> None:
+    """Print where a model is from and what its licence is, where that is known."""
+    for note in rescaler.notes:
+        typer.echo(f"note: {printable(note)}", err=True)
 
 
 def in_flags(facts: "Result") -> "Result":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rescale.cli.console import tell_notes
 from rescale.cli.options import Json, Machine, Overwrite, spread, use_machine
 from rescale.cli.selection import Folders, Models, Scales, collected, contenders_of, pictures_of, turns_of
 from rescale.errors import InputError, MachineError, UsageError
@@ -98,6 +99,13 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    saved_as: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also with the LR image saved by a lossy codec: jpeg:75, webp:80, avif:60. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     machine: Machine,
     sheet: Sheet,
@@ -107,10 +115,13 @@ def evaluate(
     from rescale.evaluation.protocol import protocol
     from rescale.evaluation.task import EvaluationJob, EvaluationTask
     from rescale.inference.refine import RefineBudget
+    from rescale.io.budget import Lossy
 
     use_machine(machine.threads)
     contenders = contenders_of(model, scale or [], machine.device)
     rescalers = {contender.rescaler.name: contender.rescaler for contender in contenders}
+    for rescaler in rescalers.values():
+        tell_notes(rescaler)
     distances = _distances(lpips or [], contenders[0].rescaler.device)
     found = pictures_of(folders)
     sheet.check(found)
@@ -119,7 +130,8 @@ def evaluate(
         EvaluationJob(number, file, set_name, asked, rescaler.name, geometry, is_shown=file in shown)
         for number, ((asked, rescaler, geometry), file, set_name) in enumerate(turns_of(contenders, folders, found))
     ]
-    exam = EvaluationTask(round_luma, tuple(distances), (None, *map(RefineBudget.of, refine or [])), machine.device)
+    efforts, codecs = (None, *map(RefineBudget.of, refine or [])), (None, *map(Lossy.parse, saved_as or []))
+    exam = EvaluationTask(round_luma, tuple(distances), efforts, machine.device, codecs)
     engine = machine.executor_for(len(questions), rescalers=rescalers, distances=distances)
     answers, failures = collected(engine(questions, exam), len(questions))
     rows = [row for facts in answers for row in facts["rows"]]

@@ -33,7 +33,7 @@ Output = Annotated[
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option("-m", "--model", help="A model id, or a .safetensors file.", show_default=False)
+    str | None, typer.Option("-m", "--model", help="A model id, a weight file, or hf:OWNER/NAME.", show_default=False)
 ]
 Refine = Annotated[
     str | None,

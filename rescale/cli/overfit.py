@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 def overfit(
     source: Annotated[Path, typer.Argument(help="A video.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="An .mkv; clip.rescale.mkv if not given.", show_default=False)
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="An .mkv, .mp4 or .mov; clip.rescale.mkv if not given.", show_default=False
+        ),
     ] = None,
     scale: Annotated[int, typer.Option("-s", "--scale", help="2, 3 or 4.")] = 2,
     model: Model = None,

@@ -16,8 +16,8 @@ from rescale.video.io.demuxers import HEAD, demuxer
 
 if TYPE_CHECKING:
     from rescale.batch.task import RescaleTask
-    from rescale.inference.files import EncodedResult
     from rescale.inference.options import RescaleOptions
+    from rescale.inference.results import EncodedResult
     from rescale.io.object_store import Place
     from rescale.video.options import ProgressCallback
 
@@ -34,6 +34,8 @@ def is_piped(inputs: Sequence[str], output: str | None) -> bool:
 
 def run(inputs: Sequence[str], output: str | None, work: Work, options: "RescaleOptions", *, as_json: bool) -> None:
     """Do one image: its result goes to stdout or to a file, all else to stderr. Raises: UsageError, RefusedError."""
+    from rescale.batch.task import as_row
+
     source, (target, format) = _source(inputs), _target(output, is_json=as_json)
     if target:
         from rescale.io.targets import check_target
@@ -42,7 +44,7 @@ def run(inputs: Sequence[str], output: str | None, work: Work, options: "Rescale
     try:
         data = _read(source, options.max_pixels)
         made = work(data, source.name if source else "stdin", format)
-        facts = vars(made.publish(source or Path(_PIPE), target or Path(_PIPE), data, options)) if target else {}
+        facts = as_row(vars(made.publish(source or Path(_PIPE), target, data, options))) if target else {}
         if not target:
             _write(made.data)
     except Exception as error:

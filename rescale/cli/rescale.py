@@ -1,6 +1,6 @@
 """`down` and `up`: downscale images and videos, and upscale them again."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rescale.cli import pipe
-from rescale.cli.console import run
+from rescale.cli.console import loaded, run
 from rescale.cli.options import (
     PIXELS,
     Background,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rescale.batch.plan import Plan
     from rescale.batch.task import RescaleTask
     from rescale.inference.options import RescaleOptions
+    from rescale.inference.search import Aim
     from rescale.io.folders import LeftOut
     from rescale.video.options import EncodeOptions
 
@@ -85,6 +86,46 @@ class Shared:
         return picture, video
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What an LR image is to be worth: options of `down` for pictures."""
+
+    verify: Annotated[
+        bool | None,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Restore what is written, and tell in dB how close it comes; by itself on a GPU.",
+            show_default=False,
+        ),
+    ] = None
+    min_psnr: Annotated[
+        float | None,
+        typer.Option(help="Write nothing that would restore at fewer dB on RGB; verifies.", show_default=False),
+    ] = None
+    target_bytes: Annotated[
+        str | None,
+        typer.Option(help="Search for the scale at which the file has so many bytes: 50k, 1.5M.", show_default=False),
+    ] = None
+    target_psnr: Annotated[
+        float | None,
+        typer.Option(help="Search for the scale at which it restores at so many dB on RGB.", show_default=False),
+    ] = None
+
+    @property
+    def given(self) -> "list[str]":
+        """The options that are given, as a user writes them."""
+        return ["--" + field.name.replace("_", "-") for field in fields(self) if getattr(self, field.name) is not None]
+
+    @property
+    def aim(self) -> "Aim | None":
+        """What to search for."""
+        from rescale.inference.search import Aim, parse_bytes
+
+        if self.target_bytes is None and self.target_psnr is None:
+            return None
+        return Aim(parse_bytes(self.target_bytes) if self.target_bytes else None, self.target_psnr)
+
+
 @spread
 def down(
     inputs: Inputs,
@@ -101,6 +142,7 @@ def down(
     ] = None,
     refine: Refine = None,
     *,
+    wish: Wish,
     shared: Shared,
     machine: Machine,
 ) -> None:
@@ -110,18 +152,23 @@ def down(
     from rescale.batch.task import RescaleTask
     from rescale.geometry import Geometry
     from rescale.inference import files
+    from rescale.inference.cache import load_cached
     from rescale.inference.refine import RefineBudget
     from rescale.io import formats, targets
     from rescale.models import zoo
 
     effort = None if refine is None else RefineBudget.of(refine)
     asked = Geometry.of(scale) if scale is not None else None
-    model = shared.model or zoo.downscaling_model(asked or Geometry.of(4))
-    rescaler = files.load_cached(model, machine.device)
+    aim = wish.aim
+    model = shared.model or (zoo.ANY_SCALE_MODEL if aim else zoo.downscaling_model(asked or Geometry.of(4)))
+    rescaler = loaded(model, machine.device) or load_cached(model, machine.device)
+    if aim and asked:
+        raise UsageError("expected --scale or a target to search a scale for, got both")
     if asked and asked.scales:
         rescaler.sizes.check(asked)
-    wanted = asked or Geometry.of(rescaler.scale or 4)
+    wanted = None if aim else asked or Geometry.of(rescaler.scale or 4)
     options, video = shared.options(machine)
+    options = replace(options, verify=wish.verify, min_psnr=wish.min_psnr, aim=aim)
     if shared.output and pipe.takes_video(inputs, shared.output):
         check_small(Path(shared.output), shared.codec)
         _pipe_video(RescaleTask("down", model, wanted, None, options, video), shared, machine)
@@ -130,8 +177,8 @@ def down(
         make = partial(files.downscale_bytes, rescaler, scale=wanted, refine=effort, options=options)
         _pipe(inputs, lambda data, name, kind: make(data, name, formats.carrying(kind)), options, shared, machine)
         return
-    told = str(wanted)
-    words = {"scale": told.removeprefix("x") if wanted.scales else told, "model": rescaler.name}
+    told = targets.scale_name(wanted)
+    words = {"scale": told.removeprefix("x") if wanted and wanted.scales else told, "model": rescaler.name}
     name = partial(targets.small_name, scale=wanted)
     plan, left_out = planning.plan(inputs, shared.output, name, results.of_down, **words)
     for source, target in plan:
@@ -139,8 +186,8 @@ def down(
             formats.carrier(target)
             continue
         check_small(target, shared.codec)
-        if effort:
-            raise UsageError(f"{source}: --refine is for pictures, not for videos")
+        for flag in ["--refine"] * (effort is not None) + wish.given:
+            raise UsageError(f"{source}: {flag} is for pictures, not for videos")
     task = RescaleTask("down", model, wanted, effort, options, video)
     _run((plan, left_out), task, shared, machine)
 
@@ -179,6 +226,7 @@ def up(
     from rescale.geometry import Geometry, enlargement
     from rescale.inference import files
     from rescale.io import targets
+    from rescale.models.zoo import stem
 
     model, times = shared.model, None if scale is None else enlargement(scale)
     options, video = shared.options(machine, force=force)
@@ -190,9 +238,10 @@ def up(
         make = partial(files.upscale_bytes, model=model, scale=times, options=options)
         _pipe(inputs, make, options, shared, machine)
         return
+    loaded(model, machine.device)
     words = {
         "scale": times and (times if isinstance(times, Geometry) else f"{times:g}"),
-        "model": model and Path(model).name.removesuffix(".safetensors"),
+        "model": model and stem(model),
     }
     known = {key: value for key, value in words.items() if value is not None}
     name = partial(targets.large_name, is_restored=times is None)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rescale.cli.console import printable
 from rescale.cli.options import Json, Overwrite, Threads, use_threads
 
 
@@ -54,12 +55,21 @@ def release(
         typer.echo(f"{key}: {score}")
 
 
-def models(as_json: Json = False) -> None:
-    """List the models that come with the package."""
+def models(
+    inspect: Annotated[
+        str | None,
+        typer.Option(help="Say what this weight file is: .safetensors, .pth or hf:OWNER/NAME.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models that come with the package, or describe a weight file."""
     from dataclasses import asdict
 
     from rescale.models.zoo import manifest
 
+    if inspect is not None:
+        _inspect(inspect, as_json=as_json)
+        return
     rows = manifest()
     if as_json:
         for name, entry in rows.items():
@@ -69,3 +79,16 @@ def models(as_json: Json = False) -> None:
         scale = f"x{entry.scale}" if entry.scale else "x1 to x4"
         typer.echo(f"{name:<16} {scale:<8}  {entry.parameters:>9,} parameters  {entry.summary}")
         typer.echo("".join(f"{'':<16} {key}: {value}\n" for key, value in entry.scores.items()), nl=False)
+
+
+def _inspect(model: str, *, as_json: bool) -> None:
+    from rescale.models import weights
+
+    facts = weights.load(model).facts()
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    facts |= {"scale": f"x{facts['scale']}" if facts["scale"] else "x1 to x4", "tags": ", ".join(facts["tags"])}
+    facts |= {"parameters": f"{facts['parameters']:,}", "licence": facts["licence"] or "not stated in the file"}
+    for key, value in facts.items():
+        typer.echo(f"{key:<14}{printable(str(value))}".rstrip())

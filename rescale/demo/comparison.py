@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,17 +14,16 @@ from rescale.errors import RefusedError
 from rescale.evaluation.protocol import Distance, luma_of
 from rescale.geometry import Geometry, Size, by
 from rescale.inference import files
+from rescale.inference.cache import load_cached
 from rescale.inference.options import RescaleOptions
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images, storage, targets
-from rescale.io.formats import FORMATS
-from rescale.io.picture import Picture, to_8_bits
+from rescale.io.budget import CODECS, encoded, largest
+from rescale.io.picture import Picture
 from rescale.metrics import psnr, ssim
 from rescale.models import zoo
 
 MAX_PIXELS = 16_000_000
-CODECS = {str(row): row for row in FORMATS.values() if row.takes_quality}
-"""The lossy formats, by the name shown."""
 _LEAST = 32
 """Smallest side in pixels; below it there is nothing to measure."""
 
@@ -88,7 +87,7 @@ def rescaled(
     tell(0.02, "reading")
     original = images.read(source, max_pixels=MAX_PIXELS)
     _check(original)
-    rescaler = files.load_cached(asked.model or zoo.downscaling_model(asked.scale))
+    rescaler = load_cached(asked.model or zoo.downscaling_model(asked.scale))
     judge = _Judge(original, lpips)
     ours, small, notes = _restored(rescaler, source, asked, folder, judge, _part(tell, 0.05, 0.6))
     tell(0.6, "bicubic at the same scale")
@@ -106,7 +105,7 @@ def rescaled(
 
 def warm() -> None:
     """Warm up, so that the first image need not wait for weights and kernels."""
-    rescaler = files.load_cached(zoo.downscaling_model(Geometry.of("4")))
+    rescaler = load_cached(zoo.downscaling_model(Geometry.of("4")))
     rescaler.upscale_picture(rescaler.downscale_picture(Picture(np.zeros((256, 256, 3), np.uint8))))
 
 
@@ -155,24 +154,6 @@ def _coded(name: str, original: Picture, budget: int, folder: Path, judge: "_Jud
     path = folder / f"{name.lower()}{CODECS[name].suffixes[0]}"
     storage.publish(path, data)
     return judge.entry(name, path, len(data), time.perf_counter() - began)
-
-
-def encoded(name: str, picture: Picture, quality: int) -> bytes:
-    """Encode the colours only, in 8 bits, which all of these formats hold."""
-    return images.encode(CODECS[name].name, Picture(to_8_bits(picture.pixels)), quality=quality)[0]
-
-
-def largest(encode: Callable[[int], bytes], budget: int) -> bytes:
-    """Find the largest file within a number of bytes, by quality from 1 to 100; the smallest file if none fits."""
-    low, high, best = 1, 100, encode(1)
-    while low < high and len(best) <= budget:
-        middle = (low + high + 1) // 2
-        data = encode(middle)
-        if len(data) <= budget:
-            low, best = middle, data
-        else:
-            high = middle - 1
-    return best
 
 
 class _Judge:

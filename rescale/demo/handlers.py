@@ -11,14 +11,16 @@ from typing import Any
 import gradio as gr
 
 from rescale.demo import tasks
-from rescale.demo.comparison import CODECS, Asked, Exhibit, rescaled, table
+from rescale.demo.comparison import Asked, Exhibit, rescaled, table
 from rescale.demo.error_maps import VIEWS, view
 from rescale.demo.sessions import Sessions, StoppedError
 from rescale.errors import RescaleError, UsageError, as_rescale_error
 from rescale.evaluation.protocol import Distance
 from rescale.geometry import Geometry
 from rescale.inference.refine import RefineBudget
+from rescale.inference.rescaler import Rescaler
 from rescale.io import images
+from rescale.io.budget import CODECS
 from rescale.models import zoo
 
 AUTO = "fits the scale"
@@ -40,10 +42,11 @@ class Desk:
     Args:
         visits: the sessions.
         lpips: the LPIPS distance, if available.
+        model: super-resolves instead of the shipped models, if whoever serves the page has chosen one.
     """
 
-    def __init__(self, visits: Sessions, lpips: Distance | None = None) -> None:
-        self.visits, self.lpips = visits, lpips
+    def __init__(self, visits: Sessions, lpips: Distance | None = None, model: Rescaler | None = None) -> None:
+        self.visits, self.lpips, self.model = visits, lpips, model
 
     def rescale(
         self, photo: Any, scale: Any, model: Any, steps: Any, request: gr.Request, progress: gr.Progress = _PROGRESS
@@ -90,7 +93,8 @@ class Desk:
         with _sentences():
             source, visit = _path(photo, "a picture"), self.visits.of(_key(request))
             with visit.job() as folder:
-                return _enlarged(tasks.super_resolve(source, folder, visit.told(progress), scale=_number(scale)))
+                tell, factor = visit.told(progress), _number(scale)
+                return _enlarged(tasks.super_resolve(source, folder, tell, scale=factor, model=self.model))
 
     def film(
         self, clip: Any, scale: Any, request: gr.Request, progress: gr.Progress = _PROGRESS

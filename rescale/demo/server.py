@@ -13,6 +13,7 @@ from typing import Any
 from rescale.demo.comparison import warm
 from rescale.demo.sessions import Sessions
 from rescale.errors import MachineError, UsageError
+from rescale.inference.rescaler import Rescaler
 
 MAX_BYTES = 64 * 2**20
 """Maximum bytes of an upload: a clip, or 16 megapixels of 16 bits."""
@@ -32,9 +33,12 @@ class Address:
 
 
 @contextmanager
-def served(address: Address | None = None) -> Iterator[str]:
+def served(address: Address | None = None, model: Rescaler | None = None) -> Iterator[str]:
     """Serve the page until the block ends; yields its URL.
 
+    Args:
+        address: where to serve.
+        model: super-resolves instead of the shipped models.
     Raises: MachineError without Gradio, or where the port is taken; UsageError for an invalid port.
     """
     address = address or Address()
@@ -45,7 +49,7 @@ def served(address: Address | None = None) -> Iterator[str]:
         with _surroundings(root):
             warm()
             visits = Sessions(root / "visits")
-            page, settings = _page(root, visits)
+            page, settings = _page(root, visits, model)
             try:
                 _, url, _ = page.launch(
                     server_name=address.host, server_port=address.port, inbrowser=address.is_opened, **settings
@@ -59,7 +63,7 @@ def served(address: Address | None = None) -> Iterator[str]:
                 page.close(verbose=False)
 
 
-def _page(root: Path, visits: Sessions) -> tuple[Any, dict[str, Any]]:
+def _page(root: Path, visits: Sessions, model: Rescaler | None = None) -> tuple[Any, dict[str, Any]]:
     """Build the page, and the settings by which Gradio serves it."""
     try:
         from gradio.themes import Default
@@ -70,7 +74,7 @@ def _page(root: Path, visits: Sessions) -> tuple[Any, dict[str, Any]]:
     from rescale.demo.middleware import Guard
     from rescale.demo.ui import CSS, FONTS, build
 
-    page = build(Desk(visits, _lpips()), _examples(root / "examples"))
+    page = build(Desk(visits, _lpips(), model), _examples(root / "examples"))
     page.queue(max_size=_QUEUE, default_concurrency_limit=1, api_open=False)
     guard = Middleware(Guard, uploads=root / "uploads", inputs=_inputs(page), max_bytes=MAX_BYTES)
     theme = Default(font=FONTS[0], font_mono=FONTS[1])

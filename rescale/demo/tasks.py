@@ -11,10 +11,13 @@ from rescale.demo.sessions import ProgressCallback
 from rescale.errors import InputError, RecordError, RefusedError, RescaleError, UsageError
 from rescale.geometry import Size, by
 from rescale.inference import files
+from rescale.inference.cache import load_cached
 from rescale.inference.options import RescaleOptions
+from rescale.inference.rescaler import Rescaler
 from rescale.io import images, record, targets
 from rescale.io.picture import Picture
 from rescale.models.zoo import video_model
+from rescale.video.carriage import find_record
 from rescale.video.files import VideoResult, upscale_video
 from rescale.video.io.container import opened
 from rescale.video.options import EncodeOptions
@@ -53,20 +56,29 @@ def restore(source: Path, folder: Path, tell: ProgressCallback, *, force: bool =
     return _enlarged(source, folder, tell, targets.large_name(source, is_restored=True), force=force)
 
 
-def super_resolve(source: Path, folder: Path, tell: ProgressCallback, *, scale: int) -> Enlarged:
-    """Super-resolve an ordinary image."""
-    if scale not in SCALES:
-        raise UsageError(f"expected a scale of {', '.join(map(str, SCALES))}, got {scale!r:.40}")
+def super_resolve(
+    source: Path, folder: Path, tell: ProgressCallback, *, scale: int, model: Rescaler | None = None
+) -> Enlarged:
+    """Super-resolve an ordinary image, by the model that serves the scale or by the page's own."""
+    scales = factors(model)
+    if scale not in scales:
+        raise UsageError(f"expected a scale of {', '.join(map(str, scales))}, got {scale!r:.40}")
     tell(0.1, f"enlarging it x{scale}")
-    return _enlarged(source, folder, tell, targets.large_name(source, is_restored=False), scale=scale)
+    return _enlarged(source, folder, tell, targets.large_name(source, is_restored=False), scale=scale, model=model)
+
+
+def factors(model: Rescaler | None) -> tuple[int, ...]:
+    """Return the scales to super-resolve by; those of the page's own model, if it has one."""
+    return (model.scale,) if model and model.scale else SCALES
 
 
 def _enlarged(
-    source: Path, folder: Path, tell: ProgressCallback, name: str, *, scale: int | None = None, force: bool = False
-) -> Enlarged:
+    source: Path, folder: Path, tell: ProgressCallback, name: str, *, scale: int | None = None,
+    model: Rescaler | None = None, force: bool = False,
+) -> Enlarged:  # fmt: skip
     after, before = folder / name, folder / "bicubic.png"
     options = RescaleOptions(force=force, max_pixels=MAX_PIXELS)
-    done = files.upscale_file(source, after, scale=scale, options=options)
+    done = files.upscale_file(source, after, model=model, scale=scale, options=options)
     tell(0.8, "bicubic, to compare")
     small = images.read(source, max_pixels=MAX_PIXELS)
     images.write(before, _bicubic(record.strip(small), done.size))
@@ -75,7 +87,7 @@ def _enlarged(
 
 
 def _bicubic(small: Picture, size: Size) -> Picture:
-    return files.load_cached("bicubic").upscale_picture(Picture(small.pixels, small.alpha), size=size)
+    return load_cached("bicubic").upscale_picture(Picture(small.pixels, small.alpha), size=size)
 
 
 def upscale_clip(source: Path, folder: Path, tell: ProgressCallback, *, scale: int) -> Iterator[Clip]:
@@ -88,7 +100,7 @@ def upscale_clip(source: Path, folder: Path, tell: ProgressCallback, *, scale: i
     if label is None:
         model = video_model(scale)
         _check(first, scale)
-        images.write(after, files.load_cached(model).upscale_picture(first))
+        images.write(after, load_cached(model).upscale_picture(first))
         images.write(before, _bicubic(first, (first.size[0] * scale, first.size[1] * scale)))
         yield Clip(before, after)
     target = folder / f"{source.stem}.{'restored' if label else 'upscaled'}.mp4"
@@ -115,7 +127,7 @@ def _first(source: Path) -> tuple[Picture, VideoRecord | None]:
         frame = next(container.decode(video=0), None)
         if frame is None:
             raise InputError("no frame could be decoded; the file may be cut short")
-        return Picture(frame.to_ndarray(format="rgb24")), VideoRecord.find(container.metadata)
+        return Picture(frame.to_ndarray(format="rgb24")), find_record(container, source)
 
 
 def _check(first: Picture, scale: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from rescale.demo import tasks
 from rescale.demo.error_maps import VIEWS
 from rescale.demo.handlers import AGAINST, AUTO, MOST_STEPS, Desk, models
 from rescale.demo.tasks import MAX_SECONDS, SCALES
@@ -108,7 +109,8 @@ def _enlarge(desk: Desk, _: list[Path]) -> dict[str, Any]:
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
             photo = _dropped("Any picture", "ordinary")
-            factor = gr.Radio([str(scale) for scale in SCALES], value="2", label="Times larger", elem_id="factor")
+            factors = [str(scale) for scale in tasks.factors(desk.model)]
+            factor = gr.Radio(factors, value=factors[0], label="Times larger", elem_id="factor")
             run, stop = _buttons("Enlarge", "enlarge")
         slider, download, words = _result("enlarged", "bicubic | super-resolution")
     gr.on([run.click, photo.upload], desk.enlarge, [photo, factor], [slider, download, words],

@@ -47,7 +47,7 @@ def details(name: str, original: Picture, trial: Trial) -> dict[str, Image.Image
     top, left = busiest(original)
     place = slice(top, top + SIDE), slice(left, left + SIDE)
     score = psnr_text(psnr(trial.restored.rgb, trial.picture.rgb).item())
-    title = f"{trial.model} {trial.scale} {trial.refined}".strip()
+    title = " ".join(filter(None, (trial.model, str(trial.scale), trial.refined, trial.saved_as)))
     return {"": _cell(original, place, name), title: _cell(trial.restored, place, f"{title}\n{score} dB RGB")}
 
 

@@ -24,6 +24,7 @@ from rescale.geometry import MAX_SCALE, Geometry, Scale
 from rescale.inference.refine import RefineBudget, Refinement, Report
 from rescale.inference.rescaler import ModelLike, Rescaler, as_rescaler
 from rescale.io import images
+from rescale.io.budget import Lossy
 from rescale.io.images import Picture
 from rescale.io.picture import to_8_bits
 from rescale.metrics import psnr, ssim
@@ -34,7 +35,8 @@ PROTOCOL = (
     "PSNR in dB / SSIM on Y (BT.601, studio range, {rounding}; grey is its own Y), on RGB, PSNR on Cb / Cr; HR cropped "
     "to a multiple of a whole scale, restored picture rounded to 8 bits, border of `scale` pixels, rounded up, cut; "
     "LR rounded to 8 bits against 8-bit bicubic (a = -0.5, antialiased, symmetric), no border cut; LPIPS on RGB "
-    "without that border; bits of the LR as PNG and seconds down and up, by HR pixels; mean of the pictures' own values"
+    "without that border; bits of the LR as PNG, or as it was saved, and seconds down and up, by HR pixels; mean of "
+    "the pictures' own values"
 )
 
 
@@ -47,6 +49,8 @@ class Scores:
     """Scale such as x2.5, or x1.5x4 for that of the width and of the height."""
     refined: str
     """Budget that the LR image was refined by, see `RefineBudget`; empty if it was not."""
+    saved_as: str
+    """Lossy format that the LR image was saved in, as jpeg:75; empty where it stayed lossless."""
     set: str
     picture: str
     psnr_y: float
@@ -60,7 +64,7 @@ class Scores:
     lr_ssim_y: float
     lr_psnr_rgb: float
     bits_per_pixel: float
-    """Bits of the LR image as PNG, for each pixel of the HR image."""
+    """Bits of the LR image as PNG, or as it was saved, for each pixel of the HR image."""
     seconds_per_megapixel: float
     """Seconds to downscale and restore, for each million pixels of the HR image."""
     lpips_alex: float = math.nan
@@ -84,9 +88,13 @@ class Trial:
     scale: Geometry
     refined: str
     """Budget that the LR image was refined by; empty if it was not."""
+    saved_as: str
+    """Lossy format that the LR image was saved in; empty if it was not."""
     picture: Picture
     """The original, cropped to a multiple of a whole scale."""
     small: Picture
+    """The LR image that is restored, as it is read again."""
+    small_bytes: int
     restored: Picture
     elapsed_s: float
 
@@ -102,6 +110,7 @@ def evaluate(
     *,
     scale: Scale | None = None,
     refine: Refinement | None = None,
+    saved_as: Lossy | None = None,
     round_luma: bool = False,
     lpips: Mapping[str, Distance] | None = None,
 ) -> Iterator[Scores]:
@@ -112,6 +121,7 @@ def evaluate(
         folder: of images.
         scale: for a model that serves many.
         refine: how long to refine each LR image, see `Rescaler.downscale`.
+        saved_as: lossy format that each LR image is saved in before it is restored.
         round_luma: round Y to 8 bits, as in the older rows of the papers.
         lpips: distances of `metrics.lpips.lpips` by trunk; each row has those as well.
     Returns: a row for each image, as it is done.
@@ -119,7 +129,7 @@ def evaluate(
     """
     rescaler, folder = as_rescaler(model), Path(folder)
     for file in images.find(folder):
-        trial = round_trip(rescaler, images.read(file), file.stem, scale, refine=refine)
+        trial = round_trip(rescaler, images.read(file), file.stem, scale, refine=refine, saved_as=saved_as)
         yield score(trial, folder.name, file.stem, round_luma=round_luma, lpips=lpips)
 
 
@@ -130,6 +140,7 @@ def round_trip(
     scale: Scale | None = None,
     *,
     refine: Refinement | None = None,
+    saved_as: Lossy | None = None,
     report: Report | None = None,
 ) -> Trial:
     """Downscale, round to 8 bits, restore, round to 8 bits: the same as a round trip through files, without the files.
@@ -140,6 +151,7 @@ def round_trip(
         name: name for error messages.
         scale: scale, for a model that serves many.
         refine: budget to refine the LR image by.
+        saved_as: lossy format that the LR image is saved in before it is restored.
         report: called with the progress of refining.
     Raises: InputError for sides that the protocol's cut borders would use up; UsageError for another scale.
     """
@@ -152,8 +164,13 @@ def round_trip(
     size, budget = rescaler.sizes.small(picture.size, geometry), RefineBudget.maybe(refine)
     began = time.perf_counter()
     small = rescaler.downscale_picture(picture, size, refine=budget, report=report)
+    elapsed_s = time.perf_counter() - began
+    small, n_bytes = saved_as.saved(small) if saved_as else (small, len(images.encode("PNG", small)[0]))
+    began = time.perf_counter()
     restored = rescaler.upscale_picture(small, size=picture.size, is_grey=picture.is_grey)
-    return Trial(rescaler.name, geometry, str(budget or ""), picture, small, restored, time.perf_counter() - began)
+    elapsed_s += time.perf_counter() - began
+    told = str(budget or ""), str(saved_as or "")
+    return Trial(rescaler.name, geometry, *told, picture, small, n_bytes, restored, elapsed_s)
 
 
 def cropped(picture: Picture, geometry: Geometry) -> Picture:
@@ -204,6 +221,7 @@ def score(
         model=trial.model,
         scale=str(trial.scale),
         refined=trial.refined,
+        saved_as=trial.saved_as,
         set=set_name,
         picture=name,
         psnr_y=psnr(y(restored), y(hr)).item(),
@@ -215,7 +233,7 @@ def score(
         lr_psnr_y=psnr(y(lr), y(bicubic)).item(),
         lr_ssim_y=ssim(y(lr), y(bicubic)).item(),
         lr_psnr_rgb=psnr(lr, bicubic).item(),
-        bits_per_pixel=8 * len(images.encode("PNG", small)[0]) / pixels,
+        bits_per_pixel=8 * trial.small_bytes / pixels,
         seconds_per_megapixel=trial.elapsed_s / (pixels / 1e6),
         **{f"lpips_{trunk}": distance(restored, hr).item() for trunk, distance in (lpips or {}).items()},
     )
@@ -230,10 +248,10 @@ NUMBERS = tuple(field.name for field in fields(Scores) if field.type is float or
 
 
 def means(rows: Iterable[Scores]) -> list[Scores]:
-    """Average to one row for each model, scale, refinement and set, in order of appearance."""
-    groups: dict[tuple[str, str, str, str], list[Scores]] = {}
+    """Average to one row for each model, scale, refinement, codec and set, in order of appearance."""
+    groups: dict[tuple[str, ...], list[Scores]] = {}
     for row in rows:
-        groups.setdefault((row.model, row.scale, row.refined, row.set), []).append(row)
+        groups.setdefault((row.model, row.scale, row.refined, row.saved_as, row.set), []).append(row)
     return [replace(group[0], picture="mean", **_means(group)) for group in groups.values()]
 
 

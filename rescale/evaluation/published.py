@@ -61,6 +61,7 @@ def measured(means: Iterable[Scores], parameters: Mapping[str, int]) -> list[Met
     rows: dict[tuple[str, str], Method] = {}
     for mean in means:
         name = f"{mean.model}, refined {mean.refined}" if mean.refined else mean.model
+        name = f"{name}, LR as {mean.saved_as}" if mean.saved_as else name
         new = Method(name, mean.scale, parameters[mean.model], {}, {}, {})
         row = rows.setdefault((name, mean.scale), new)
         row.scores[mean.set] = f"{psnr_text(mean.psnr_y)} / {mean.ssim_y:.4f}"

@@ -12,7 +12,7 @@ from rescale.evaluation.protocol import Scores
 def markdown(rows: Sequence[Scores]) -> str:
     """Format the scores as a Markdown table."""
     columns = [
-        "model", "scale", "refined", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "Cb / Cr PSNR",
+        "model", "scale", "refined", "saved as", "set", "picture", "Y PSNR / SSIM", "RGB PSNR / SSIM", "Cb / Cr PSNR",
         "LPIPS alex / vgg", "LR Y PSNR / SSIM", "LR RGB PSNR", "LR bits / pixel", "s / MP",
     ]  # fmt: skip
     return "\n".join([line(columns), line(["---"] * len(columns)), *(line(_cells(row)) for row in rows)])
@@ -32,6 +32,7 @@ def _cells(r: Scores) -> list[str]:
         r.model,
         r.scale,
         r.refined or "-",
+        r.saved_as or "-",
         r.set,
         r.picture,
         f"{psnr_text(r.psnr_y)} / {r.ssim_y:.4f}",

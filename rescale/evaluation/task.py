@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +15,7 @@ from rescale.geometry import Geometry
 from rescale.inference.refine import RefineBudget
 from rescale.inference.rescaler import Rescaler, load
 from rescale.io import images
+from rescale.io.budget import Lossy
 from rescale.metrics import lpips
 from rescale.metrics.lpips import Trunk
 
@@ -49,6 +51,8 @@ class EvaluationTask:
     efforts: tuple[RefineBudget | None, ...] = (None,)
     """Budgets to refine by, a row of scores for each."""
     device: str | None = None
+    codecs: tuple[Lossy | None, ...] = (None,)
+    """Lossy formats that the LR image is saved in, a row of scores for each."""
 
     def start(
         self, rescalers: Mapping[str, Rescaler] | None = None, distances: Mapping[str, Distance] | None = None
@@ -75,8 +79,8 @@ class EvaluationTask:
             facts: Result = {"number": question.number, "source": str(source), "rows": [], "details": []}
             try:
                 picture, rescaler = images.read(source), asked(question.model, question.name)
-                for effort in self.efforts:
-                    trial = round_trip(rescaler, picture, name, question.scale, refine=effort)
+                for effort, codec in product(self.efforts, self.codecs):
+                    trial = round_trip(rescaler, picture, name, question.scale, refine=effort, saved_as=codec)
                     if question.is_shown:
                         facts["details"].append(details(name, picture, trial))
                     facts["rows"].append(score(trial, question.set, name, round_luma=self.round_luma, lpips=measures()))

@@ -9,9 +9,10 @@ import torch
 from rescale.device import isolated, usable_device
 from rescale.errors import UsageError
 from rescale.geometry import MAX_SCALE, Geometry, Size, by
-from rescale.inference.rescaler import Rescaler, load
+from rescale.inference.cache import load_cached
+from rescale.inference.rescaler import Rescaler
 from rescale.io.picture import Picture, Pixels, to_pixels, to_tensor
-from rescale.models import SR, LumaSR, weights
+from rescale.models import weights
 from rescale.models.zoo import super_resolution_model
 from rescale.ops.resample import resample
 
@@ -40,7 +41,7 @@ def choose(
         return _mixed(clean, photo, share, device), []
     told = share == 1 and denoise is None
     note = f"its codec is lossy, so {photo} cleans it too; --model {clean} or --denoise 0 takes it as it is"
-    return _loaded(photo if share else clean, device), [note] * told
+    return load_cached(photo if share else clean, device), [note] * told
 
 
 def enlarge(rescaler: Rescaler, picture: Picture, full: Size) -> Picture:
@@ -49,21 +50,22 @@ def enlarge(rescaler: Rescaler, picture: Picture, full: Size) -> Picture:
     Raises: UsageError where the network makes less than that.
     """
     scale, small = rescaler.scale, picture.size
-    if scale is None or not isinstance(rescaler.model, LumaSR | SR):
+    if scale is None or not rescaler.model.super_resolves:
         return rescaler.upscale_picture(picture, size=full)
     own = small[0] * scale, small[1] * scale
     if any(asked > made for asked, made in zip(full, own, strict=True)):
         raise UsageError(f"{rescaler.name} works at x{scale} and makes {by(own)} at most, got {by(full)}")
-    return resized(picture if full == small else rescaler.upscale_picture(picture), full)
+    return resized(picture if full == small and scale > 1 else rescaler.upscale_picture(picture), full)
 
 
 def full_size(small: Size, asked: Geometry, rescaler: Rescaler | None) -> Size:
     """Return the (height, width) that is asked for. Raises: UsageError where the model has another scale."""
-    if rescaler is not None and not isinstance(rescaler.model, LumaSR | SR):
+    if rescaler is not None and not rescaler.model.super_resolves:
         return rescaler.sizes.full(small, asked)
     size = asked.large_size(small)
     times = max(large / length for large, length in zip(size, small, strict=True))
-    if times > MAX_SCALE or asked.scales == (1, 1):
+    restores = rescaler is not None and rescaler.scale == 1
+    if times > MAX_SCALE or (asked.scales == (1, 1) and not restores):
         raise UsageError(
             f"expected more than 1 and at most {MAX_SCALE} times the sides of {by(small)}, got {asked}; beyond, it "
             "would be mostly invention"
@@ -83,11 +85,6 @@ def resized(picture: Picture, size: Size) -> Picture:
 
 def _plane(pixels: Pixels, size: Size) -> Pixels:
     return to_pixels(resample(to_tensor(pixels), size), 8 * pixels.dtype.itemsize)
-
-
-@lru_cache(maxsize=4)
-def _loaded(name: str, device: Device) -> Rescaler:
-    return load(name, device=device)
 
 
 @lru_cache(maxsize=2)

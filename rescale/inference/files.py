@@ -1,62 +1,29 @@
 """Downscale one image file, restore one image file: from file to file, and within that from bytes to bytes."""
 
-import hashlib
-from dataclasses import dataclass, replace
-from functools import lru_cache
+import math
+from dataclasses import replace
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 
 from rescale.errors import RecordError, RefusedError, UsageError
-from rescale.geometry import Geometry, Scale
+from rescale.geometry import Geometry, Scale, Size
 from rescale.inference import enlarge
+from rescale.inference.cache import load_cached
 from rescale.inference.compatibility import check_record, find_record
 from rescale.inference.options import RescaleOptions
 from rescale.inference.refine import RefineBudget, Refinement
-from rescale.inference.rescaler import ModelLike, Rescaler, as_rescaler, load
-from rescale.io import background, formats, images, record, storage
+from rescale.inference.rescaler import ModelLike, Rescaler
+from rescale.inference.results import EncodedResult, FileResult
+from rescale.inference.search import Aim, search
+from rescale.inference.verify import Verification, against_codecs, compare
+from rescale.io import background, formats, images, record
 from rescale.io.formats import carrier
 from rescale.io.images import Picture
-from rescale.io.object_store import Place, Url, place
+from rescale.io.object_store import Place, place
 from rescale.io.peek import is_lossy
 from rescale.io.targets import check_target
 from rescale.metrics import decibels
-from rescale.models import zoo
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """The result for one file."""
-
-    source: Place
-    target: Place
-    model: str
-    size: tuple[int, int]
-    """Height and width of the result."""
-    notes: tuple[str, ...] = ()
-    """Notes on what could not be kept, and on objections that `force` overruled."""
-    weights: str = ""
-    """First 16 digits of the SHA-256 digest of the model's weights."""
-    source_sha256: str = ""
-    target_sha256: str = ""
-
-
-@dataclass(frozen=True)
-class EncodedResult:
-    """The encoded bytes of a result, with the facts that become its `FileResult`."""
-
-    data: bytes
-    model: str
-    size: tuple[int, int]
-    notes: tuple[str, ...]
-    weights: str
-
-    def publish(self, source: Place, target: Place, data: bytes, options: RescaleOptions) -> FileResult:
-        """Write the bytes to `target` and return the result; `data` is the source they were made from."""
-        _publish(target, self.data, overwrite=options.overwrite, resume=options.resume)
-        digests = _sha256(data), _sha256(self.data)
-        return FileResult(source, target, self.model, self.size, self.notes, self.weights, *digests)
 
 
 def downscale_file(
@@ -102,18 +69,56 @@ def downscale_bytes(
     options: RescaleOptions = RescaleOptions(),
 ) -> EncodedResult:
     """Downscale the bytes of an image file; `name` is for error messages, arguments as of `downscale_file`."""
-    budget, quality = RefineBudget.maybe(refine), options.quality
+    budget = RefineBudget.maybe(refine)
     original = images.decode(data, name, max_pixels=options.max_pixels)
     original = original if options.keep_metadata else original.without_metadata()
     original = background.fit(original, format, options.background)
-    size = rescaler.sizes.small(original.size, scale)
+    if options.aim is not None:
+        return _aimed(rescaler, original, format, options.aim, scale, budget, options)
+    return _downscaled(rescaler, original, rescaler.sizes.small(original.size, scale), format, budget, options)
+
+
+def _downscaled(
+    rescaler: Rescaler, original: Picture, size: Size, format: str, budget: RefineBudget | None, options: RescaleOptions
+) -> EncodedResult:
+    """Make the LR file of some (height, width)."""
     small = rescaler.downscale_picture(record.strip(original), size, refine=budget, report=options.report)
     small = background.without_opaque_alpha(small, format)
+    quality = options.quality
     stored = _as_stored(format, small, quality)
     notes = [] if record.digest(stored) == record.digest(small) else _cost(rescaler, original, small, stored, format)
     carrying = record.embed(small, _describe(rescaler, stored, original, budget), format)
     made, lost = images.encode(format, carrying, quality=quality)
-    return EncodedResult(made, rescaler.name, small.size, (*carrying.notes, *notes, *lost), rescaler.digest)
+    verified = _verified(rescaler, made, original, options) if options.verifies(rescaler.device) else None
+    told = (*carrying.notes, *notes, *lost, *(verified.notes if verified else ()))
+    return EncodedResult(made, rescaler.name, small.size, told, rescaler.digest, verified)
+
+
+def _aimed(
+    rescaler: Rescaler,
+    original: Picture,
+    format: str,
+    aim: Aim,
+    scale: Scale | None,
+    budget: RefineBudget | None,
+    options: RescaleOptions,
+) -> EncodedResult:
+    """Make the LR file that meets an aim, at the scale that a search finds, and compare it with ordinary codecs."""
+    if scale is not None or rescaler.scale is not None:
+        raise UsageError("expected no scale, and a model that serves every one, as a search is to find it")
+    options = replace(options, aim=None, verify=True if aim.psnr is not None else options.verify)
+
+    def trial(size: Size) -> tuple[EncodedResult, float]:
+        made = _downscaled(rescaler, original, size, format, budget, options)
+        return made, math.log(len(made.data)) if aim.psnr is None or not made.verified else made.verified.psnr_rgb
+
+    made, trials = search(original.size, trial, aim)
+    verified = made.verified or _verified(rescaler, made.data, original, options)
+    found = f"{original.size[1] / made.size[1]:.3g} times smaller: {len(made.data):,} bytes, found in {trials} trials"
+    told = () if made.verified else verified.notes
+    return replace(
+        made, notes=(*made.notes, *told, found, against_codecs(original, len(made.data), verified)), verified=verified
+    )
 
 
 def upscale_file(
@@ -210,14 +215,13 @@ def _bare(small: Picture, options: RescaleOptions) -> Picture:
     return record.strip(small if options.keep_metadata else small.without_metadata())
 
 
-def load_cached(model: ModelLike, device: str | torch.device | None = None) -> Rescaler:
-    """Load a model; shipped ones are cached for the next image, a file is read anew as it may have changed."""
-    return _load_shipped(str(model), device) if model in zoo.manifest() else as_rescaler(model, device)
-
-
-@lru_cache(maxsize=4)
-def _load_shipped(model: str, device: str | torch.device | None) -> Rescaler:
-    return load(model, device=device)
+def _verified(rescaler: Rescaler, made: bytes, original: Picture, options: RescaleOptions) -> Verification:
+    """Restore from the very bytes of an LR file, and compare. Raises: RefusedError below the least PSNR asked for."""
+    small = images.decode(made, "the small picture")
+    large, _, _ = _restored(small, record.extract(small), rescaler, options)
+    verified = compare(large, original)
+    verified.check(options.min_psnr)
+    return verified
 
 
 def _check_result(size: tuple[int, int], max_pixels: int) -> None:
@@ -228,23 +232,6 @@ def _check_result(size: tuple[int, int], max_pixels: int) -> None:
             f"{max_pixels / 1e6:.0f}",
             hint="raise it with options.max_pixels=",
         )
-
-
-def _publish(target: Place, data: bytes, *, overwrite: bool, resume: bool) -> None:
-    """Write a file. Raises: RefusedError where it exists and is neither to be replaced nor equal to `data`."""
-    try:
-        storage.publish(target, data, overwrite=overwrite)
-    except RefusedError as error:
-        if not resume:
-            raise
-        if isinstance(target, Url) or not target.is_file() or storage.sha256(target) != _sha256(data):
-            raise RefusedError(
-                f"{target} exists and is not what would be made now", hint="pass overwrite=True to replace it"
-            ) from error
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _describe(rescaler: Rescaler, stored: Picture, original: Picture, refined: RefineBudget | None) -> record.Record:

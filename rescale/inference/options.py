@@ -6,6 +6,7 @@ import torch
 
 from rescale.errors import UsageError
 from rescale.inference.refine import Report
+from rescale.inference.search import Aim
 from rescale.io import background
 from rescale.io.images import MAX_PIXELS
 
@@ -30,13 +31,28 @@ class RescaleOptions:
     """Colour (white, #f0f0f0) to lay an image on whose format holds no transparency; refused without."""
     keep_metadata: bool = True
     """Keep EXIF, XMP and PNG text; colour profile, resolution and record always stay."""
+    verify: bool | None = None
+    """Restore what `down` is about to write, and tell how close it comes; by default where a GPU does it in passing."""
+    min_psnr: float | None = None
+    """Refuse to write what would restore at fewer dB on RGB; verifies."""
+    aim: Aim | None = None
+    """Search for the scale at which an LR file has so many bytes, or restores at so many dB."""
     denoise: float | None = None
     """How far to clean an ordinary picture that is enlarged, 0 to 1; by default 1 if its codec is lossy, else 0."""
     report: Report | None = None
     """Is told how far refining is."""
 
+    def verifies(self, device: torch.device) -> bool:
+        """Tell whether an LR file is to be verified."""
+        asked = self.verify if self.min_psnr is None else True
+        return device.type == "cuda" if asked is None else asked
+
     def __post_init__(self) -> None:
         if self.background is not None:
             background.parse(self.background)
+        if self.min_psnr is not None and self.verify is False:
+            raise UsageError("expected verify with min_psnr, as only that can tell")
+        if self.min_psnr is not None and not 0 < self.min_psnr < 100:
+            raise UsageError(f"expected a least PSNR between 0 and 100 dB, got {self.min_psnr:g}")
         if self.denoise is not None and not 0 <= self.denoise <= 1:
             raise UsageError(f"expected denoise from 0 to 1, got {self.denoise:g}")

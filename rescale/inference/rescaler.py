@@ -36,7 +36,8 @@ def load(
     """Load a model for inference.
 
     Args:
-        model: an id of `rescale models`, or a safetensors file that `rescale train` wrote.
+        model: an id of `rescale models`, a safetensors file that `rescale train` wrote, a community model's file
+            (.safetensors or .pth, with the extra `models`), or hf:owner/name of the Hugging Face Hub.
         device: device to run on; by default a CUDA device if there is one, else the CPU.
         precision: data type of the convolutions; "auto" takes bfloat16 where that is faster, for less than 0.02 dB
             (ESPCN: 0.04).
@@ -61,6 +62,7 @@ class Rescaler:
     ) -> None:
         self.name = source.name
         self.digest = source.sha256[:16]
+        self.notes = source.notes
         self.device, self.precision = torch.device(device), precision
         with isolated():
             self.model: RescalingModel = source.model.to(self.device).eval().requires_grad_(False)

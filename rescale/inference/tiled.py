@@ -44,12 +44,13 @@ class Direction:
     """Size of the output that is kept."""
     multiple: int = 1
     """Sides of the input are padded to multiples of this."""
+    is_up: bool = False
 
     def pieces(self, network: RescalingModel, side: int) -> Iterable[TileCall]:
         """Return the network calls, in tiles of about `side` HR pixels."""
-        if self.source == self.inner:  # at scale 1 the small picture is the picture
+        if self.source == self.inner and network.scale is None:  # at scale 1 the small picture is the picture
             return [whole(lambda x: x, self.source, self.inner)]
-        cut = network.downscale_tiles if self.source > self.inner else network.upscale_tiles
+        cut = network.upscale_tiles if self.is_up else network.downscale_tiles
         return cut(self.source, self.inner, side)
 
 
@@ -64,8 +65,8 @@ class TiledRunner:
 
     def __init__(self, model: RescalingModel, device: torch.device, precision: Precision) -> None:
         self.model, self.device = model, device
-        self.dtype = optimize.compute_dtype(precision, device)
         self.fast = optimize.optimize_for_inference(model, precision)
+        self.dtype = self.fast.compute_in(optimize.compute_dtype(precision, device), is_asked=precision != "auto")
 
     @cached_property
     def exact(self) -> RescalingModel:
@@ -83,7 +84,7 @@ class TiledRunner:
     def up(self, small: Size, full: Size) -> Direction:
         """Return the direction from an LR size to an HR size: the inverse of `down`."""
         scale = self.model.scale
-        return Direction(small, (small[0] * scale, small[1] * scale) if scale else full, full)
+        return Direction(small, (small[0] * scale, small[1] * scale) if scale else full, full, is_up=True)
 
     def run(self, source: Tensor, way: Direction, *, top: int | None = None, is_grey: bool = False) -> Tensor:
         """Pad, split into tiles, call, stitch, crop, and bring to the host: see `run_there`."""

@@ -152,6 +152,14 @@ def sha256(path: Place) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def stamp(path: Path) -> tuple[int, ...]:
+    """Return numbers that change with a file's content: its inode, size and time; none where there is no such file."""
+    with suppress(OSError, ValueError):
+        facts = path.stat()
+        return facts.st_ino, facts.st_size, facts.st_mtime_ns
+    return ()
+
+
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 

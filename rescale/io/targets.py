@@ -6,9 +6,14 @@ from rescale.io.formats import PATTERN, SUFFIXES, is_sequence, is_video
 from rescale.io.object_store import Place, Url
 
 
-def small_name(source: Place, scale: Geometry) -> str:
+def small_name(source: Place, scale: Geometry | None) -> str:
     """Name an LR file: photo.jpg -> photo.x4.png or photo.800x600.png; clip.mp4 -> clip.x4.mkv"""
-    return f"{_stem(source)}.{scale}.{'mkv' if is_video(source) else 'png'}"
+    return f"{_stem(source)}.{scale_name(scale)}.{'mkv' if is_video(source) else 'png'}"
+
+
+def scale_name(scale: Geometry | None) -> str:
+    """Name a scale, or what a search is to find one for."""
+    return str(scale or "small")
 
 
 def large_name(source: Place, *, is_restored: bool) -> str:

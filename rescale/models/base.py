@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
 from rescale.geometry import Size
-from rescale.ops.tiling import TileCall, Window, downscale_tiles, upscale_tiles
+from rescale.ops.tiling import TileCall, Window, downscale_tiles, upscale_tiles, whole
 
 
 class RescalingModel(nn.Module):
@@ -26,6 +27,8 @@ class RescalingModel(nn.Module):
     """Divisor of the HR sides; the caller pads to it."""
     hides_detail: bool = False
     """True if the LR image holds detail in its low bits and between its channels, so that neither may be touched."""
+    super_resolves: bool = False
+    """True if the network enlarges ordinary images, whose LR ones are bicubic."""
     bfloat16_from: float = 1.0
     """Least scale, of any axis, at which convolutions in bfloat16 cost a restored image less than 0.02 dB;
     of an ESPCN, whose input they round as well, less than 0.04."""
@@ -59,6 +62,8 @@ class RescalingModel(nn.Module):
     def downscale_tiles(self, full: Size, size: Size, side: int) -> Iterable[TileCall]:
         """Return the calls that `downscale` an HR image of `full` to `size`, tile by tile of about `side` HR pixels."""
         assert self.scale
+        if self.super_resolves:  # bicubic: in tiles, its sums come in other orders, and round otherwise
+            return [whole(self.downscale, full, size)]
         return downscale_tiles(
             self.downscale, full, self.scale, side=side // self.scale, halo=self.halo, cell=self.cell
         )
@@ -85,6 +90,13 @@ class RescalingModel(nn.Module):
     def folded(self) -> "RescalingModel":
         """Return the same network without what only learning needs; itself where there is nothing of the kind."""
         return self
+
+    def compute_in(self, dtype: torch.dtype, *, is_asked: bool) -> torch.dtype:
+        """Tell a network made by `optimize_for_inference` its data type, and return the one that it takes.
+
+        Networks that are optimised by parts have it already. `is_asked` is False where it was chosen for the device.
+        """
+        return dtype
 
     @property
     def parameter_count(self) -> int:

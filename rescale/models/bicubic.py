@@ -41,12 +41,8 @@ class Bicubic(RescalingModel):
         return resample(lr, (lr.shape[-2] * by, lr.shape[-1] * by) if by else require_size(size))
 
     def downscale_tiles(self, full: Size, size: Size, side: int) -> Iterable[TileCall]:
-        """Downscale in a single call if there is no fixed scale: that takes no more memory than the images."""
-        if self.scale:
-            return super().downscale_tiles(full, size, side)
+        """Downscale in a single call: it takes no more memory than the images, and tiles would sum in other orders."""
         return [whole(partial(self.downscale, size=size), full, size)]
 
     def upscale_tiles(self, size: Size, full: Size, side: int) -> Iterable[TileCall]:
-        if self.scale:
-            return super().upscale_tiles(size, full, side)
         return [whole(partial(self.upscale, size=full), size, full)]

@@ -34,6 +34,7 @@ class LumaSR(RescalingModel):
     """
 
     config: Any
+    super_resolves = True
     bytes_per_pixel = 80
     is_residual = True
     """True if the network's output is added to bicubic's."""

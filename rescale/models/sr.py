@@ -48,6 +48,7 @@ class SR(RescalingModel):
 
     Config = SRConfig
     config: SRConfig
+    super_resolves = True
     bytes_per_pixel = 120
 
     def __init__(self, config: SRConfig) -> None:

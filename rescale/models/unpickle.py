@@ -39,7 +39,10 @@ _TENSOR, _PARAMETER, _ORDERED = (
     "collections OrderedDict",
 )
 
-
+_LITERALS = {
+    "BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING", "BINFLOAT",
+    "BININT", "BININT1", "BININT2", "LONG1",
+}  # fmt: skip
 _CONSTANTS: dict[str, Any] = {
     "NEWTRUE": True, "NEWFALSE": False, "NONE": None, "EMPTY_TUPLE": (), "EMPTY_LIST": [], "EMPTY_DICT": {},
 }  # fmt: skip
@@ -68,16 +71,22 @@ class _View:
     stride: tuple[int, ...]
 
 
-def parse(data: bytes, name: str) -> dict[str, Tensor]:
+_NESTS = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
+"""Keys under which training programs keep a network's tensors among other things; the first that is there is taken."""
+
+
+def parse(data: bytes, name: str, *, nested: bool = False) -> dict[str, Tensor]:
     """Return the tensors of a `.pth` file by name; of the zipped format and of the older one.
 
     Args:
         data: the file's bytes.
         name: name of the file, for error messages.
+        nested: take the tensors out of a training program's checkpoint, which holds numbers and text as well.
     Raises: InputError where it is no such file, is damaged, or holds more than a dictionary of tensors.
     """
     try:
-        views, storage = _zipped(data) if data[:2] == b"PK" else _legacy(data)
+        content, storage = _zipped(data) if data[:2] == b"PK" else _legacy(data)
+        views = _views(_network(content) if nested else content)
         if sum(math.prod(view.size) * view.storage.dtype.itemsize for view in views.values()) > 2 * len(data):
             raise ValueError("tensors that share so much would not fit into memory")
         flat = {view.storage: _flat(view.storage, storage(view.storage)) for view in views.values()}
@@ -95,7 +104,7 @@ class _UnknownError(Exception):
 Fetch = Callable[[_Storage], bytes]
 
 
-def _zipped(data: bytes) -> tuple[dict[str, _View], Fetch]:
+def _zipped(data: bytes) -> tuple[Any, Fetch]:
     archive = zipfile.ZipFile(io.BytesIO(data))
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
         raise ValueError("compressed")  # PyTorch never does; so no file is larger than it looks
@@ -103,30 +112,40 @@ def _zipped(data: bytes) -> tuple[dict[str, _View], Fetch]:
     root = pickled.removesuffix("data.pkl")
     if root + "byteorder" in archive.namelist() and archive.read(root + "byteorder") != b"little":
         raise _UnknownError("numbers of another byte order")
-    return _views(_walk(io.BytesIO(archive.read(pickled)))), lambda s: archive.read(f"{root}data/{s.key}")
+    return _walk(io.BytesIO(archive.read(pickled)), []), lambda s: archive.read(f"{root}data/{s.key}")
 
 
-def _legacy(data: bytes) -> tuple[dict[str, _View], Fetch]:
+def _legacy(data: bytes) -> tuple[Any, Fetch]:
     """Read five pickles in a row: magic number, version, system, content, keys; then each storage behind its length."""
     stream = io.BytesIO(data)
-    magic, _version, system, content, keys = (_walk(stream) for _ in range(5))
+    named: list[_Storage] = []
+    magic, _version, system, content, keys = (_walk(stream, named) for _ in range(5))
     if magic != _MAGIC or not system["little_endian"]:
         raise ValueError("not the magic number")
-    views = _views(content)
-    widths = {view.storage.key: view.storage.dtype.itemsize for view in views.values()}
+    widths = {storage.key: storage.dtype.itemsize for storage in named}
     found: dict[str, bytes] = {}
     for key in keys:
         length = int.from_bytes(stream.read(8), "little")
         found[key] = stream.read(length * widths[key])
-    return views, lambda s: found[s.key]
+    return content, lambda s: found[s.key]
+
+
+def _network(content: Any) -> Any:
+    """Return what a checkpoint holds of a network: twice at most, it lies one level below."""
+    for _ in range(2):
+        inner = [content[key] for key in _NESTS if isinstance(content, dict) and isinstance(content.get(key), dict)]
+        if not inner and isinstance(content, dict) and len(content) == 1:
+            inner = [value for value in content.values() if isinstance(value, dict)]
+        content = inner[0] if inner else content
+    return content
 
 
 def _views(content: object) -> dict[str, _View]:
     if not isinstance(content, dict):
         raise _UnknownError(f"{type(content).__name__}")
     for name, view in content.items():
-        if not isinstance(view, _View):
-            raise _UnknownError(f"{type(view).__name__.strip('_')} under {name[:80]!r}")
+        if not isinstance(name, str) or not isinstance(view, _View):
+            raise _UnknownError(f"{type(view).__name__.strip('_')} under {str(name)[:80]!r}")
     return content
 
 
@@ -143,8 +162,8 @@ def _tensor(view: _View, flat: Tensor) -> Tensor:
     return flat.as_strided(view.size, view.stride, view.offset).clone()
 
 
-def _walk(stream: io.BytesIO) -> Any:
-    """Return the object that one pickle encodes, with names left as text."""
+def _walk(stream: io.BytesIO, named: list[_Storage]) -> Any:
+    """Return the object that one pickle encodes, with names left as text; storages that it names join `named`."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[Any, Any] = {}
@@ -169,7 +188,7 @@ def _walk(stream: io.BytesIO) -> Any:
                 memo[len(memo)] = stack[-1]
             case "BINGET" | "LONG_BINGET":
                 stack.append(memo[argument])
-            case "BINUNICODE" | "SHORT_BINUNICODE" | "BININT" | "BININT1" | "BININT2" | "LONG1":
+            case name if name in _LITERALS:
                 stack.append(argument)
             case name if name in _CONSTANTS:
                 stack.append(copy(_CONSTANTS[name]))
@@ -182,6 +201,7 @@ def _walk(stream: io.BytesIO) -> Any:
                 stack.append(_Name(argument))
             case "BINPERSID":
                 stack.append(_storage(stack.pop()))
+                named += [stack[-1]]
             case "REDUCE":
                 arguments = stack.pop()
                 stack.append(_call(stack.pop(), arguments))
@@ -193,10 +213,10 @@ def _walk(stream: io.BytesIO) -> Any:
                 stack[-1].extend(items)
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
-                stack[-1][_text(key)] = value
+                stack[-1][_key(key)] = value
             case "SETITEMS":
                 pairs = since_mark()
-                stack[-1].update(zip(map(_text, pairs[::2]), pairs[1::2], strict=True))
+                stack[-1].update(zip(map(_key, pairs[::2]), pairs[1::2], strict=True))
             case "BUILD":
                 stack.pop()  # the versions of layers that a state dictionary carries along
                 if not isinstance(stack[-1], dict):
@@ -213,8 +233,12 @@ def _storage(words: Any) -> _Storage:
     return _Storage(_text(key), _DTYPES[name.text])
 
 
+def _key(key: Any) -> str | int:
+    """Require text or a number: nested tuples could be so deep or so many that hashing them never ends."""
+    return key if type(key) is int else _text(key)
+
+
 def _text(key: Any) -> str:
-    """Require a text key: nested tuples could be so deep or so many that hashing them never ends."""
     if not isinstance(key, str):
         raise _UnknownError(f"a key of type {type(key).__name__.strip('_')}")
     return key

@@ -82,6 +82,12 @@ def is_known(model: str) -> bool:
     return model in manifest() or BICUBIC.fullmatch(model) is not None
 
 
+def stem(model: str) -> str:
+    """Return the name of a model in file names: its id, or the stem of its file, or of its repository on the Hub."""
+    last = re.split("[/:\\\\]", model)[-1]
+    return re.sub(r"\.(safetensors|pth)$", "", last, flags=re.IGNORECASE)
+
+
 def overfitting_model(scale: int) -> str:
     """Return the model that a video's networks are initialised from: the larger of those that run in real time."""
     larger = f"espcn-x{scale}-mid"

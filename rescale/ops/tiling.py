@@ -41,6 +41,13 @@ class Tile:
         above, before = self.halo[:2]
         return slice(above, above + self.bottom - self.top), slice(before, before + self.right - self.left)
 
+    def widened(self, by: int) -> "Tile":
+        """The tile with so many pixels of its halo as its own, where it has a halo."""
+        above, before, below, behind = taken = [min(by, side) for side in self.halo]
+        top, left, bottom, right = (side - part for side, part in zip(self.halo, taken, strict=True))
+        around = (top, left, bottom, right)
+        return Tile(self.top - above, self.left - before, self.bottom + below, self.right + behind, around)
+
 
 @dataclass(frozen=True)
 class TileCall:
@@ -53,6 +60,8 @@ class TileCall:
     target: Window
     """Window of the result that it fills."""
     function: TensorFunction
+    overlap: tuple[int, int, int] = (0, 0, 0)
+    """Pixels of the target that it shares with the calls above, before and behind it, and fades over."""
 
 
 def plan(size: Size, side: int, halo: int, cell: int = 1) -> Iterator[Tile]:
@@ -86,11 +95,20 @@ def downscale_tiles(
 
 
 def upscale_tiles(
-    function: TensorFunction, size: Size, by: int, *, side: int, halo: int, cell: int = 1
+    function: TensorFunction, size: Size, by: int, *, side: int, halo: int, cell: int = 1, blend: int = 0
 ) -> Iterator[TileCall]:
-    """Split an upscaling function into calls, as `downscale_tiles` does; tiles and halo in pixels of the source."""
+    """Split an upscaling function into calls, as `downscale_tiles` does; tiles and halo in pixels of the source.
+
+    With `blend`, tiles are so much wider on each side, and fade into each other linearly: for functions that see
+    further than the halo. That is at most `halo`, and half of the side of a tile.
+    """
     for tile in plan(size, side, halo, cell):
-        yield TileCall(tile.seen, _times(tile.inner, by), _times(tile.own, by), function)
+        wide = tile.widened(blend)
+        above = tile.top and min(tile.top + blend, size[0]) - wide.top
+        before = tile.left and min(tile.left + blend, size[1]) - wide.left
+        behind = wide.right - max(tile.right - blend, 0) if tile.right < size[1] else 0
+        overlap = above * by, before * by, behind * by
+        yield TileCall(wide.seen, _times(wide.inner, by), _times(wide.own, by), function, overlap)
 
 
 def whole(function: TensorFunction, source: Size, size: Size) -> TileCall:
@@ -117,9 +135,30 @@ def tiled(
         out = store(piece.function(load(source[..., piece.source[0], piece.source[1]]))[..., *piece.inner])
         if result is None:
             result = torch.empty((1, out.shape[1], *size), dtype=out.dtype, device=out.device)
-        result[..., piece.target[0], piece.target[1]] = out
+        spot = result[..., piece.target[0], piece.target[1]]
+        spot.copy_(_faded(spot, out, piece.overlap) if any(piece.overlap) else out)
     assert result is not None, "a picture has at least one pixel"
     return result
+
+
+def _faded(below: Tensor, tile: Tensor, overlap: tuple[int, int, int]) -> Tensor:
+    """Lay a tile over what is there of those above and before it, so that all shares are linear and sum to 1.
+
+    Where four tiles meet, the one behind comes later and takes its share of all, so this one is laid on more strongly.
+    """
+    above, before, behind = overlap
+    height, width = tile.shape[-2:]
+    down, across = _ramp(height, above, tile.device)[:, None], _ramp(width, before, tile.device)
+    later = 1 - _ramp(width, behind, tile.device).flip(0)
+    share = down * across * (1 - later) / (1 - down * later)
+    mixed = torch.lerp(below.float(), tile.float(), share)
+    mixed = mixed if tile.is_floating_point() else mixed.round()
+    return torch.where(share < 1, mixed.to(tile.dtype), tile)  # where nothing is yet, anything may lie
+
+
+def _ramp(length: int, rise: int, device: torch.device) -> Tensor:
+    """Return (length,) shares that rise from 0 to 1 over the first pixels, neither included, and then stay."""
+    return (torch.arange(1, length + 1, device=device) / (rise + 1)).clamp_max(1)
 
 
 def _times(window: Window, by: int) -> Window:

@@ -21,8 +21,11 @@ from rescale.stdo.measure import Closeness, measured
 from rescale.stdo.refine import refined_downscale
 from rescale.stdo.training import EMPHASIS, By, OverfitTrainer, Progress, prepared
 from rescale.video import transforms
+from rescale.video.carriage import stream_units
+from rescale.video.embedded import postfilter
 from rescale.video.embedded.bundle import NetworkBundle
-from rescale.video.embedded.partition import whole
+from rescale.video.embedded.frames import FrameTable, key_of
+from rescale.video.embedded.partition import Partition, whole
 from rescale.video.embedded.quantization import Start
 from rescale.video.io.container import format_of, opened
 from rescale.video.io.encoders import Encoding, encoding
@@ -81,6 +84,7 @@ class OverfitResult:
     stream_bytes: int
     """Bytes of the LR video's packets."""
     networks_bytes: int
+    """Bytes of the networks as they travel; in a stream with the record beside them."""
     map_bytes: int
     """Bytes of the patch map, part of `networks_bytes`."""
     notes: tuple[str, ...] = ()
@@ -104,7 +108,8 @@ def overfit(
 
     Args:
         source: as of `upscale_video`, of luma and chroma or of luma.
-        target: an MKV.
+        target: an MKV, with the networks as an attachment; or an MP4 or MOV, with them in the stream, by H.274, which
+            every copy keeps, in a third more bytes.
         model: the generic network, by an id, a weight file or a `Rescaler`; espcn-x2-mid, or espcn-x3-rt and its like
             by default.
         scale: 2, 3 or 4.
@@ -115,8 +120,8 @@ def overfit(
     Source: STDO (2303.08331).
     """
     source, target = Path(source), Path(target)
-    if format_of(target) != "matroska":
-        raise UsageError(f"expected a target that ends in .mkv, which holds networks, got {target.name}")
+    if format_of(target) == "webm":
+        raise UsageError(f"expected a target that ends in .mkv, .mp4 or .mov, which hold networks, got {target.name}")
     targets.check_target(source, target, overwrite=options.overwrite)
     generic = _generic(model or overfitting_model(scale), scale, options.device)
     count = max(round(PARAMETERS / generic.model.parameter_count), 1)
@@ -124,7 +129,7 @@ def overfit(
     with opened(source) as container:
         given = open_reader(container, source, options, target)
     work, small = transforms.bicubic_downscale(given.facts, scale)
-    plan, notes = _plan(small, options)
+    plan, notes = _plan(small, options, format_of(target))
     subject = fingerprint(source, generic, plan, options, f"{budget} {torch.get_num_threads()}")
     with closing(Segments(target, subject)) as segments:
         lesson = OverfitRun(source, generic, plan, segments, budget, options)
@@ -140,12 +145,12 @@ def overfit(
     return replace(made, notes=(*given.facts.notes, *notes, *made.notes))
 
 
-def _plan(small: StreamInfo, options: EncodeOptions) -> tuple[Encoding, list[str]]:
+def _plan(small: StreamInfo, options: EncodeOptions, container: str) -> tuple[Encoding, list[str]]:
     if options.codec not in (None, "h264", "h265"):
         raise UsageError(f"expected h264 or h265, which all players show, got {options.codec}")
     quality, preset = CRF if options.quality is None else options.quality, options.preset or PRESET
     threads = options.threads
-    return encoding(small, small.size, "matroska", codec=options.codec, quality=quality, preset=preset, threads=threads)
+    return encoding(small, small.size, container, codec=options.codec, quality=quality, preset=preset, threads=threads)
 
 
 def _generic(model: ModelLike, scale: int, device: str | torch.device | None) -> Rescaler:
@@ -184,7 +189,7 @@ class OverfitRun:
             transcode(self.segments, given, work, self.plan, Clock(total=given.stream.frames or None), self.options)
         folder, network = self.segments.folder, cast(LumaSR, self.generic.model)
         self.small = folder / _SMALL
-        self._assemble(self.small, None, None, overwrite=True)
+        self._assemble(self.small, Embedded(), overwrite=True)
         tolerant, whole_frames = self.options.allow_truncated, self.options.deinterlace
         with open_pairs(
             self.source, self.small, folder, network.config.scale, tolerant=tolerant, deinterlace=whole_frames
@@ -199,15 +204,16 @@ class OverfitRun:
 
     def written(self, target: Path, parcel: NetworkBundle) -> OverfitResult:
         """Write the LR video with its networks."""
-        data = parcel.pack()
+        data = replace(parcel, frames=_table(self.small, parcel.partition)).pack()
         digest, generic = hashlib.sha256(data).hexdigest(), self.generic
         label = VideoRecord.of(generic.name, generic.digest, self.facts, _first(self.small), digest)
-        notes = self._assemble(target, label.model_dump_json(exclude_none=True), data, overwrite=self.options.overwrite)
+        embedded = self._embedded(target, label.model_dump_json(exclude_none=True), parcel, data)
+        notes = self._assemble(target, embedded, overwrite=self.options.overwrite)
         count = sum(frames for _, frames in self.segments.whole)
         stream = sum(len(packet.data) for packet in self.segments.packets())
         return OverfitResult(
             self.source, target, generic.name, count, self.lesson.steps, self.lesson.elapsed_s, self.closeness, stream,
-            len(data), parcel.map_bytes, (*self.given.notes, *notes),
+            len(embedded.networks or b"".join(embedded.units)), parcel.map_bytes, (*self.given.notes, *notes),
         )  # fmt: skip
 
     def _begin(self, pairs: FramePairs, network: LumaSR, begun: NetworkBundle | None, state: Path) -> OverfitTrainer:
@@ -221,10 +227,25 @@ class OverfitRun:
         lesson.resume(state)
         return lesson
 
-    def _assemble(self, target: Path, said: str | None, networks: bytes | None, *, overwrite: bool) -> list[str]:
+    def _embedded(self, target: Path, record: str, parcel: NetworkBundle, data: bytes) -> Embedded:
+        """Place the networks: attached where the container has attachments, which cost less, else in the stream."""
+        if format_of(target) == "matroska":
+            return Embedded(record, data)
+        filters = postfilter.pack(parcel, data, self.plan.size, self.plan.facts.depth)
+        return Embedded(record, units=stream_units(record, filters, self.plan.nal_codec))
+
+    def _assemble(self, target: Path, embedded: Embedded, *, overwrite: bool) -> list[str]:
         with storage.published(target, overwrite=overwrite) as file:
-            embedded = Embedded(said, networks)
-            return assemble(self.given, file, "matroska", self.plan, self.segments, embedded)
+            return assemble(self.given, file, format_of(target), self.plan, self.segments, embedded)
+
+
+def _table(small: Path, partition: Partition) -> FrameTable:
+    """Make the table of an LR video's frames, by which they are known after others have cut or joined it."""
+    with opened(small) as container:
+        given = VideoReader(container, small)
+        origin = given.first.pts
+        times = ((frame, transforms.time_ms(frame, given.facts, origin)) for frame in given.frames())
+        return FrameTable.of((key_of(frame.planes), partition.slot(time_ms)) for frame, time_ms in times)
 
 
 def _first(small: Path) -> list[Tensor]:

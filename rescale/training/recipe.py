@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rescale.errors import UsageError, first_problem
 from rescale.geometry import MAX_SCALE
-from rescale.models import SR, LumaSR, RescalingModel, build
+from rescale.models import RescalingModel, build
 from rescale.training.degradation import DegradeRecipe
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -168,7 +168,7 @@ class Recipe(BaseModel):
         model = build(self.model, self.config)
         if (model.scale is None) != (self.scales is not None):
             raise UsageError("scales: expected them for a model of any scale, and only for one")
-        if self.degrade and not isinstance(model, SR | LumaSR):
+        if self.degrade and not model.super_resolves:
             raise UsageError(f"degrade: expected a model of super-resolution, got {self.model}")
         multiple = model.multiple if model.scale else MAX_SCALE
         if self.crop % multiple:

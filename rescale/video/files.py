@@ -15,6 +15,7 @@ from rescale.io import storage, targets
 from rescale.io.formats import FORMAT_OF_SUFFIX, READ_ONLY, is_sequence
 from rescale.video import transforms
 from rescale.video.io.container import check_small, format_of, opened
+from rescale.video.io.copies import plan_copies
 from rescale.video.io.encoders import encoding
 from rescale.video.io.frames import Frame, StreamInfo, VideoReader
 from rescale.video.io.mux import Embedded, assemble
@@ -103,6 +104,8 @@ def downscale_video(
         way = VideoTransform(rescaler, *transforms.downscale(rescaler, given.facts, size))
         label = VideoRecord.of(rescaler.name, rescaler.digest, given.facts, way.work(given.first))
         options = replace(options, codec=options.codec or "ffv1")
+        beyond = transforms.BeyondRange(given.facts.colours)
+        way = way._replace(work=beyond.watched(way.work), met=lambda: beyond.notes)
         return _filmed(given, target, way, options, label.model_dump_json(exclude_none=True))
 
 
@@ -191,10 +194,16 @@ def _options(options: EncodeOptions, overwrite: bool) -> EncodeOptions:
     return replace(options, overwrite=overwrite or options.overwrite)
 
 
+def _beforehand(given: VideoReader, container: str) -> tuple[str, ...]:
+    """Notes on what the user may want otherwise, known before the first frame is done."""
+    fields = given.facts.notes if given.facts.fields else ()
+    return *fields, *plan_copies(given.path, given.index, container).notes
+
+
 def _filmed(
     given: VideoReader, target: Path, way: VideoTransform, options: EncodeOptions, record: str | None = None
 ) -> VideoResult:
-    maker, work, made, notes = way
+    maker, work, made, notes, met = way
     targets.check_target(given.path, target, overwrite=options.overwrite)
     if max(made.size[0] * made.size[1], given.facts.size[0] * given.facts.size[1]) > options.max_pixels:
         raise RefusedError(f"frames of {made.size[1]}x{made.size[0]} are more than {options.max_pixels:,} pixels")
@@ -204,7 +213,7 @@ def _filmed(
         codec=options.codec, quality=options.quality, preset=options.preset, threads=options.threads,
     )  # fmt: skip
     given.keeps_alpha = plan.has_alpha
-    clock = Clock(total=given.stream.frames or None, notes=given.facts.notes if given.facts.fields else ())
+    clock = Clock(total=given.stream.frames or None, notes=_beforehand(given, container))
     options.tell(clock)  # what there is to say before all the work
     with closing(Segments(target, fingerprint(given.path, maker, plan, options, record))) as segments:
         transcode(segments, given, work, plan, clock, options)
@@ -214,5 +223,5 @@ def _filmed(
         segments.discard()
     problem = given.missing()
     found += _rewritten(given.path, container)
-    told = (*given.facts.notes, *given.notes, *notes, *found, *([f"cut short: {problem}"] if problem else []))
+    told = (*given.facts.notes, *given.notes, *notes, *met(), *found, *([f"cut short: {problem}"] if problem else []))
     return VideoResult(given.path, target, maker.name, made.size, count, clock.rate, clock.rates, told, maker.digest)

@@ -1,7 +1,8 @@
 """Per-frame transforms: super-resolve, downscale or restore the planes of a frame."""
 
+import copy
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,18 +12,21 @@ from rescale.errors import UsageError
 from rescale.geometry import Size
 from rescale.inference.rescaler import Rescaler
 from rescale.models import LumaSR
+from rescale.models.foreign import Foreign
 from rescale.ops.resample import resample
 from rescale.video.delivery import checked, flags_of
-from rescale.video.embedded.bundle import NetworkBundle
 from rescale.video.embedded.patchwise import PatchwiseUpscaler
 from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, tags_as_meant, to_rgb
 from rescale.video.io.fields import fields_of, woven
 from rescale.video.io.frames import Frame, StreamInfo
 from rescale.video.io.planes import under
 from rescale.video.io.times import rounded
+from rescale.video.known import FrameFinder
 from rescale.video.luma_upscaler import LumaUpscaler
 
 FrameTransform = Callable[[Frame], list[Tensor]]
+_RIPPLE, _FEW = 3, 1e-3
+"""Levels of 8 bits by which lossy codecs overshoot black and white, and share of samples that may lie further out."""
 
 
 def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
@@ -33,6 +37,8 @@ def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform
     model = rescaler.model
     if facts.fields and facts.size[0] % (2 * facts.colours.chroma[0]) == 0:
         return _by_fields(rescaler, facts)
+    if isinstance(model, Foreign):
+        return _by_colours(rescaler, facts, model.scale)
     if not isinstance(model, LumaSR) or not model.is_residual:
         raise UsageError(f"expected a model that enlarges ordinary video, such as espcn-x2-rt, got {rescaler.name}")
     scale, colours = model.config.scale, facts.colours
@@ -52,6 +58,25 @@ def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform
     return work, _resized(facts, size)
 
 
+def _by_colours(rescaler: Rescaler, facts: StreamInfo, scale: int) -> tuple[FrameTransform, StreamInfo]:
+    """Super-resolve or restore red, green and blue, as networks do that are not of luma; alpha by itself."""
+    size, colours = (facts.size[0] * scale, facts.size[1] * scale), facts.colours
+    way = rescaler.runner.up(facts.size, size)
+    clear = replace(colours, levels=replace(colours.levels, is_full=True), matrix=0)
+
+    def work(frame: Frame) -> list[Tensor]:
+        planes = frame.planes if frame.alpha is None else under(frame.planes, frame.alpha)
+        rgb = to_rgb([upload(plane, rescaler.device) for plane in planes], colours).clamp(0, 1)
+        made = from_rgb(rescaler.runner.run_there(rgb[None], way)[0], colours)
+        made = made[: len(planes)]
+        if frame.alpha is not None:
+            alpha = (upload(frame.alpha, rescaler.device) / colours.levels.top)[None, None]
+            made += from_rgb(rescaler.runner.run_there(alpha, way, is_grey=True)[0].expand(3, -1, -1), clear)[:1]
+        return _as_levels(made, colours.levels)
+
+    return work, _resized(facts, size)
+
+
 def _by_fields(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, StreamInfo]:
     """Super-resolve each field of interlaced frames by itself, as the lines of the two are of different moments."""
     height, width = facts.size
@@ -64,6 +89,38 @@ def _by_fields(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, S
         return checked(woven(top, bottom), flags_of(top, bottom))
 
     return both, _resized(facts, (made.size[0] * 2, made.size[1]))
+
+
+@dataclass
+class BeyondRange:
+    """Count of frames with luma well below black or above white, which studio range has room for and RGB has not.
+
+    Args:
+        colours: of the frames.
+    """
+
+    colours: Colours
+    frames: int = 0
+
+    def watched(self, work: FrameTransform) -> FrameTransform:
+        """Return a transform that counts the frames it is given."""
+
+        def counted(frame: Frame) -> list[Tensor]:
+            self.frames += self._is_beyond(frame.planes[0])
+            return work(frame)
+
+        return work if self.colours.levels.is_full or self.colours.matrix == 0 else counted
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Note on what was met so far."""
+        return (f"{self.frames} frames hold levels below black or above white, which RGB cuts",) * bool(self.frames)
+
+    def _is_beyond(self, luma: Tensor) -> bool:
+        """Tell whether more samples lie out of range than the ripples of a codec would take there."""
+        times = 2 ** (self.colours.levels.depth - 8)
+        is_out = (luma < (16 - _RIPPLE) * times) | (luma > (235 + _RIPPLE) * times)
+        return int(is_out.sum()) > _FEW * luma.numel()
 
 
 def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameTransform, StreamInfo]:
@@ -128,26 +185,32 @@ def small_size(size: Size, scale: int) -> Size:
 
 
 def patchwise_restore(
-    parcel: NetworkBundle, facts: StreamInfo, original: StreamInfo, origin: int, device: torch.device
+    finder: FrameFinder, facts: StreamInfo, original: StreamInfo, origin: int, device: torch.device
 ) -> tuple[FrameTransform, StreamInfo]:
     """Restore by the networks embedded in the video: the opposite of `bicubic_downscale`.
 
     Args:
-        parcel: the networks.
+        finder: the networks, and which of them a frame is for.
         facts: stream information of the LR video.
         original: properties of the restored video.
         origin: time of the first frame, in ticks.
         device: where to run.
     """
-    scale, colours = parcel.scale, facts.colours
-    networks = PatchwiseUpscaler([n.to(device) for n in parcel.networks], parcel.partition, colours.levels)
+    scale, colours = finder.bundles[0].scale, facts.colours
+    own = [PatchwiseUpscaler([n.to(device) for n in b.networks], b.partition, colours.levels) for b in finder.bundles]
+    generic = LumaUpscaler(copy.deepcopy(finder.generic).to(device), colours.levels)
     size = facts.size[0] * scale, facts.size[1] * scale
 
     sizes = _sizes(original)
 
     def work(frame: Frame) -> list[Tensor]:
         luma, *chroma = (upload(plane, device) for plane in frame.planes)
-        first, flags = networks.enlarge(luma, time_ms(frame, facts, origin))
+        found = finder.find(frame, time_ms(frame, facts, origin))
+        if found is None:
+            first, flag = generic.enlarge(luma)
+            flags = [flag]
+        else:
+            first, flags = own[found[0]].enlarge(luma, found[1])
         large = [first, *_chroma(chroma, size, colours)]
         return checked([plane[:height, :width] for plane, (height, width) in zip(large, sizes, strict=False)], flags)
 

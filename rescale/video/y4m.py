@@ -6,17 +6,24 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from torch import Tensor
 
-from rescale.errors import UnsupportedError
+from rescale.video.carriage import find_record
+from rescale.video.io.colour import Siting
 from rescale.video.io.container import opened
-from rescale.video.io.frames import Frame, StreamInfo, VideoReader
+from rescale.video.io.frames import StreamInfo, VideoReader
 from rescale.video.pipeline import Clock, worked
-from rescale.video.record import VideoRecord
+from rescale.video.playback import for_player
 from rescale.video.upscaler import upscaler_for
 
 _SCALE = 2
-_NAMES = {"yuv420p": "420mpeg2", "yuv422p": "422", "yuv444p": "444", "gray": "mono", "yuv420p10le": "420p10",
-          "yuv422p10le": "422p10", "yuv444p10le": "444p10", "yuv420p12le": "420p12"}  # fmt: skip
+_SITINGS: dict[Siting, str] = {"left": "420mpeg2", "center": "420jpeg", "topleft": "420paldv"}
+"""Names of 4:2:0 of 8 bits, by where chroma sits."""
+_NAMES = {"yuv420p": "420mpeg2", "yuv422p": "422", "yuv444p": "444", "gray": "mono"}
+_NAMES |= {f"yuv{by}p{depth}le": f"{by}p{depth}" for by in (420, 422, 444) for depth in (9, 10, 12, 14, 16)}
+_NAMES |= {f"gray{depth}le": f"mono{depth}" for depth in (9, 10, 12, 16)}
+"""Names of layouts, as FFmpeg reads them."""
+_FIELDS = {"": "p", "tff": "t", "bff": "b"}
 
 
 def pipe(
@@ -26,24 +33,24 @@ def pipe(
 
     Returns: number of frames, fewer if the reader has closed the pipe.
 
-    The format has one frame rate only: a video of variable rate plays at its mean.
+    The format has one frame rate only: a video of variable rate plays at its mean. It has no rotation and no matrix
+    either: frames are turned, and brought to the matrix that players take for their size, in studio range.
 
-    Raises: UnsupportedError for planes that the format does not support; else as `upscale_video`.
+    Raises: as `upscale_video`.
     """
     count = 0
     with opened(source) as container:
         given = VideoReader(container, source)
-        is_plain = VideoRecord.find(container.metadata) is None
-        _, work, made, _ = upscaler_for(given, model, scale or (_SCALE if is_plain and model is None else None), device)
-        if made.layout not in _NAMES:
-            raise UnsupportedError(f"{source}: expected one of {', '.join(_NAMES)} to pipe, got {made.layout}")
+        is_plain = find_record(container, source) is None
+        way = upscaler_for(given, model, scale or (_SCALE if is_plain and model is None else None), device)
+        shown, brought = for_player(way.made, _NAMES, _SITINGS)
         with (
             contextlib.suppress(BrokenPipeError),
-            closing(worked(given.frames(), work, Clock(), lambda _: None)) as frames,  # type: ignore[type-var]
+            closing(worked(given.frames(), way.work, Clock(), lambda _: None)) as frames,  # type: ignore[type-var]
         ):
-            file.write(_header(made))
+            file.write(_header(shown))
             for frame in frames:
-                file.write(b"FRAME\n" + _samples(frame, made))
+                file.write(b"FRAME\n" + _samples(brought(frame.planes), shown))
                 count += 1
             file.flush()
             given.check_whole()
@@ -52,11 +59,11 @@ def pipe(
 
 def _header(facts: StreamInfo) -> bytes:
     (height, width), rate, aspect = facts.size, facts.rate, facts.aspect
-    range_ = "FULL" if facts.colours.levels.is_full else "LIMITED"
-    said = f"W{width} H{height} F{rate.numerator}:{rate.denominator} Ip A{aspect.numerator}:{aspect.denominator}"
-    return f"YUV4MPEG2 {said} C{_NAMES[facts.layout]} XCOLORRANGE={range_}\n".encode()
+    name = _SITINGS[facts.colours.siting] if facts.layout == "yuv420p" else _NAMES[facts.layout]
+    said = f"W{width} H{height} F{rate.numerator}:{rate.denominator} I{_FIELDS[facts.fields]}"
+    return f"YUV4MPEG2 {said} A{aspect.numerator}:{aspect.denominator} C{name} XCOLORRANGE=LIMITED\n".encode()
 
 
-def _samples(frame: Frame, facts: StreamInfo) -> bytes:
-    dtype = np.uint8 if facts.colours.levels.depth == 8 else np.dtype("<u2")
-    return b"".join(plane.cpu().numpy().astype(dtype).tobytes() for plane in frame.planes)
+def _samples(planes: list[Tensor], facts: StreamInfo) -> bytes:
+    dtype = np.uint8 if facts.depth == 8 else np.dtype("<u2")
+    return b"".join(plane.cpu().numpy().astype(dtype).tobytes() for plane in planes)

@@ -1,10 +1,11 @@
 """Ratios are ratios: what is known to take longer is found to, by about as much."""
 
 import pytest
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rescale.bench.images import refining, rescaling, training
-from rescale.bench.timing import race
+from rescale.bench.timing import limits, race, timed
 from rescale.training.recipe import Recipe, recipes
 
 
@@ -58,6 +59,18 @@ def test_the_engine_races_the_plain_network_and_other_programs(name, others):
     speed = rescaling(name, full=(60, 48), turns=1)
     assert len(speed.rivals) == others and speed.size == (60, 48)
     assert speed.total > 0 and 0 < speed.limit_gbytes < 1e5
-    assert speed.share >= 0.999 * speed.gflops / speed.limit_gflops > 0
+    assert 0 < speed.limit_gflops < 1e6 and 0 < speed.limit_convolution < 1e6 and speed.share > 0
+    assert (speed.down is None) == (name == "espcn-x3") and speed.processor
     assert 0 <= speed.levels < 4
     assert {speed.up.contender, speed.up.baseline} == {"engine, up", "plain, up"}
+
+
+def test_limits_are_measured_in_the_turns_of_the_race():
+    """So that a machine that is busy meanwhile slows both alike."""
+    calls = []
+    works = {name: (lambda name=name: calls.append(name)) for name in ("engine", "plain", "product", "copy")}
+    times = timed(works, 2)
+    assert calls == [*works] * 3 and all(len(seconds) == 2 for seconds in times.values())
+    found = limits({"product": [2.0, 1.0], "convolution": [0.001, 1.0], "copy": [0.5, 0.25]}, torch.device("cpu"))
+    assert found.product[1] == 2 * found.product[0] == pytest.approx(2e-9 * 2048**3)
+    assert found.operations == [found.convolution[0], found.product[1]] and found.copied[1] == 2 * found.copied[0]

@@ -21,7 +21,7 @@ from visiting import Server, Visitor, serving
 from waiting import HANG_S, until
 
 from rescale.demo import tasks
-from rescale.demo.comparison import CODECS, Asked, encoded, largest, rescaled, table
+from rescale.demo.comparison import Asked, rescaled, table
 from rescale.demo.error_maps import difference, error_map, view
 from rescale.demo.handlers import AUTO, _asked
 from rescale.demo.middleware import MAX_JSON, Guard
@@ -31,6 +31,7 @@ from rescale.demo.tasks import MAX_SECONDS, sentence
 from rescale.errors import MachineError, RecordError, RefusedError, RescaleError, UsageError
 from rescale.geometry import Geometry
 from rescale.io import images, record
+from rescale.io.budget import CODECS, encoded, largest
 from rescale.io.images import Picture
 from rescale.video.files import downscale_video
 

@@ -12,10 +12,11 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio
 
 import rescale
-from rescale.errors import InputError
+from rescale.errors import InputError, UsageError
 from rescale.evaluation.protocol import NUMBERS, Scores, evaluate, means, protocol, round_trip, score
 from rescale.evaluation.tables import markdown, records, table
 from rescale.io import images
+from rescale.io.budget import Lossy
 from rescale.io.images import Picture
 from rescale.metrics import psnr
 
@@ -118,3 +119,37 @@ def test_evaluation_does_not_depend_on_threads():
         torch.set_num_threads(count)
         rows.append(scored(rescale.load("irn-x2-small", device="cpu"), picture, "set", "photo"))
     assert rows[0].psnr_y == pytest.approx(rows[1].psnr_y, abs=1e-3)
+
+
+@pytest.mark.parametrize("text", ["jpeg:75", "jpg:75", "webp:80", "AVIF:60"])
+def test_an_lr_image_is_scored_as_a_codec_leaves_it(text, tmp_path):
+    images.write(tmp_path / "a.png", Picture(images.read(PHOTO).pixels[:96, :96]))
+    plain, saved = (next(evaluate("irn-x2-small", tmp_path, saved_as=codec)) for codec in (None, Lossy.parse(text)))
+    assert (plain.saved_as, saved.saved_as) == ("", text.lower().replace("jpg", "jpeg"))
+    assert saved.psnr_y < plain.psnr_y - 3 and saved.lr_psnr_rgb < plain.lr_psnr_rgb
+    assert saved.bits_per_pixel < plain.bits_per_pixel / 2
+
+
+def test_saving_at_a_higher_quality_costs_less(tmp_path):
+    images.write(tmp_path / "a.png", Picture(images.read(PHOTO).pixels[:96, :96]))
+    rows = [next(evaluate("espcn-x2", tmp_path, saved_as=Lossy("JPEG", quality))) for quality in (40, 70, 95)]
+    assert [row.psnr_y for row in rows] == sorted(row.psnr_y for row in rows)
+    assert [row.bits_per_pixel for row in rows] == sorted(row.bits_per_pixel for row in rows)
+
+
+def test_a_grey_lr_image_stays_grey(tmp_path):
+    images.write(tmp_path / "a.png", Picture(images.read(PHOTO).pixels[:64, :64, :1]))
+    trial = round_trip(rescale.load("espcn-x2"), images.read(tmp_path / "a.png"), "a", saved_as=Lossy.parse("webp:50"))
+    assert trial.small.is_grey and trial.restored.is_grey
+
+
+@pytest.mark.parametrize("text", ["", "jpeg", "jpeg:0", "jpeg:101", "png:50", "jpeg:high"])
+def test_what_is_no_lossy_format(text):
+    with pytest.raises(UsageError, match="expected a lossy format"):
+        Lossy.parse(text)
+
+
+def test_codecs_on_the_command_line(call, tmp_path):
+    images.write(tmp_path / "a.png", Picture(images.read(PHOTO).pixels[:64, :64]))
+    code, out, _ = call("evaluate", tmp_path, "-m", "bicubic-x2", "--saved-as", "jpeg:75", "--json")
+    assert code == 0 and [row["saved_as"] for row in json.loads(out)["rows"]] == ["", "jpeg:75"]

@@ -11,6 +11,7 @@ def mean(model: str, set_name: str, psnr: float, scale: str = "x2") -> Scores:
         model,
         scale,
         "",
+        "",
         set_name,
         "mean",
         **dict.fromkeys(NUMBERS, 0.5) | {"psnr_y": psnr, "psnr_rgb": psnr - 3, "lr_psnr_y": 44.0, "lr_psnr_rgb": 41.0},

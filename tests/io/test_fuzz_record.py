@@ -13,6 +13,7 @@ from waiting import no_hang
 
 from rescale.errors import RescaleError
 from rescale.inference import files
+from rescale.inference.cache import load_cached
 from rescale.inference.options import RescaleOptions
 from rescale.inference.rescaler import load
 from rescale.io import images, record
@@ -117,7 +118,7 @@ def test_no_record_opens_anything_takes_long_or_raises_anything_else(tmp_path):
     original = Picture(np.random.default_rng(5).integers(0, 256, (20, 24, 3), dtype=np.uint8))
     truths = []
     for model in MODELS:
-        rescaler = files._load_shipped(model, "cpu") if model in zoo.manifest() else load(model, device="cpu")
+        rescaler = load_cached(model, "cpu") if model in zoo.manifest() else load(model, device="cpu")
         small = rescaler.downscale_picture(original)
         rescaler.upscale_picture(small)
         truths.append((small, json.loads(rescaler.describe(small, original).model_dump_json())))

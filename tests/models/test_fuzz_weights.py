@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import zipfile
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from rescale.errors import InputError, RecordError, RescaleError, WeightsError
 from rescale.models import IRN, IRNConfig, import_irn, weights
 from rescale.video.embedded.bundle import NetworkBundle
 
+with suppress(ImportError):
+    import spandrel  # noqa: F401  # which is imported once, and is no part of refusing
 MOST_CALLS = 200_000
 """To refuse a file; one of ten thousand tensors takes a third of that, each other one a thirtieth."""
 CONFIG = {"scale": 2, "blocks": [1], "growth": 4, "depth": 2}
@@ -48,6 +51,18 @@ def flat(start: int, end: int, **facts) -> dict:
     return {"dtype": "F32", "shape": [(end - start) // 4], "data_offsets": [start, end]} | facts
 
 
+def strange(tensors: dict[str, torch.Tensor]) -> bytes:
+    """A file that says nothing of itself."""
+    return safetensors.torch.save(tensors)
+
+
+def compact_of(width: int, last: int) -> dict[str, torch.Tensor]:
+    """Tensors of a network of Real-ESRGAN's compact kind, all but the large ones."""
+    first = {"body.0.weight": torch.ones(width, 3, 3, 3), "body.0.bias": torch.ones(width)}
+    ends = {f"body.{last}.weight": torch.ones(12, 4, 3, 3), f"body.{last}.bias": torch.ones(12)}
+    return first | {"body.1.weight": torch.ones(width)} | ends
+
+
 BIAS = "chain__steps__1__to_low__convs__0__bias"
 HOSTILE = {
     "header of 100 MB": lambda: file_of(b'{"__metadata__":{"rescale":"' + b"x" * 100_000_000 + b'"}}'),
@@ -56,6 +71,10 @@ HOSTILE = {
         b"{%s}" % b",".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % n for n in range(1_000_000))
     ),
     "ten thousand tensors": lambda: described({f"{n}": flat(4 * n, 4 * n + 4) for n in range(10_000)}, bytes(40_000)),
+    "ten thousand tensors of a stranger": lambda: strange({f"{n}": torch.zeros(1) for n in range(10_000)}),
+    "a stranger that is wide": lambda: strange(compact_of(10_000, 6)),
+    "a stranger that is deep": lambda: strange(compact_of(4, 10**8)),
+    "a stranger of NaN": lambda: strange({"body.0.weight": torch.full((4, 3, 3, 3), torch.nan)}),
     "nested header": lambda: file_of(b'{"a":' * 100_000),
     "nested description": lambda: safetensors.torch.save(sound(), {"rescale": "[" * 500_000}),
     "overlapping": lambda: described({"a": flat(0, 64), "b": flat(32, 96)}, bytes(96)),

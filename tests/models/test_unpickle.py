@@ -55,6 +55,31 @@ def test_the_state_of_a_layer_and_shared_storages_come_back(save):
     assert all(torch.equal(read[name], tensor) for name, tensor in state.items())
 
 
+def test_the_tensors_of_a_training_programs_checkpoint_are_found(save):
+    """Beside them lie counts, text, and another network's tensors, of which the averaged ones are wanted."""
+    wanted, other = (OrderedDict(weight=torch.randn(3, 2), count=torch.tensor(n)) for n in (1, 2))
+    moments = {
+        "state": {0: {"step": 5, "exp_avg": torch.randn(7).double()}},
+        "param_groups": [{"lr": 1e-4, "p": (0, 1)}],
+    }
+    facts = {"iter": 5000, "best": 31.5, "name": "net", "optimizer": moments, "scheduler": None, "done": True}
+    for content in (
+        {"params": other, "params_ema": wanted, **facts}, {"state_dict": wanted, **facts}, {"anything": wanted},
+        {"model": {"params": wanted}}, wanted,
+    ):  # fmt: skip
+        read = unpickle.parse(save(content).read_bytes(), "some.pth", nested=True)
+        assert list(read) == ["weight", "count"] and all(torch.equal(read[key], wanted[key]) for key in read)
+    for content in (facts, {"params": {"a": 1}}, {"params": [wanted]}, {}.fromkeys("ab", wanted), 7):
+        with pytest.raises(InputError, match="expected a dictionary of tensors, got"):
+            unpickle.parse(save(content).read_bytes(), "some.pth", nested=True)
+
+
+def test_a_checkpoint_that_holds_itself_is_refused():
+    itself = b"\x80\x02}q\x00X\x06\x00\x00\x00paramsh\x00s."
+    with no_hang(), pytest.raises(InputError, match="expected a dictionary of tensors, got dict under 'params'"):
+        unpickle.parse(packed(itself), "circle.pth", nested=True)
+
+
 class Evil:
     def __init__(self, canary: str) -> None:
         self.canary = canary

@@ -34,3 +34,43 @@ def test_tiled_equals_whole(pieces, size):
     whole = function(x)
     assert torch.allclose(parts(8), whole, atol=1e-12)
     assert not torch.allclose(parts(0), whole, atol=1e-3)
+
+
+def blended(function, x: torch.Tensor, blend: int = 4, store=lambda t: t) -> torch.Tensor:
+    made = upscale_tiles(function, tuple(x.shape[-2:]), 2, side=16, halo=10, cell=8, blend=blend)
+    return tiled(made, x, (2 * x.shape[-2], 2 * x.shape[-1]), load=lambda t: t, store=store)
+
+
+@given(st.integers(1, 70), st.integers(1, 70))
+def test_tiles_that_fade_into_each_other_change_nothing_where_they_agree(height, width):
+    x = torch.rand(1, 1, height, width)
+    whole = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    def double(t):
+        return t.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    assert torch.allclose(blended(double, x), whole, atol=1e-6)
+    levels = blended(double, x, store=lambda t: (t * 255).round().to(torch.uint8))
+    assert torch.equal(levels, (whole * 255).round().to(torch.uint8))
+
+
+@given(st.integers(1, 70), st.integers(1, 70), st.randoms())
+def test_tiles_that_disagree_show_no_edge(height, width, random):
+    """Each tile has a level of its own: the steps between neighbours are those of a slope."""
+
+    def flat(t):
+        return torch.full((1, 1, 2 * t.shape[-2], 2 * t.shape[-1]), random.random())
+
+    made = blended(flat, torch.zeros(1, 1, height, width))[0, 0]
+    assert made.min() >= 0 and made.max() <= 1
+    steps = [made.diff(dim=dim).abs().max().item() for dim in (0, 1)]
+    assert max(steps) <= 0.3, "a tile of a pixel or two has a steep slope"
+
+
+def test_four_tiles_share_linearly_where_they_meet():
+    values = iter([0.0, 0.0, 0.0, 1.0])
+    made = blended(
+        lambda t: torch.full((1, 1, 2 * t.shape[-2], 2 * t.shape[-1]), next(values)), torch.zeros(1, 1, 32, 32)
+    )
+    ramp = torch.cat([torch.zeros(24), torch.arange(1, 17) / 17, torch.ones(24)])
+    assert torch.allclose(made[0, 0], ramp[:, None] * ramp, atol=1e-6)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import shake
+from filming import film
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -244,3 +245,21 @@ def test_an_animation_comes_back_as_a_video_with_its_times(tmp_path):
     upscale_video(tmp_path / "small.mkv", tmp_path / "back.mkv", options=EncodeOptions(codec="ffv1"))
     with av.open(str(tmp_path / "back.mkv")) as back:
         assert [round(float(frame.pts * frame.time_base) * 1000) for frame in back.decode(video=0)] == times
+
+
+@pytest.mark.parametrize(("lowest", "highest", "count"), [(16, 235, 0), (14, 237, 0), (2, 235, 3), (16, 250, 3)])
+@pytest.mark.parametrize("layout", ["yuv420p", "yuv420p10le"])
+def test_levels_that_rgb_cuts_are_counted_and_enlarging_keeps_them(lowest, highest, count, layout, tmp_path):
+    depth, times = (8, 1) if layout == "yuv420p" else (10, 4)
+    luma = torch.full((48, 64), lowest * times)
+    luma[:10] = highest * times
+    planes = [luma, *[torch.full((24, 32), 128 * times)] * 2]
+    frames = [to_frame(planes, layout) for _ in range(3)]
+    source = film(tmp_path / "a.mkv", [0, 1, 2], codec="ffv1", layout=layout, frames=frames)
+    done = downscale_video("bicubic-x2", source, tmp_path / "b.mkv")
+    note = f"{count} frames hold levels below black or above white, which RGB cuts"
+    assert [found for found in done.notes if "below black" in found] == [note] * bool(count)
+    upscale_video(source, tmp_path / "c.mkv", scale=2, options=EncodeOptions(codec="ffv1"))
+    with av.open(str(tmp_path / "c.mkv")) as made:
+        large = planes_of(next(made.decode(video=0)), depth)[0]
+    assert abs(large[5, 60] - highest * times) <= 1 and abs(large[-5, 60] - lowest * times) <= 1

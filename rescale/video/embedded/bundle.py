@@ -5,6 +5,7 @@ that training could not improve is stored in full precision, so its results are 
 
 ```
 safetensors     header: model, config, parts, side and slot of the patches, and the start, or what is wide or differs
+  frames        where it has one, the table of the LR frames, see `frames`; older readers pass it over
   map           numbers of the networks, (slots, rows, columns), deflated
   network.0 …   with a start: see `quantization`
                 else: parameters as float16, or float32 if wide, low bytes before high bytes, deflated
@@ -16,7 +17,7 @@ import dataclasses
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
 import numpy as np
@@ -31,6 +32,7 @@ from rescale.errors import RecordError, RescaleError
 from rescale.io.record import is_newer
 from rescale.models import MODELS, LumaSR, beyond, build
 from rescale.models.weights import header_text
+from rescale.video.embedded.frames import FrameTable
 from rescale.video.embedded.partition import Partition
 from rescale.video.embedded.quantization import Start
 
@@ -79,6 +81,8 @@ class NetworkBundle:
     partition: Partition
     start: Start | None = None
     """Shipped network that the networks are coded against, rounded accordingly."""
+    frames: FrameTable = field(default_factory=FrameTable)
+    """Frames that the networks are for; empty in videos of earlier releases."""
 
     def pack(self) -> bytes:
         """Serialise as an attachment; the opposite of `unpack`."""
@@ -106,6 +110,8 @@ class NetworkBundle:
         )  # fmt: skip
         tensors = {"map": _as_tensor(zlib.compress(partition.choice.numpy().tobytes(), 9))}
         tensors |= {f"network.{k}": _as_tensor(data) for k, data in enumerate(networks)}
+        if self.frames.slots:
+            tensors["frames"] = _as_tensor(self.frames.pack())
         return safetensors.torch.save(tensors, {_KEY: header.model_dump_json(exclude_none=True)})
 
     @classmethod
@@ -117,7 +123,8 @@ class NetworkBundle:
             header = _Header.model_validate_json(header_text(data, _KEY), strict=False)
             tensors = {key: bytes(value.numpy()) for key, value in safetensors.torch.load(data).items()}
             start = _start(header)
-            return cls(_networks(header, tensors, start), _partition(header, tensors["map"]), start)
+            table = FrameTable.unpack(tensors.get("frames", b""))
+            return cls(_networks(header, tensors, start), _partition(header, tensors["map"]), start, table)
         except RecordError:
             raise
         except ValidationError as error:

@@ -32,7 +32,11 @@ class Partition:
 
     def at(self, time_ms: int) -> Tensor:
         """Select a frame's network numbers (rows, columns); the last slot serves all later times."""
-        return self.choice[min(max(time_ms // self.slot_ms, 0), len(self.choice) - 1)]
+        return self.choice[self.slot(time_ms)]
+
+    def slot(self, time_ms: int) -> int:
+        """Return the number of a time's slot."""
+        return min(max(time_ms // self.slot_ms, 0), len(self.choice) - 1)
 
     @property
     def parts(self) -> int:

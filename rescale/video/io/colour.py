@@ -94,6 +94,71 @@ def tags_as_meant(size: Size, tags: Tags) -> Tags:
     return range_, primaries, transfer, guessed_matrix(size) if matrix in _UNKNOWN else matrix
 
 
+def offsets(colours: Colours) -> tuple[float, float]:
+    """Offsets of chroma from the middle of its luma samples, down and across, in luma samples."""
+    return colours.offset(0), colours.offset(1)
+
+
+def recoloured(planes: list[Tensor], before: Colours, after: Colours, sits: tuple[float, float]) -> list[Tensor]:
+    """Convert levels to another matrix and range of the same depth and subsampling, and move chroma.
+
+    All of it is linear, so no level outside the range is cut, and only chroma passes from one grid to the other.
+
+    Args:
+        planes: Y, Cb, Cr, or Y alone.
+        before: colours of the planes.
+        after: colours of the result.
+        sits: offsets of their chroma, in place of those of `before`.
+    """
+    if (before.levels, before.matrix, sits) == (after.levels, after.matrix, offsets(after)):
+        return planes
+    y, foot, span, centre = _numbers(planes[0], before)
+    _, new_foot, new_span, _ = _numbers(planes[0], after)
+    y = (y - foot) / span
+    chroma: list[Tensor] = []
+    if len(planes) > 1:
+        mix = _mix(before.matrix, after.matrix)
+        both = torch.stack([plane.to(y.device) for plane in planes[1:3]]).float()
+        both = (both - centre) / _chroma_span(span, before)
+        if mix is not None:
+            y = y + _at_luma(torch.einsum("i,ihw->hw", mix[0].to(both), both), y, before, sits)
+            both = torch.einsum("ij,jhw->ihw", mix[1:].to(both), both)
+        chroma = list(_moved(both, before, sits, offsets(after)) * _chroma_span(new_span, after) + centre)
+    dtype = planes[0].dtype
+    return [after.levels.rounded(plane).to(dtype) for plane in (y * new_span + new_foot, *chroma)]
+
+
+def _at_luma(plane: Tensor, luma: Tensor, colours: Colours, sits: tuple[float, float]) -> Tensor:
+    """Resample a plane of chroma's size to luma's."""
+    for axis, length in enumerate(luma.shape):
+        if colours.chroma[axis] > 1:
+            plane = phased(plane, length, axis - 2, before=sits[axis] / colours.chroma[axis], after=0.0)
+    return plane
+
+
+def _moved(chroma: Tensor, colours: Colours, sits: tuple[float, float], to: tuple[float, float]) -> Tensor:
+    for axis, by in enumerate(colours.chroma):
+        chroma = phased(chroma, chroma.shape[axis - 2], axis - 2, before=sits[axis] / by, after=to[axis] / by)
+    return chroma
+
+
+def _mix(before: int, after: int) -> Tensor | None:
+    """Return the shares of Cb and Cr, by one matrix, in Y, Cb and Cr by another: (3, 2); None if it is the same.
+
+    The share of Y is one in Y and none in chroma, as grey is grey in any.
+    """
+    if before == after or before not in _KR_KB:
+        return None
+    return torch.linalg.solve(_rgb_of(after), _rgb_of(before)).float()[:, 1:]
+
+
+def _rgb_of(matrix: int) -> Tensor:
+    """Return the (3, 3) float64 matrix from Y, Cb, Cr to R, G, B."""
+    kr, kb = _KR_KB[matrix]
+    cr, cb, kg = 2 * (1 - kr), 2 * (1 - kb), 1 - kr - kb
+    return torch.tensor([[1, 0, cr], [1, -kb * cb / kg, -kr * cr / kg], [1, cb, 0]], dtype=torch.float64)
+
+
 def resized_chroma(plane: Tensor, size: tuple[int, int], colours: Colours) -> Tensor:
     """Resize chroma (C, h, w) in floats to (C, *size), for luma scaled by the same factor, with the same siting.
 
@@ -118,7 +183,7 @@ def to_rgb(planes: list[Tensor], colours: Colours) -> Tensor:
     for axis, length in enumerate(y.shape):
         if colours.chroma[axis] > 1:
             chroma = phased(chroma, length, axis - 2, before=colours.offset(axis) / colours.chroma[axis], after=0.0)
-    cb, cr = (chroma - centre) / (span * (224 / 219 if not colours.levels.is_full else 1))
+    cb, cr = (chroma - centre) / _chroma_span(span, colours)
     kr, kb = _KR_KB.get(colours.matrix, _KR_KB[6])
     red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
     return torch.stack([red, (y - kr * red - kb * blue) / (1 - kr - kb), blue])
@@ -138,8 +203,13 @@ def from_rgb(rgb: Tensor, colours: Colours) -> list[Tensor]:
         by = colours.chroma[axis]
         if by > 1:
             chroma = phased(chroma, -(-length // by), axis - 2, before=0.0, after=colours.offset(axis) / by)
-    chroma = chroma * (span * (224 / 219 if not colours.levels.is_full else 1)) + centre
+    chroma = chroma * _chroma_span(span, colours) + centre
     return [colours.levels.rounded(plane) for plane in (y * span + foot, *chroma)]
+
+
+def _chroma_span(span: float, colours: Colours) -> float:
+    """Return the span of chroma, by that of luma."""
+    return span * (224 / 219 if not colours.levels.is_full else 1)
 
 
 def _numbers(y: Tensor, colours: Colours) -> tuple[Tensor, float, float, float]:

@@ -1,5 +1,6 @@
 """Container access: the one door to video files, with allow-listed formats and demuxers, and no other file or URL."""
 
+import io
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,13 @@ def opened(path: Path) -> Iterator[Any]:
                 yield container
         except (av.FFmpegError, EOFError) as error:
             raise InputError(f"{path}: damaged, or not a video: {reason(error)}") from error
+
+
+@contextmanager
+def in_memory(container: str) -> Iterator[Any]:
+    """Open a container for writing that is no file, to try what it takes."""
+    with io.BytesIO() as file, library().open(file, "w", format=container) as made:
+        yield made
 
 
 @contextmanager

@@ -77,6 +77,11 @@ class Encoding:
         return with_alpha(self.layout) if self.has_alpha else self.layout
 
     @property
+    def nal_codec(self) -> str:
+        """FFmpeg's name of the codec, for encoders of H.264 and H.265."""
+        return "h264" if "264" in self.encoder else "hevc"
+
+    @property
     def options(self) -> dict[str, str]:
         """Encoder options beside size, rate and colours."""
         name, chosen = self.encoder, {}

@@ -5,19 +5,19 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from rescale.errors import MachineError
 from rescale.io.record import KEY
+from rescale.video.io import nal, tags
 from rescale.video.io.container import library, opened, reason
+from rescale.video.io.copies import ATTACHMENT, Copies, add_copy, add_cover, plan_copies
 from rescale.video.io.encoders import Encoding
 from rescale.video.io.frames import VideoReader
 from rescale.video.io.segments import Segments
 
-_NOT_OURS = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration", "alpha_mode", KEY}
-"""Metadata keys that the muxer writes itself."""
-ATTACHMENT = "networks.rescale"
-"""Name of the attachment that holds the networks."""
 _PRIMING_S = 0.05
 """Seconds of sound before the start that a decoder needs as priming."""
 
@@ -29,6 +29,8 @@ class Embedded:
     record: str | None = None
     networks: bytes | None = None
     """As an attachment of MKV."""
+    units: tuple[bytes, ...] = ()
+    """NAL units for the first packet of H.264 or H.265."""
 
 
 def assemble(
@@ -47,43 +49,66 @@ def assemble(
         container: FFmpeg's name of the container.
         encoding: settings of the segments.
         segments: the complete segments.
-        embedded: what an LR video carries: its record, and a bundle of networks as an attachment of MKV.
+        embedded: what an LR video carries: its record, and networks as an attachment of MKV or in the stream.
     Returns: notes on what could not be kept.
     Raises: MachineError where FFmpeg cannot write this.
     """
-    av, notes = library(), list[str]()
+    av = library()
     with opened(source.path) as given:
+        plan = plan_copies(source.path, source.index, container)
+        keys = tags.of_file(given.metadata)
+        has_record = embedded.record is not None
+        options = _options(container, keeps_any=tags.keeps_any_key(keys, container, has_record=has_record))
         try:
-            with av.open(file, "w", format=container, options=_options(container)) as made:
-                video, copies = _streams(given, source.index, made, encoding, notes)
+            with av.open(file, "w", format=container, options=options) as made:
+                video, copies, covers = _streams(given, source, made, encoding, plan)
                 _describe(given, made, embedded)
                 made.start_encoding()
+                for cover in covers:
+                    made.mux(cover)
                 with opened(source.path) as again:
                     others = _other_packets(again, copies, made.format.name)
-                    ours = _video_packets(video, encoding, segments, source.end_s)
+                    ours = _video_packets(video, encoding, segments, source.end_s, embedded.units)
                     for _, packet in heapq.merge(ours, others, key=lambda p: p[0]):
                         made.mux(packet)
         except av.FFmpegError as error:
             raise MachineError(f"cannot write this as {container}: {reason(error)}") from error
-    return notes
+    return plan.notes + tags.lost(keys, container, has_record=has_record)
 
 
-def _streams(given: Any, index: int, made: Any, encoding: Encoding, notes: list[str]) -> tuple[Any, dict[int, Any]]:
-    """All streams of the new file, in the order of the old one: that of the video, and the others by their index."""
+def _streams(
+    given: Any, source: VideoReader, made: Any, encoding: Encoding, plan: Copies
+) -> tuple[Any, dict[int, Any], list[Any]]:
+    """All streams of the new file, in the order of the old one.
+
+    Returns: that of the video, copies by their index in the old file, and packets of covers.
+    """
     copies: dict[int, Any] = {}
-    video: Any = None
+    video, covers, pictures = None, [], _pictures(source.path, plan.covers)
     for stream in given.streams:
-        if stream.index == index:
+        if stream.index == source.index:
             video = _video(stream, made, encoding)
-        else:
-            copy = _copied(stream, made, notes)
-            if copy is not None:
-                copies[stream.index] = copy
-    return video, copies
+        elif stream.index in plan.packets:
+            copies[stream.index] = add_copy(stream, made)
+        elif stream.index in plan.attachments:
+            made.add_attachment(stream.name, stream.mimetype, stream.data)
+        elif stream.index in pictures:
+            number = plan.covers.index(stream.index)
+            covers.append(add_cover(stream, pictures[stream.index], number, made))
+    return video, copies, [cover for cover in covers if cover is not None]
+
+
+def _pictures(path: Path, covers: list[int]) -> dict[int, bytes]:
+    """Read covers, which FFmpeg hands out in front of all packets."""
+    if not covers:
+        return {}
+    with opened(path) as given:
+        packets = islice(given.demux(*(given.streams[index] for index in covers)), len(covers))
+        return {packet.stream.index: bytes(packet) for packet in packets if packet.size}
 
 
 def _describe(given: Any, made: Any, embedded: Embedded) -> None:
-    made.metadata.update({k: v for k, v in given.metadata.items() if k.lower() not in _NOT_OURS})
+    made.metadata.update(tags.of_file(given.metadata))
     if embedded.record is not None:
         made.metadata[KEY] = embedded.record
     if embedded.networks is not None:
@@ -91,10 +116,10 @@ def _describe(given: Any, made: Any, embedded: Embedded) -> None:
     made.set_chapters(given.chapters())
 
 
-def _options(container: str) -> dict[str, str]:
-    """Set muxer options: MP4 is playable before it is fully loaded, and keeps metadata of any name."""
+def _options(container: str, *, keeps_any: bool) -> dict[str, str]:
+    """Set muxer options: MP4 is playable before it is fully loaded, and keeps metadata of any name where asked to."""
     if container in ("mp4", "mov"):
-        return {"movflags": "+faststart+use_metadata_tags"}
+        return {"movflags": "+faststart" + "+use_metadata_tags" * keeps_any}
     return {"avoid_negative_ts": "disabled"}
 
 
@@ -104,43 +129,17 @@ def _video(stream: Any, made: Any, encoding: Encoding) -> Any:
     video.time_base = encoding.facts.time_base
     if encoding.encoder == "libx265" and made.format.name != "matroska":
         video.codec_context.codec_tag = "hvc1"  # which Apple's players insist on
-    video.metadata.update({k: v for k, v in stream.metadata.items() if k.lower() not in _NOT_OURS and k != "DURATION"})
+    video.metadata.update(tags.of_film(stream.metadata))
     video.disposition = stream.disposition
     if encoding.facts.display_matrix:
         video.set_display_matrix(struct.unpack("<9i", encoding.facts.display_matrix[:36]))
     return video
 
 
-def _copied(stream: Any, made: Any, notes: list[str]) -> Any:
-    """Add a copy of a stream to the new file; None, with a note, where that is not possible."""
-    name = f"{stream.type} stream {stream.index}"
-    if stream.type == "attachment":
-        if stream.name == ATTACHMENT:
-            return None
-        if made.format.name == "matroska":
-            made.add_attachment(stream.name, stream.mimetype, stream.data)
-        else:
-            notes.append(f"{name} ({stream.name}) cannot be kept in {made.format.name}")
-        return None
-    context = stream.codec_context
-    codec = context.codec.canonical_name if context else None
-    if context is None or made.supported_codecs.isdisjoint((codec, context.name)):
-        notes.append(f"{name} ({codec or 'unknown'}) cannot be kept in {made.format.name}")
-        return None
-    try:
-        copy = made.add_stream_from_template(stream, opaque=True)
-    except (ValueError, library().FFmpegError) as error:
-        notes.append(f"{name} ({codec}) is lost: {reason(error)}")
-        return None
-    copy.metadata.update({k: v for k, v in stream.metadata.items() if k != "DURATION"})
-    copy.disposition = stream.disposition
-    return copy
-
-
 def _video_packets(
-    stream: Any, encoding: Encoding, segments: Segments, end_s: float | None
+    stream: Any, encoding: Encoding, segments: Segments, end_s: float | None, units: tuple[bytes, ...]
 ) -> Iterator[tuple[Fraction, Any]]:
-    """Yield each video packet with its decoding time in seconds.
+    """Yield each video packet with its decoding time in seconds, the first one with the units that it carries.
 
     Encoders restart that time with each segment, so it is computed here: packets are decoded in their order, each at
     the time at which the frame so many before it is shown that none is shown before it is decoded.
@@ -150,7 +149,7 @@ def _video_packets(
     is_mp4 = stream.container.format.name in ("mp4", "mov")
     ends = {} if end_s is None or not shown else _last_durations(shown, times, round(end_s / base), is_mp4=is_mp4)
     for k, (packet, dts) in enumerate(zip(segments.packets(), times, strict=True)):
-        made = library().Packet(packet.data)
+        made = library().Packet(packet.data if k or not units else nal.splice(packet.data, units, encoding.nal_codec))
         made.stream, made.time_base = stream, base
         made.pts, made.dts, made.is_keyframe = packet.pts, dts, packet.is_key
         made.duration = ends.get(k, packet.duration)

@@ -53,7 +53,7 @@ def mean_rate(stream: Any, path: Path) -> Fraction:
     told = stream.average_rate or stream.guessed_rate
     if told and told <= _MOST_FPS:
         return Fraction(told)
-    return _measured(stream.index, path) or Fraction(told or 25)
+    return _measured(stream.index, path) or Fraction(25)
 
 
 def _measured(index: int, path: Path) -> Fraction | None:
