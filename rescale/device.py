@@ -3,16 +3,22 @@
 import contextlib
 import ctypes
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
+from torch import Tensor
 
 from rescale.errors import UsageError
+from rescale.geometry import Size
 
 LARGEST, SMALLEST = 2048, 256
 """Largest and smallest side of a tile, in HR pixels: the overlap costs little at the one, the other saves memory."""
+_WHOLE = 2**26
+"""HR pixels of the largest image that a GPU does as one tile: of more, some features have 2^31 elements."""
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of malloc.h
 _SHORT = ("can't allocate memory", "could not create a primitive")
 """Out-of-memory messages of PyTorch and oneDNN on a CPU."""
@@ -42,6 +48,71 @@ def isolated() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Let CUDA multiply float32 as float32, not as TF32, which keeps 10 bits of 23: PyTorch's default for convolutions.
+
+    The settings are one for all threads: the first to enter saves them, the last to leave restores them. A thread that
+    meanwhile computes elsewhere is exact too.
+    """
+    _Float32.enter()
+    try:
+        yield
+    finally:
+        _Float32.leave()
+
+
+def exact_products(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[None]:
+    """Return `full_float32` for what is computed in float32 on CUDA, else nothing."""
+    is_rounded = device.type == "cuda" and dtype == torch.float32
+    return full_float32() if is_rounded else contextlib.nullcontext()
+
+
+class _Float32:
+    """Settings of products in float32 before the first of several threads changed them."""
+
+    lock, users = threading.Lock(), 0
+    saved: tuple[str, ...] = ()
+    flag: bool | None = None
+    """The older setting that goes with them; None where it does not, and PyTorch refuses to tell."""
+
+    @classmethod
+    def enter(cls) -> None:
+        with cls.lock:
+            if not cls.users:
+                cls.saved = tuple(place.fp32_precision for place in _products())
+                cls.flag = _older_flag()
+                cls._set(("ieee",) * len(cls.saved), is_allowed=False)
+            cls.users += 1
+
+    @classmethod
+    def leave(cls) -> None:
+        with cls.lock:
+            cls.users -= 1
+            if not cls.users:
+                cls._set(cls.saved, is_allowed=bool(cls.flag))
+
+    @classmethod
+    def _set(cls, values: tuple[str, ...], *, is_allowed: bool) -> None:
+        if cls.flag is not None:
+            torch.backends.cudnn.allow_tf32 = is_allowed
+        for place, value in zip(_products(), values, strict=True):
+            place.fp32_precision = value
+
+
+def _products() -> tuple[Any, ...]:
+    """Return where PyTorch keeps them; recurrent networks too, for which the older flag stands as well."""
+    cudnn: Any = torch.backends.cudnn
+    return cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul
+
+
+def _older_flag() -> bool | None:
+    try:
+        return torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        return None
+
+
 def check_fork() -> None:
     """Raises: UsageError in a forked process that would wait for ever for the threads of the one it came from."""
     if os.getpid() != _PROCESS and torch.get_num_threads() > 1:
@@ -59,14 +130,19 @@ def free_memory(device: torch.device) -> float:
     return min(psutil.virtual_memory().available, _granted())
 
 
-def tile_sides(device: torch.device, bytes_per_pixel: float) -> Iterator[int]:
+def tile_sides(device: torch.device, bytes_per_pixel: float, size: Size | None = None) -> Iterator[int]:
     """Yield sides of tiles to try, the largest first that is likely to fit, then half as large each time.
 
     Args:
         device: device to run on.
         bytes_per_pixel: peak memory of a network, for each HR pixel of a tile.
+        size: HR height and width of the image. A GPU then tries the whole of it first: it has no caches to spare, and
+            overlaps cost it as much as any pixel.
     """
     side, room = LARGEST, free_memory(device) / 2
+    if size and device.type == "cuda" and size[0] * size[1] <= min(room / bytes_per_pixel, _WHOLE):
+        yield max(*size, SMALLEST)
+        side = min(side, 2 ** (max(size).bit_length() - 1))
     while side > SMALLEST and side**2 * bytes_per_pixel > room:
         side //= 2
     while side >= SMALLEST:
@@ -90,8 +166,34 @@ def keep_memory() -> None:
 
 
 def release_memory() -> None:
-    """Return unused memory to the system, once: the inverse of `keep_memory`."""
+    """Return unused memory to the system, once: the inverse of `keep_memory`; and a GPU's, to be cut anew."""
     _tell_malloc("malloc_trim", 0)
+    torch.cuda.empty_cache()
+
+
+def upload(x: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device; to a GPU through pinned memory, for which the host does not wait."""
+    if x.device.type == "cuda" or device.type != "cuda":
+        return x.to(device)
+    pinned = torch.empty(x.shape, dtype=x.dtype, device="cpu", pin_memory=True).copy_(x)
+    return pinned.to(device, non_blocking=True)
+
+
+def begin_download(x: Tensor) -> tuple[Tensor, Callable[[], None]]:
+    """Begin to copy a tensor to the host, and return the copy with what waits until it is there."""
+    if x.device.type != "cuda":
+        return x.cpu(), lambda: None
+    pinned = torch.empty(x.shape, dtype=x.dtype, device="cpu", pin_memory=True).copy_(x, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(x.device))
+    return pinned, event.synchronize
+
+
+def download(x: Tensor) -> Tensor:
+    """Copy a tensor to the host, into memory that may be kept: pinned memory is scarce."""
+    copy, wait = begin_download(x)
+    wait()
+    return copy.clone() if x.device.type == "cuda" else copy
 
 
 def _tell_malloc(what: str, *values: int) -> None:

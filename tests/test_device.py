@@ -73,6 +73,17 @@ def test_tiles_are_as_large_as_is_likely_to_fit():
     assert list(tile_sides(CPU, 0.4 * room / 1024**2)) == [1024, 512, 256]
 
 
+def test_a_gpu_takes_the_whole_picture_where_it_has_room(monkeypatch):
+    monkeypatch.setattr(device, "free_memory", lambda _: 8e9)
+    size, gpu = (2160, 3840), torch.device("cuda")
+    assert list(tile_sides(gpu, 400, size)) == [3840, 2048, 1024, 512, 256]
+    assert list(tile_sides(gpu, 600, size)) == [2048, 1024, 512, 256]
+    assert list(tile_sides(gpu, 1, (20_000, 20_000))) == [2048, 1024, 512, 256]  # some features have 2^31 elements
+    assert list(tile_sides(gpu, 400, (300, 200))) == [300, 256]
+    assert list(tile_sides(gpu, 400, (20, 30))) == [256]
+    assert list(tile_sides(CPU, 1, size)) == [2048, 1024, 512, 256]
+
+
 def test_a_container_counts_by_what_it_was_granted(monkeypatch, tmp_path):
     monkeypatch.setattr(device, "_CGROUP", tmp_path)
     assert free_memory(CPU) > 3000

@@ -8,7 +8,6 @@ shows in an image: that of the sum added to the low band. So that sum is carried
 """
 
 import copy
-import math
 from typing import Literal, cast
 
 import torch
@@ -16,9 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescale.errors import UsageError
+from rescale.inference.convolution import CL, FastConv, add, balanced, conv2d, onednn_takes, packed
+from rescale.inference.gpu import GPUCoupling
 from rescale.models import ESPCN, IARN, IRN, SR, RescalingModel
 from rescale.models.layers import Coupling, Dense, framed
-from rescale.models.sr import SLOPE, Block, Stack
+from rescale.models.sr import Block, Stack
 from rescale.ops import shuffle
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
@@ -27,7 +28,6 @@ _LANES = 16
 """Outputs that the processor's convolutions compute at once."""
 _CACHED = 100_000
 """Pixels of a strip: 64 channels of bfloat16 of these are 13 MB."""
-_CL = torch.channels_last
 
 
 def optimize_for_inference(model: RescalingModel, precision: Precision = "auto") -> RescalingModel:
@@ -41,18 +41,21 @@ def optimize_for_inference(model: RescalingModel, precision: Precision = "auto")
             Where gradients are wanted, sums round more often, and may cost more.
     Raises: UsageError for another precision.
     """
-    dtype = compute_dtype(precision, next(model.parameters(), torch.empty(0)).device)
+    device = next(model.parameters(), torch.empty(0)).device
+    dtype = compute_dtype(precision, device)
     model = copy.deepcopy(model)
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Coupling):
-                setattr(parent, name, FastCoupling(child, dtype, _low_dtype(model)))
+                is_gpu = device.type == "cuda"
+                fast = GPUCoupling(child, dtype) if is_gpu else FastCoupling(child, dtype, _low_dtype(model))
+                setattr(parent, name, fast)
     if isinstance(model, ESPCN):
         _quicken(model, dtype)
     if isinstance(model, SR):
         model = model.folded()
         model.stack = Strips(FastStack(model.stack, dtype), halo=model.halo)  # type: ignore[assignment]
-    return model.eval().requires_grad_(False).to(memory_format=_CL)
+    return model.eval().requires_grad_(False).to(memory_format=CL)
 
 
 def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
@@ -68,7 +71,7 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Tell whether a device's convolutions take bfloat16 natively, and so run about twice as fast."""
-    if device.type != "cpu" or not _onednn_takes(torch.bfloat16):
+    if device.type != "cpu" or not onednn_takes(torch.bfloat16):
         return False
     return any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
 
@@ -101,13 +104,13 @@ class FastCoupling(nn.Module):
         )
 
     def forward(self, x: Tensor, code: Tensor | None = None) -> Tensor:
-        low, detail = x.contiguous(memory_format=_CL).split(self.sizes, dim=1)
+        low, detail = x.contiguous(memory_format=CL).split(self.sizes, dim=1)
         low = low + self.to_low(detail, code)
         scale, shift = self._scale_and_shift(low, code)
         return torch.cat([low, (detail * scale.exp()).add_(shift)], dim=1)
 
     def inverse(self, y: Tensor, code: Tensor | None = None) -> Tensor:
-        low, detail = y.contiguous(memory_format=_CL).split(self.sizes, dim=1)
+        low, detail = y.contiguous(memory_format=CL).split(self.sizes, dim=1)
         scale, shift = self._scale_and_shift(low, code)
         detail = (detail - shift) * (-scale).exp()
         return torch.cat([low - self.to_low(detail, code), detail], dim=1)
@@ -117,35 +120,6 @@ class FastCoupling(nn.Module):
         scale, shift = made if len(made) == 2 else made[0].chunk(2, dim=1)
         shift = shift.add(scale, alpha=0)  # infinity times zero: a tanh would hide that something went wrong
         return (scale * 0.5).tanh_(), shift
-
-
-class FastConv(nn.Module):
-    """A convolution for inference, fused with its activation.
-
-    Args:
-        conv: convolution to compute.
-        dtype: data type of the convolution.
-        activation: "none", "relu", "tanh" or "leaky_relu" (of slope `SLOPE`).
-    """
-
-    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, activation: str = "none") -> None:
-        super().__init__()
-        self.weight, self.bias = _packed(conv.weight, dtype), cast(Tensor, conv.bias).detach().to(dtype)
-        self.padding, self.activation = conv.kernel_size[0] // 2, activation
-        self.scalars = [SLOPE] if activation == "leaky_relu" else []
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.weight.dtype, memory_format=_CL)
-        if self.activation != "none" and _has_onednn(x):
-            fused, once, padding = torch.ops.mkldnn._convolution_pointwise, [1, 1], [self.padding] * 2
-            acted = self.activation, self.scalars, ""
-            return cast(Tensor, fused(x, self.weight, self.bias, padding, once, once, 1, *acted))
-        made = conv2d(x, self.weight, self.bias, padding=self.padding)
-        return made if self.activation == "none" else cast(Tensor, getattr(F, self.activation)(made, *self.scalars))
-
-    def added(self, made: Tensor, x: Tensor) -> Tensor:
-        """Add the convolution of x to `made`, in place where no gradient is wanted; without activation."""
-        return _add(made, x, self.weight, self.padding, 1, self.bias)
 
 
 class FastStack(nn.Module):
@@ -187,6 +161,8 @@ class Strips(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         rows, height = max(_CACHED // x.shape[-1], 8), x.shape[-2]
+        if x.device.type == "cuda":  # which has no such cache, and waits for each launch of a small one
+            return cast(Tensor, super().forward(x))
         made = []
         for top in range(0, height, rows):
             first, last = max(top - self.halo, 0), min(top + rows + self.halo, height)
@@ -223,8 +199,8 @@ class FastDense(nn.Module):
         growth = hidden[0][0].shape[0] if hidden else 0
         first = last.shape[1] - growth * len(hidden)
         if dense.zero_for == "flat":
-            hidden = [(_balanced(weight, first, dtype), move) for weight, move in hidden]
-            last = _balanced(last, first, dtype)
+            hidden = [(balanced(weight, first, dtype), move) for weight, move in hidden]
+            last = balanced(last, first, dtype)
         self.dtype, self.exact, self.encode, self.slope = dtype, exact, dense.encode, dense.activation.negative_slope
         self.padding = 1 if dense.padding == "zeros" else 0
         """Padding of each convolution: 0 where features carry a frame of their own."""
@@ -232,7 +208,7 @@ class FastDense(nn.Module):
         self.outs, self.bias = len(last), bias.detach()
         self.fourfold = 4 * self.outs <= _LANES
         weight = _fourfold(last) if self.fourfold else last
-        self.last = [_packed(weight, dtype)] if exact else _pairs(weight, first, growth, dtype)
+        self.last = [packed(weight, dtype)] if exact else _pairs(weight, first, growth, dtype)
         self.balances = dense.zero_for != "nothing"
         """Whether the last bias takes off what zeros become: to the bit, so it is added after all roundings."""
         self.moving_bias = self.balances and self.encode is not None
@@ -253,7 +229,7 @@ class FastDense(nn.Module):
 
     def _features(self, x: Tensor, code: Tensor | None) -> list[Tensor]:
         moves = self.encode(code).chunk(len(self.hidden)) if self.encode else [0.0] * len(self.hidden)
-        sources = [self._framed(x.to(self.dtype, memory_format=_CL))]
+        sources = [self._framed(x.to(self.dtype, memory_format=CL))]
         for k, ((weights, bias), move) in enumerate(zip(self.hidden, moves, strict=True)):
             new = F.leaky_relu_(_sum(sources, weights, (bias + move).to(self.dtype), self.padding), self.slope)
             if k % 2:
@@ -274,7 +250,7 @@ class FastDense(nn.Module):
         if self.exact and self.dtype != torch.float32 and not torch.is_grad_enabled():
             made = _sum(sources, self.last, None, self.padding, stride)
             whole = made.float()
-            whole += _add(made.neg_(), sources[0], self.last[0], self.padding, stride)
+            whole += add(made.neg_(), sources[0], self.last[0], self.padding, stride)
             whole += bias[:, None, None]
         elif self.balances and not torch.is_grad_enabled():
             whole = _sum(sources, self.last, None, self.padding, stride).float()
@@ -284,33 +260,11 @@ class FastDense(nn.Module):
         return shuffle(whole, 2)[..., :height, :width] if self.fourfold else whole
 
 
-def _balanced(weight: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
-    """Round the kernels on the input, which sum to zero, so that they still do: as whole multiples of one number each.
-
-    Rounded one by one, a flat image of 255 came back as 251.
-    """
-    if dtype == torch.float32:
-        return weight
-    own = weight.detach()[:, :channels].flatten(2)
-    bits = 1 - round(math.log2(torch.finfo(dtype).eps))  # of a mantissa
-    unit = 2 ** ((1.05 * own.abs().amax(2, keepdim=True)).clamp_min(1e-12).log2().ceil() - bits)
-    exact = own / unit
-    whole = exact.round()
-    excess = whole.sum(2, keepdim=True)
-    rank = ((whole - exact) * excess.sign()).argsort(2, descending=True).argsort(2)
-    whole -= excess.sign() * (rank < excess.abs())
-    return torch.cat([(whole * unit).reshape(weight[:, :channels].shape), weight.detach()[:, channels:]], dim=1)
-
-
 def _pairs(weight: Tensor, first: int, growth: int, dtype: torch.dtype) -> list[Tensor]:
     """Group the kernels by pairs of features: the input and the first, the second and third, and so on."""
     channels = weight.shape[1]
     starts = [0, *range(first + growth, channels, 2 * growth)] if growth else [0]
-    return [_packed(weight[:, a:b], dtype) for a, b in zip(starts, [*starts[1:], channels], strict=True)]
-
-
-def _packed(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    return weight.detach().to(dtype).contiguous(memory_format=_CL)
+    return [packed(weight[:, a:b], dtype) for a, b in zip(starts, [*starts[1:], channels], strict=True)]
 
 
 def _fourfold(weight: Tensor) -> Tensor:
@@ -326,50 +280,5 @@ def _sum(sources: list[Tensor], weights: list[Tensor], bias: Tensor | None, padd
     """Compute a convolution of many channels part by part, and sum."""
     made = conv2d(sources[0], weights[0], bias, stride=stride, padding=padding)
     for source, weight in zip(sources[1:], weights[1:], strict=True):
-        made = _add(made, source, weight, padding, stride)
+        made = add(made, source, weight, padding, stride)
     return made
-
-
-def _add(made: Tensor, source: Tensor, weight: Tensor, padding: int, stride: int, bias: Tensor | None = None) -> Tensor:
-    """Add a convolution to `made`, rounded once where no gradient is wanted; in place where oneDNN can."""
-    if torch.is_grad_enabled():
-        return made + conv2d(source, weight, bias, stride=stride, padding=padding)
-    if _has_onednn(made):
-        add = torch.ops.mkldnn._convolution_pointwise_.binary
-        return cast(
-            Tensor,
-            add(made, source, weight, bias, [padding] * 2, [stride] * 2, [1, 1], 1, "add", None, None, [], None),
-        )
-    wide = None if bias is None else bias.float()
-    return (made.float() + F.conv2d(source.float(), weight.float(), wide, stride=stride, padding=padding)).to(
-        made.dtype
-    )
-
-
-def conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int | tuple[int, int] = 0
-) -> Tensor:
-    """Convolve in the data type of the weights.
-
-    A processor that has no products of that type takes float32 ones, as exact as they are accumulated elsewhere, and
-    rounds their sum: PyTorch's own convolution of such numbers takes ten times as long.
-    """
-    if x.device.type != "cpu" or _onednn_takes(weight.dtype):
-        return F.conv2d(x, weight, bias, stride=stride, padding=padding)
-    wide = bias.float() if bias is not None else None
-    return F.conv2d(x.float(), weight.float(), wide, stride=stride, padding=padding).to(weight.dtype)
-
-
-def _has_onednn(x: Tensor) -> bool:
-    """Tell whether oneDNN's fused convolutions apply; they have no gradients, and float16 on few processors."""
-    if x.device.type != "cpu" or x.dtype == torch.float16 or torch.is_grad_enabled():
-        return False
-    return torch.backends.mkldnn.is_available() and _onednn_takes(x.dtype)
-
-
-def _onednn_takes(dtype: torch.dtype) -> bool:
-    """Tell whether this processor's convolutions take a type; without oneDNN, PyTorch's own take float32 alone."""
-    name = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype)
-    if name is None or not torch.backends.mkldnn.is_available():
-        return name is None
-    return bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported")())

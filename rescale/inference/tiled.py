@@ -1,6 +1,7 @@
 """Run a model on an image of any size: pad, split into overlapping tiles, stitch, crop."""
 
 import copy
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,15 @@ import torch
 from torch import Tensor
 
 from rescale import ops
-from rescale.device import is_out_of_memory, isolated, release_memory, tile_sides
+from rescale.device import (
+    download,
+    exact_products,
+    is_out_of_memory,
+    isolated,
+    release_memory,
+    tile_sides,
+    upload,
+)
 from rescale.errors import MachineError, RescaleError
 from rescale.geometry import Size
 from rescale.inference import optimize
@@ -19,6 +28,8 @@ from rescale.models import RescalingModel
 from rescale.ops.tiling import TensorFunction, TileCall, tiled, whole
 
 NOT_FINITE = "the network made numbers that are not finite; nothing was written"
+_STAYS = 2**30
+"""Bytes of the largest result that is put together in a GPU's memory."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,11 @@ class TiledRunner:
         return Direction(small, (small[0] * scale, small[1] * scale) if scale else full, full, is_up=True)
 
     def run(self, source: Tensor, way: Direction, *, top: int | None = None, is_grey: bool = False) -> Tensor:
-        """Pad, split into tiles, call, stitch, crop.
+        """Pad, split into tiles, call, stitch, crop, and bring to the host: see `run_there`."""
+        return download(self.run_there(source, way, top=top, is_grey=is_grey))
+
+    def run_there(self, source: Tensor, way: Direction, *, top: int | None = None, is_grey: bool = False) -> Tensor:
+        """Pad, split into tiles, call, stitch, crop; the result stays in a GPU's memory if it has room.
 
         Args:
             source: (N, 1 or 3, H, W).
@@ -87,15 +102,13 @@ class TiledRunner:
         """
 
         def load(device: torch.device, x: Tensor) -> Tensor:
-            x = x.to(device, torch.float32)
+            x = upload(x, device).to(torch.float32)
             x = x / top if top else x
             return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
         def store(y: Tensor) -> Tensor:
-            if not torch.isfinite(y).all():
-                raise _NotFiniteError
             y = y.mean(dim=1, keepdim=True) if is_grey else y
-            return ops.to_levels(y, top).to(source.dtype).cpu() if top else y.cpu()
+            return ops.to_levels(y, top).to(source.dtype) if top else y
 
         with isolated(), torch.inference_mode():
             results = [self._tiled(one[None], way, load, store) for one in ops.pad(source, way.multiple)]
@@ -105,11 +118,15 @@ class TiledRunner:
         self, source: Tensor, way: Direction, load: Callable[[torch.device, Tensor], Tensor], store: TensorFunction
     ) -> Tensor:
         """Run in tiles as large as memory allows; the result does not depend on their size."""
-        problem = "nothing was tried"
-        for device, network in self._networks(way):
-            for side in tile_sides(device, network.bytes_per_pixel):
+        problem, size = "nothing was tried", max(way.source, way.inner)
+        for device, network, dtype in self._networks(way):
+            if device != self.device:
+                reason = "has not enough memory" if problem else "makes numbers that are not finite"
+                warnings.warn(f"{self.device} {reason}; this picture is made on the CPU", stacklevel=5)
+            for side in tile_sides(device, network.bytes_per_pixel, size):
                 try:
-                    return tiled(way.pieces(network, side), source, way.inner, load=partial(load, device), store=store)
+                    with exact_products(device, dtype):
+                        return _stitched(way.pieces(network, side), source, way.inner, partial(load, device), store)
                 except _NotFiniteError:
                     problem = ""
                     break
@@ -120,16 +137,41 @@ class TiledRunner:
                 release_memory()
         raise MachineError(problem) if problem else _NotFiniteError(NOT_FINITE)
 
-    def _networks(self, way: Direction) -> Iterator[tuple[torch.device, RescalingModel]]:
+    def _networks(self, way: Direction) -> Iterator[tuple[torch.device, RescalingModel, torch.dtype]]:
         """Yield the networks to try in turn: the fastest that is exact enough, the exact one, the same on the CPU."""
         least = min(max(a / b, b / a) for a, b in zip(way.source, way.inner, strict=True))
         is_exact_enough = self.dtype != torch.bfloat16 or least >= self.model.bfloat16_from
-        yield self.device, self.fast if is_exact_enough else self.exact
-        if self.dtype == torch.float16:  # whose largest number is 65,504
-            yield self.device, self.exact
+        if is_exact_enough:
+            yield self.device, self.fast, self.dtype
+        if not is_exact_enough or self.dtype == torch.float16:  # whose largest number is 65,504
+            yield self.device, self.exact, torch.float32
         if self.device.type != "cpu":
-            warnings.warn(f"{self.device} has not enough memory; this picture is made on the CPU", stacklevel=5)
-            yield torch.device("cpu"), optimize.optimize_for_inference(copy.deepcopy(self.model).cpu(), "float32")
+            plain = copy.deepcopy(self.model).cpu()
+            yield torch.device("cpu"), optimize.optimize_for_inference(plain, "float32"), torch.float32
+
+
+def _stitched(
+    calls: Iterable[TileCall], source: Tensor, size: Size, load: TensorFunction, store: TensorFunction
+) -> Tensor:
+    """Make the calls and stitch their results, which are checked: on a CPU one by one, on a GPU all at the end.
+
+    There the host waits once, and the result stays unless it is very large.
+    """
+    flags: list[Tensor] = []
+
+    def checked(y: Tensor) -> Tensor:
+        flag = torch.isfinite(y).all()
+        if y.device.type != "cuda" and not flag:
+            raise _NotFiniteError
+        flags.append(flag)
+        y = store(y)
+        stays = y.device.type == "cuda" and y.shape[1] * math.prod(size) * y.element_size() <= _STAYS
+        return y if stays else y.cpu()
+
+    result = tiled(calls, source, size, load=load, store=checked)
+    if not torch.stack(flags).all():
+        raise _NotFiniteError
+    return result
 
 
 class _NotFiniteError(RescaleError):

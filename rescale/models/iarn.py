@@ -162,7 +162,7 @@ class IARN(RescalingModel):
 def _code(grids: OversampledGrid, like: Tensor) -> Tensor:
     """Return the code for the sub-networks: LR over HR along each axis, minus a half, and the product of both."""
     a, b = (small / large - 0.5 for large, small in zip(grids.full, grids.size, strict=True))
-    return like.new_tensor([a, b, a * b])
+    return torch.stack([like.new_full((), number) for number in (a, b, a * b)])  # a list would make a GPU's host wait
 
 
 def _wider(part: slice, by: int, end: int) -> slice:

@@ -1,6 +1,7 @@
 """Studio-range YCbCr, as MATLAB and the papers define it: the Y on which they measure, and Cb and Cr."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import cast
 
 import torch
@@ -30,13 +31,17 @@ def chroma(rgb: Tensor) -> Tensor:
 
 def to_ycbcr(rgb: Tensor, *, channels: int = 3) -> Tensor:
     """Convert RGB in [0, 1] to studio-range YCbCr in [0, 1] (BT.601, MATLAB's rgb2ycbcr); its first `channels`."""
-    return _mix(rgb, _YCBCR[:channels]) / 255 + _offset(rgb)[:channels]
+    return _shifted(_mix(rgb, _YCBCR[:channels]) / 255, 1)
 
 
 def from_ycbcr(ycc: Tensor) -> Tensor:
     """Convert YCbCr to RGB, the exact inverse of `to_ycbcr`; the result is not clamped."""
-    inverse = torch.linalg.inv(torch.tensor(_YCBCR, dtype=torch.float64)).tolist()
-    return _mix(255 * (ycc - _offset(ycc)), inverse)
+    return _mix(255 * _shifted(ycc, -1), _inverse())
+
+
+@cache
+def _inverse() -> list[list[float]]:
+    return cast(list[list[float]], torch.linalg.inv(torch.tensor(_YCBCR, dtype=torch.float64)).tolist())
 
 
 def _mix(x: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
@@ -46,5 +51,7 @@ def _mix(x: Tensor, matrix: Sequence[Sequence[float]]) -> Tensor:
     return torch.cat([cast(Tensor, row) for row in rows], dim=1)
 
 
-def _offset(like: Tensor) -> Tensor:
-    return like.new_tensor(_YCBCR_OFFSET)[:, None, None] / 255
+def _shifted(x: Tensor, sign: int) -> Tensor:
+    """Add the offsets, or take them off: as Python numbers, since a tensor of them would make a GPU's host wait."""
+    planes = zip(x.split(1, dim=1), _YCBCR_OFFSET, strict=False)
+    return torch.cat([plane + sign * offset / 255 for plane, offset in planes], dim=1)

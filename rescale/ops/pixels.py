@@ -1,11 +1,13 @@
 """Pure functions on image tensors: size, quantisation, padding."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rescale.device import full_float32
 from rescale.geometry import Size
 
 
@@ -30,9 +32,22 @@ def quantize(x: Tensor, levels: int = 256) -> Tensor:
     return x + (rounded - x).detach() if x.requires_grad else rounded
 
 
+@contextmanager
+def _without_tf32(autocast: torch.autocast) -> Iterator[None]:
+    with autocast, full_float32():
+        yield
+
+
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Disable autocast: changes of basis and of size must not lose what the low bits hold."""
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)  # meta has no autocast
+    """Disable autocast, and TF32 on CUDA: changes of basis and of size must not lose what the low bits hold.
+
+    A compiled graph keeps whatever is set when it runs.
+    """
+    if x.is_meta:  # which has no autocast
+        return nullcontext()
+    autocast = torch.autocast(x.device.type, enabled=False)
+    is_plain = x.device.type != "cuda" or torch.compiler.is_compiling()
+    return autocast if is_plain else _without_tf32(autocast)
 
 
 def to_levels(x: Tensor, top: int) -> Tensor:

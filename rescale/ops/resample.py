@@ -69,7 +69,8 @@ def phased(x: Tensor, size: int, axis: int, *, before: float, after: float) -> T
     if length == size and shift == 0:
         return x
     bands = _bands(length, size, "cubic", "symmetric", True, shift)
-    return bands.down(x, 0, size) if axis == -2 else bands.across(x, 0, size)
+    with full_precision(x):
+        return bands.down(x, 0, size) if axis == -2 else bands.across(x, 0, size)
 
 
 def matrix(

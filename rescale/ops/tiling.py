@@ -134,7 +134,7 @@ def tiled(
     for piece in pieces:
         out = store(piece.function(load(source[..., piece.source[0], piece.source[1]]))[..., *piece.inner])
         if result is None:
-            result = torch.empty((1, out.shape[1], *size), dtype=out.dtype)
+            result = torch.empty((1, out.shape[1], *size), dtype=out.dtype, device=out.device)
         spot = result[..., piece.target[0], piece.target[1]]
         spot.copy_(_faded(spot, out, piece.overlap) if any(piece.overlap) else out)
     assert result is not None, "a picture has at least one pixel"
@@ -148,17 +148,17 @@ def _faded(below: Tensor, tile: Tensor, overlap: tuple[int, int, int]) -> Tensor
     """
     above, before, behind = overlap
     height, width = tile.shape[-2:]
-    down, across = _ramp(height, above)[:, None], _ramp(width, before)
-    later = 1 - _ramp(width, behind).flip(0)
+    down, across = _ramp(height, above, tile.device)[:, None], _ramp(width, before, tile.device)
+    later = 1 - _ramp(width, behind, tile.device).flip(0)
     share = down * across * (1 - later) / (1 - down * later)
     mixed = torch.lerp(below.float(), tile.float(), share)
     mixed = mixed if tile.is_floating_point() else mixed.round()
     return torch.where(share < 1, mixed.to(tile.dtype), tile)  # where nothing is yet, anything may lie
 
 
-def _ramp(length: int, rise: int) -> Tensor:
+def _ramp(length: int, rise: int, device: torch.device) -> Tensor:
     """Return (length,) shares that rise from 0 to 1 over the first pixels, neither included, and then stay."""
-    return (torch.arange(1, length + 1) / (rise + 1)).clamp_max(1)
+    return (torch.arange(1, length + 1, device=device) / (rise + 1)).clamp_max(1)
 
 
 def _times(window: Window, by: int) -> Window:

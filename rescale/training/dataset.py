@@ -61,7 +61,7 @@ class Pictures:
         draws = [torch.rand(6, generator=generator).tolist() for _ in range(size)]
         pairs = [self._crop(crop, draw) for draw in draws[share]]
         hr, bicubic = zip(*pairs, strict=True)
-        return torch.stack(hr), torch.stack(bicubic)
+        return from_bytes(torch.stack(hr)), torch.stack(bicubic).float()
 
     def batch_of(
         self,
@@ -74,7 +74,7 @@ class Pictures:
         """Cut a batch of any scale along each axis: `small` LR pixels a side, HR crops to match; else as `batch`."""
         height, width = (round(small * scale) for scale in scales)
         draws = [torch.rand(6, generator=generator).tolist() for _ in range(size)]
-        hr = torch.stack([self._cut(height, width, draw) for draw in draws[share]])
+        hr = from_bytes(torch.stack([self._cut(height, width, draw) for draw in draws[share]]))
         return hr, resample(hr, (small, small))
 
     def _cut(self, height: int, width: int, draw: Sequence[float]) -> Tensor:
@@ -82,7 +82,7 @@ class Pictures:
         if draw[5] < 0.5:  # it will be transposed
             height, width = width, height
         top, left = int(draw[1] * (hr.shape[1] - height + 1)), int(draw[2] * (hr.shape[2] - width + 1))
-        return _turn(from_bytes(hr[:, top : top + height, left : left + width]), draw[3:])
+        return _turn(hr[:, top : top + height, left : left + width], draw[3:])
 
     def _crop(self, crop: int, draw: Sequence[float]) -> tuple[Tensor, Tensor]:
         assert self.scale is not None
@@ -91,8 +91,8 @@ class Pictures:
         top = int(draw[1] * (bicubic.shape[1] - small + 1))
         left = int(draw[2] * (bicubic.shape[2] - small + 1))
         at = top * self.scale, left * self.scale
-        hr = from_bytes(hr[:, at[0] : at[0] + crop, at[1] : at[1] + crop])
-        bicubic = bicubic[:, top : top + small, left : left + small].float()
+        hr = hr[:, at[0] : at[0] + crop, at[1] : at[1] + crop]
+        bicubic = bicubic[:, top : top + small, left : left + small]
         return _turn(hr, draw[3:]), _turn(bicubic, draw[3:])
 
 

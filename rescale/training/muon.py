@@ -2,8 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -53,43 +53,61 @@ class Muon(torch.optim.Optimizer):
         assert closure is None
         for group in self.param_groups:
             alike: dict[tuple[int, int], list[Parameter]] = defaultdict(list)
+            others = []
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 if parameter.ndim == 4:
                     alike[len(parameter), parameter[0].numel()].append(parameter)
                 else:
-                    self._adam(parameter, group)
+                    others.append(parameter)
+            self._adam(others, group)
             for shape, kernels in alike.items():
                 self._orthogonal(kernels, shape, group)
 
     def _orthogonal(self, kernels: list[Parameter], shape: tuple[int, int], group: dict[str, Any]) -> None:
-        updates = torch.stack([self._momentum(kernel, group["momentum"]).reshape(shape) for kernel in kernels])
+        updates = torch.stack([update.reshape(shape) for update in self._momenta(kernels, group["momentum"])])
         size = 0.2 * math.sqrt(max(shape))
-        for kernel, update in zip(kernels, orthogonal(updates), strict=True):
-            kernel.sub_(update.reshape(kernel.shape), alpha=group["lr"] * size)
+        moves = [update.reshape(kernel.shape) for kernel, update in zip(kernels, orthogonal(updates), strict=True)]
+        torch._foreach_sub_([*kernels], moves, alpha=group["lr"] * size)
 
-    def _momentum(self, kernel: Parameter, momentum: float) -> Tensor:
-        state, gradient = self.state[kernel], kernel.grad
-        assert gradient is not None
-        if not state:
-            state["mean"] = torch.zeros_like(kernel)
-        mean: Tensor = state["mean"]
-        mean.lerp_(gradient, 1 - momentum)
-        return torch.lerp(gradient, mean, momentum)
+    def _momenta(self, kernels: list[Parameter], momentum: float) -> Sequence[Tensor]:
+        gradients = _gradients(kernels)
+        for kernel in kernels:
+            if not self.state[kernel]:
+                self.state[kernel]["mean"] = torch.zeros_like(kernel)
+        means = [self.state[kernel]["mean"] for kernel in kernels]
+        torch._foreach_lerp_(means, gradients, 1 - momentum)
+        return torch._foreach_lerp(gradients, means, momentum)
 
-    def _adam(self, parameter: Parameter, group: dict[str, Any]) -> None:
+    def _adam(self, parameters: list[Parameter], group: dict[str, Any]) -> None:
+        """Take Adam's step of all parameters together: a few launches on a GPU instead of ten for each."""
+        if not parameters:
+            return
+        states = [self._begun(parameter) for parameter in parameters]
+        means, squares = [state["mean"] for state in states], [state["square"] for state in states]
+        gradients, (first, second) = _gradients(parameters), group["betas"]
+        for state in states:
+            state["step"] += 1
+        torch._foreach_lerp_(means, gradients, 1 - first)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - second)
+        moves = torch._foreach_div(means, [float(1 - first ** state["step"]) for state in states])
+        sizes = torch._foreach_div(squares, [float(1 - second ** state["step"]) for state in states])
+        torch._foreach_sqrt_(sizes)
+        torch._foreach_add_(sizes, 1e-10)
+        torch._foreach_div_(moves, sizes)
+        torch._foreach_sub_([*parameters], moves, alpha=0.3 * group["lr"])
+
+    def _begun(self, parameter: Parameter) -> dict[str, Tensor]:
         state = self.state[parameter]
         if not state:
             empty = torch.zeros_like(parameter)
             state |= {"step": torch.tensor(0.0), "mean": empty, "square": empty.clone()}
-        assert parameter.grad is not None
-        state["step"] += 1
-        first, second = group["betas"]
-        state["mean"].lerp_(parameter.grad, 1 - first)
-        state["square"].lerp_(parameter.grad.square(), 1 - second)
-        mean, square = state["mean"] / (1 - first ** state["step"]), state["square"] / (1 - second ** state["step"])
-        parameter.sub_(mean / (square.sqrt() + 1e-10), alpha=0.3 * group["lr"])
+        return state
+
+
+def _gradients(parameters: Iterable[Parameter]) -> list[Tensor]:
+    return [cast(Tensor, parameter.grad) for parameter in parameters]
 
 
 def orthogonal(x: Tensor) -> Tensor:

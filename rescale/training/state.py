@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from rescale.errors import InputError, RescaleError, UsageError
+from rescale.errors import InputError, UsageError
 from rescale.models import RescalingModel, weights
 from rescale.training import checkpoint
 from rescale.training.adversarial import AdversarialLoss
 from rescale.training.muon import Muon
 from rescale.training.recipe import Recipe
+from rescale.training.watch import Watch
 
 _KIND = "run"
-KEPT = "the state of the last validation is kept"
 
 
 @dataclass
@@ -38,6 +37,7 @@ class State:
     """Reports of all validations."""
     origin: dict[str, Any] | None = None
     """Name, digest and steps of the weights that the run began from; None where it began from random ones."""
+    watch: Watch = field(default_factory=Watch)
 
     @classmethod
     def begin(
@@ -60,7 +60,7 @@ class State:
         model = recipe.build()
         origin = _begin_from(model, start) if start else None
         model = model.to(device).to(memory_format=layout)
-        averaged = AveragedModel(model, multi_avg_fn=partial(_average, recipe.ema))
+        averaged = AveragedModel(model)
         rival = AdversarialLoss(recipe.crop, recipe.adversary.lr, device) if recipe.adversary else None
         return cls(recipe, model, averaged, _optimiser(recipe, model), rival, origin=origin)
 
@@ -70,14 +70,28 @@ class State:
         return cast(RescalingModel, self.averaged.module)
 
     def descend(self, loss: Tensor) -> None:
-        """Step down the gradient of the loss. Raises: RescaleError where that is not finite, with nothing moved."""
+        """Step down the gradient of the loss.
+
+        Raises: RescaleError where that is not finite, with nothing moved; on a GPU within the next steps, see `Watch`.
+        """
         self.optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        if not norm.isfinite():
-            raise RescaleError(f"the gradient is {norm.item()} at step {self.step}; {KEPT}")
+        self.watch.see("gradient", norm, self.step)
         self.optimiser.step()
-        self.averaged.update_parameters(self.model)
+        self._average()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Update the averaged network: as its `update_parameters` would, which has the host wait for a GPU thrice."""
+        averaged: list[Tensor] = list(self.averaged.parameters())
+        current: list[Tensor] = list(self.model.parameters())
+        count = int(self.averaged.n_averaged)  # which lies on the CPU
+        if count:
+            _average(self.recipe.ema, averaged, current, count)
+        else:
+            torch._foreach_copy_(averaged, current)
+        self.averaged.n_averaged += 1
 
     def save(self, path: Path, data: str) -> None:
         """Save the whole state in one file, with the digest of the training data; the inverse of `resume`."""
@@ -149,9 +163,9 @@ def _optimiser(recipe: Recipe, model: RescalingModel) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=decay)
 
 
-def _average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+def _average(decay: float, averaged: Sequence[Tensor], current: Sequence[Tensor], count: int) -> None:
     """Update an exponential moving average that forgets its untrained beginning."""
-    keep = min(decay, (1 + int(count)) / (10 + int(count)))
+    keep = min(decay, (1 + count) / (10 + count))
     torch._foreach_lerp_(list(averaged), list(current), 1 - keep)
 
 

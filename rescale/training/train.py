@@ -26,7 +26,8 @@ from rescale.training.dataset import Pictures, load
 from rescale.training.degradation import DegradeRecipe, degrade
 from rescale.training.distributed import ProcessGroup, process_group
 from rescale.training.recipe import Recipe
-from rescale.training.state import KEPT, State
+from rescale.training.state import State
+from rescale.training.watch import KEPT
 
 VALIDATED = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 """Scales at which a model of any scale is validated."""
@@ -106,8 +107,10 @@ def train(
             loss = step(_batch(state, learn, share), done, us)
             state.elapsed_s = us.agreed(time.monotonic() - began)
             is_last = state.step == recipe.steps or state.elapsed_s >= budget
-            if us.is_lead and (state.step % recipe.validate_every == 0 or is_last):
-                yield _check(state, held, run, data, loss)
+            if state.step % recipe.validate_every == 0 or is_last:
+                reported = _read(state, loss, us)
+                if us.is_lead:
+                    yield _check(state, held, run, data, reported)
 
 
 class Loss(nn.Module):
@@ -159,17 +162,21 @@ def _step(
     batch: tuple[Tensor, Tensor],
     done: float,
     us: ProcessGroup,
-) -> float:
-    """Take one step of gradient descent."""
+) -> float | Tensor:
+    """Take one step of gradient descent. Returns: the loss, the mean over all processes; on a GPU one's own, unread."""
     recipe = state.recipe
     torch.manual_seed((recipe.seed * 1_000_003 + state.step) * us.size + us.rank)
     for group in state.optimiser.param_groups:
         group["lr"] = recipe.rate(state.step, done)
     hr, bicubic = batch
     restored, loss = learner(hr, bicubic)
-    reported = us.mean(loss.item())
-    if not math.isfinite(reported):
-        raise RescaleError(f"the loss is {reported} at step {state.step}; {KEPT}")
+    if loss.device.type == "cuda":
+        state.watch.see("loss", loss, state.step)
+        reported: float | Tensor = loss.detach()
+    else:
+        reported = us.mean(loss.item())
+        if not math.isfinite(reported):
+            raise RescaleError(f"the loss is {reported} at step {state.step}; {KEPT}")
     total = loss * hr[0].numel() if recipe.reduction == "sum" else loss
     state.step += 1
     if state.adversary and recipe.adversary:
@@ -180,6 +187,12 @@ def _step(
     if state.adversary:
         state.adversary.learn(restored.detach(), hr)
     return reported
+
+
+def _read(state: State, loss: float | Tensor, us: ProcessGroup) -> float:
+    """Read the loss, and what is unread of the steps before. Raises: RescaleError where any of it is not finite."""
+    state.watch.read()
+    return us.mean(loss.item()) if isinstance(loss, Tensor) else loss
 
 
 def _check(state: State, held: Pictures, run: Path, data: str, loss: float) -> Progress:

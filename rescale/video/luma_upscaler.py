@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rescale.device import exact_products
 from rescale.errors import RescaleError
-from rescale.inference.optimize import FastConv, Precision, compute_dtype, conv2d
+from rescale.inference.convolution import FastConv, conv2d
+from rescale.inference.optimize import Precision, compute_dtype
 from rescale.inference.tiled import NOT_FINITE
 from rescale.models import ESPCN, LumaSR
 from rescale.ops.pixels import mirrored_indices, shuffle
@@ -51,27 +53,36 @@ class LumaUpscaler(nn.Module):
         """LR pixels that `fine` needs around a window."""
         return self.around * self.cell
 
-    @torch.inference_mode()
     def forward(self, y: Tensor) -> Tensor:
-        """Super-resolve a plane: (h, w) levels, uint8 or int32 -> (scale·h, scale·w), of the same type."""
-        height, width = y.shape
-        fine = self.fine(mirror_pad(y, self.halo, self.cell)[None])[0]
-        return self.added(y, fine[: height * self.scale, : width * self.scale])
+        """Super-resolve a plane: (h, w) levels, uint8 or int32 -> (scale·h, scale·w), of the same type.
+
+        Raises: RescaleError where numbers come out that are not finite.
+        """
+        large, is_finite = self.enlarge(y)
+        if not is_finite:
+            raise RescaleError(NOT_FINITE)
+        return large
 
     @torch.inference_mode()
-    def fine(self, windows: Tensor) -> Tensor:
+    def enlarge(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Super-resolve a plane, and tell whether all numbers were finite: to read that is to wait for a GPU."""
+        height, width = y.shape
+        fine, is_finite = self.fine(mirror_pad(y, self.halo, self.cell)[None])
+        return self.added(y, fine[0, : height * self.scale, : width * self.scale]), is_finite
+
+    @torch.inference_mode()
+    def fine(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the detail beyond the nearest pixel: (N, h + 2·halo, w + 2·halo) levels -> (N, scale·h, scale·w).
 
-        h and w are multiples of the cell.
+        h and w are multiples of the cell. The second result is whether all of it is finite.
         """
         cells = F.pixel_unshuffle(windows[:, None].to(self.dtype), self.cell).contiguous(memory_format=_CL)
-        detail = self.last(self.hidden(self.levels.to_unit(cells)))
-        detail = detail + conv2d(cells, cast(Tensor, self.lift), padding=self.reach)
+        with exact_products(cells.device, self.dtype):
+            detail = self.last(self.hidden(self.levels.to_unit(cells)))
+            detail = detail + conv2d(cells, cast(Tensor, self.lift), padding=self.reach)
         inner = slice(self.around, -self.around)
         made = shuffle(detail[..., inner, inner], self.scale * self.cell)[:, 0]
-        if not torch.isfinite(made.sum(dtype=torch.float32)):
-            raise RescaleError(NOT_FINITE)
-        return made
+        return made, torch.isfinite(made.sum(dtype=torch.float32))
 
     def added(self, y: Tensor, fine: Tensor) -> Tensor:
         """Add the detail to the nearest pixel, as levels."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from rescale.video.delivery import Arrival, landed, send
 from rescale.video.io.frames import Frame
 from rescale.video.transforms import FrameTransform
 
@@ -95,16 +96,26 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
 def worked(
     frames: Iterable[Frame], work: FrameTransform, clock: Clock, tell: Callable[[Clock], None]
 ) -> Iterator[Frame]:
-    """Run each frame's planes through a network, with decoding and inference ahead in threads of their own."""
+    """Run each frame's planes through a network, with decoding and inference ahead in threads of their own.
 
-    def through(decoded: Iterator[Frame]) -> Iterator[Frame]:
+    A GPU is given the next frames before the first has come back.
+    """
+
+    def spent(seconds: float) -> None:
+        clock.busy["network"] += seconds
+
+    def sent(decoded: Iterator[Frame]) -> Iterator[Arrival]:
         for frame in decoded:
             start = time.perf_counter()
-            made = Frame(work(frame), frame.pts)
-            clock.busy["network"] += time.perf_counter() - start
+            arrival = send(work(frame), frame.pts)
+            spent(time.perf_counter() - start)
+            yield arrival
+
+    def through(decoded: Iterator[Frame]) -> Iterator[Frame]:
+        for arrival in landed(sent(decoded), spent):
             clock.frames += 1
             tell(clock)
-            yield made
+            yield Frame(arrival.planes, arrival.pts)
 
     decoded = ahead(clock.timed("decode", frames))
     try:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from rescale.device import upload
 from rescale.errors import UsageError
 from rescale.geometry import Size
 from rescale.inference.rescaler import Rescaler
 from rescale.models import LumaSR
 from rescale.models.foreign import Foreign
 from rescale.ops.resample import resample
+from rescale.video.delivery import checked, flags_of
 from rescale.video.embedded.patchwise import PatchwiseUpscaler
 from rescale.video.io.colour import Colours, Levels, from_rgb, resized_chroma, tags_as_meant, to_rgb
 from rescale.video.io.fields import fields_of, woven
@@ -46,11 +48,12 @@ def super_resolve(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform
 
     def work(frame: Frame) -> list[Tensor]:
         planes = frame.planes if frame.alpha is None else under(frame.planes, frame.alpha)
-        alpha = [] if frame.alpha is None else [clear(frame.alpha.to(rescaler.device))]
-        if colours.matrix == 0:
-            return [network(plane.to(rescaler.device)) for plane in planes] + alpha
-        luma, *chroma = planes
-        return [network(luma.to(rescaler.device)), *_chroma(chroma, size, colours), *alpha]
+        planes = [upload(plane, rescaler.device) for plane in planes]
+        count = len(planes) if colours.matrix == 0 else 1
+        large = [network.enlarge(plane) for plane in planes[:count]]
+        alpha = [] if frame.alpha is None else [clear.enlarge(upload(frame.alpha, rescaler.device))]
+        made = [*(plane for plane, _ in large), *_chroma(planes[count:], size, colours), *(plane for plane, _ in alpha)]
+        return checked(made, [flag for _, flag in large + alpha])
 
     return work, _resized(facts, size)
 
@@ -63,11 +66,12 @@ def _by_colours(rescaler: Rescaler, facts: StreamInfo, scale: int) -> tuple[Fram
 
     def work(frame: Frame) -> list[Tensor]:
         planes = frame.planes if frame.alpha is None else under(frame.planes, frame.alpha)
-        made = from_rgb(rescaler.runner.run(to_rgb(planes, colours).clamp(0, 1)[None], way)[0], colours)
+        rgb = to_rgb([upload(plane, rescaler.device) for plane in planes], colours).clamp(0, 1)
+        made = from_rgb(rescaler.runner.run_there(rgb[None], way)[0], colours)
         made = made[: len(planes)]
         if frame.alpha is not None:
-            alpha = (frame.alpha / colours.levels.top)[None, None]
-            made += from_rgb(rescaler.runner.run(alpha, way, is_grey=True)[0].expand(3, -1, -1), clear)[:1]
+            alpha = (upload(frame.alpha, rescaler.device) / colours.levels.top)[None, None]
+            made += from_rgb(rescaler.runner.run_there(alpha, way, is_grey=True)[0].expand(3, -1, -1), clear)[:1]
         return _as_levels(made, colours.levels)
 
     return work, _resized(facts, size)
@@ -82,7 +86,7 @@ def _by_fields(rescaler: Rescaler, facts: StreamInfo) -> tuple[FrameTransform, S
         alphas = [None, None] if frame.alpha is None else [frame.alpha[0::2], frame.alpha[1::2]]
         halves = zip(fields_of(frame.planes), alphas, strict=True)
         top, bottom = (work(Frame(planes, frame.pts, alpha=alpha)) for planes, alpha in halves)
-        return woven(top, bottom)
+        return checked(woven(top, bottom), flags_of(top, bottom))
 
     return both, _resized(facts, (made.size[0] * 2, made.size[1]))
 
@@ -125,8 +129,8 @@ def downscale(rescaler: Rescaler, facts: StreamInfo, size: Size) -> tuple[FrameT
     way = rescaler.runner.down(facts.size, size)
 
     def work(frame: Frame) -> list[Tensor]:
-        rgb = to_rgb(frame.planes, facts.colours).clamp(0, 1)
-        return _as_levels(from_rgb(rescaler.runner.run(rgb[None], way)[0], colours), colours.levels)
+        rgb = to_rgb([upload(plane, rescaler.device) for plane in frame.planes], facts.colours).clamp(0, 1)
+        return _as_levels(from_rgb(rescaler.runner.run_there(rgb[None], way)[0], colours), colours.levels)
 
     layout = "gbrp" if colours.levels.depth == 8 else f"gbrp{colours.levels.depth}le"
     tags = (2, *facts.tags[1:3], 0)
@@ -140,8 +144,8 @@ def restore(rescaler: Rescaler, facts: StreamInfo, original: StreamInfo) -> tupl
     way = rescaler.runner.up(facts.size, original.size)
 
     def work(frame: Frame) -> list[Tensor]:
-        rgb = to_rgb(frame.planes, facts.colours)
-        made = from_rgb(rescaler.runner.run(rgb[None], way)[0], original.colours)
+        rgb = to_rgb([upload(plane, rescaler.device) for plane in frame.planes], facts.colours)
+        made = from_rgb(rescaler.runner.run_there(rgb[None], way)[0], original.colours)
         return _as_levels(made[:1] if original.layout.startswith("gray") else made, original.colours.levels)
 
     made = replace(original, time_base=facts.time_base, rate=facts.rate, display_matrix=facts.display_matrix)
@@ -200,10 +204,15 @@ def patchwise_restore(
     sizes = _sizes(original)
 
     def work(frame: Frame) -> list[Tensor]:
-        luma, *chroma = frame.planes
-        found, y = finder.find(frame, time_ms(frame, facts, origin)), luma.to(device)
-        large = [generic(y) if found is None else own[found[0]](y, found[1]), *_chroma(chroma, size, colours)]
-        return [plane[:height, :width] for plane, (height, width) in zip(large, sizes, strict=False)]
+        luma, *chroma = (upload(plane, device) for plane in frame.planes)
+        found = finder.find(frame, time_ms(frame, facts, origin))
+        if found is None:
+            first, flag = generic.enlarge(luma)
+            flags = [flag]
+        else:
+            first, flags = own[found[0]].enlarge(luma, found[1])
+        large = [first, *_chroma(chroma, size, colours)]
+        return checked([plane[:height, :width] for plane, (height, width) in zip(large, sizes, strict=False)], flags)
 
     made = replace(original, time_base=facts.time_base, rate=facts.rate, display_matrix=facts.display_matrix)
     return work, replace(made, aspect=facts.aspect, notes=facts.notes)

@@ -54,3 +54,35 @@ def test_parameters_without_a_gradient_stay():
     kernels = [nn.Parameter(torch.ones(2, 2, 3, 3)), nn.Parameter(torch.ones(3))]
     Muon(kernels, lr=1.0).step()
     assert all(kernel.eq(1).all() for kernel in kernels)
+
+
+def moved_one_by_one(parameter: nn.Parameter, state: dict, lr: float, momentum: float = 0.95) -> None:
+    """A step as the formulas have it, for one parameter."""
+    gradient, state["step"] = parameter.grad, state["step"] + 1
+    if parameter.ndim == 4:
+        state["mean"].lerp_(gradient, 1 - momentum)
+        shape = 1, len(parameter), parameter[0].numel()
+        update = orthogonal(torch.lerp(gradient, state["mean"], momentum).reshape(shape)).reshape(parameter.shape)
+        parameter.data.sub_(update, alpha=lr * 0.2 * max(shape[1:]) ** 0.5)
+        return
+    state["mean"].lerp_(gradient, 1 - 0.9)
+    state["square"].lerp_(gradient.square(), 1 - 0.95)
+    mean, square = state["mean"] / (1 - 0.9 ** state["step"]), state["square"] / (1 - 0.95 ** state["step"])
+    parameter.data.sub_(mean / (square.sqrt() + 1e-10), alpha=0.3 * lr)
+
+
+def test_parameters_move_together_as_they_would_one_by_one():
+    draw = torch.Generator().manual_seed(4)
+    shapes = [(7,), (1,), (4, 3), (6, 5, 3, 3), (2, 9, 1, 1), (30,)]
+    ours = [nn.Parameter(torch.randn(shape, generator=draw)) for shape in shapes]
+    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+    states = [{"step": torch.tensor(0.0), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)} for p in theirs]
+    muon = Muon(ours, lr=0.02)
+    for step in range(6):
+        for a, b, state in zip(ours, theirs, states, strict=True):
+            a.grad = None if step == 2 and a.ndim == 2 else torch.randn(a.shape, generator=draw)
+            b.grad = a.grad
+            if b.grad is not None:
+                moved_one_by_one(b, state, 0.02)
+        muon.step()
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)), step

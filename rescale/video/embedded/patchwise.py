@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from rescale.device import upload
+from rescale.errors import RescaleError
 from rescale.inference.optimize import Precision
+from rescale.inference.tiled import NOT_FINITE
 from rescale.models import LumaSR
 from rescale.video.embedded.partition import Partition
 from rescale.video.io.colour import Levels
@@ -30,23 +33,36 @@ class PatchwiseUpscaler(nn.Module):
         self.enlargers = nn.ModuleList(LumaUpscaler(network, levels, precision) for network in networks)
         self.partition = partition
 
-    @torch.inference_mode()
     def forward(self, y: Tensor, time_ms: int) -> Tensor:
-        """Super-resolve a frame shown at `time_ms`: (h, w) levels -> (scale·h, scale·w) levels."""
-        choice = self.partition.at(time_ms).flatten().to(y.device)
+        """Super-resolve a frame shown at `time_ms`: (h, w) levels -> (scale·h, scale·w) levels.
+
+        Raises: RescaleError where numbers come out that are not finite.
+        """
+        large, flags = self.enlarge(y, time_ms)
+        if not all(flags):
+            raise RescaleError(NOT_FINITE)
+        return large
+
+    @torch.inference_mode()
+    def enlarge(self, y: Tensor, time_ms: int) -> tuple[Tensor, list[Tensor]]:
+        """Super-resolve a frame, and tell of each network whether its numbers were finite, as `LumaUpscaler` does."""
+        choice = self.partition.at(time_ms).flatten()
         first, *others = choice.unique().tolist()
         if not others:
-            return self._enlarger(first)(y)
+            large, flag = self._enlarger(first).enlarge(y)
+            return large, [flag]
         enlarger, side = self._enlarger(first), self.partition.side
         windows = windows_of(y, side, enlarger.halo)
         rows, columns = windows.shape[:2]
         by = side * enlarger.scale
         fine = torch.empty(rows * columns, by, by, dtype=enlarger.dtype, device=y.device)
+        flags = []
         for number in (first, *others):
-            mine = choice == number
-            fine[mine] = self._enlarger(number).fine(windows.flatten(0, 1)[mine])
+            mine = upload((choice == number).nonzero()[:, 0], y.device)  # found on the host, which need not wait
+            fine[mine], flag = self._enlarger(number).fine(windows.flatten(0, 1)[mine])
+            flags.append(flag)
         whole = fine.reshape(rows, columns, by, by).transpose(1, 2).reshape(rows * by, columns * by)
-        return enlarger.added(y, whole[: y.shape[0] * enlarger.scale, : y.shape[1] * enlarger.scale])
+        return enlarger.added(y, whole[: y.shape[0] * enlarger.scale, : y.shape[1] * enlarger.scale]), flags
 
     def _enlarger(self, number: int) -> LumaUpscaler:
         found = self.enlargers[number]
