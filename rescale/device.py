@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import platform
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,6 +121,15 @@ def check_fork() -> None:
             "PyTorch's threads are lost in a forked process",
             hint="call torch.set_num_threads(1) in it first, or start it with multiprocessing's spawn method",
         )
+
+
+def processor_name() -> str:
+    """Name the processor, as the system does."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        for line in (line for line in lines if line.startswith("model name")):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def free_memory(device: torch.device) -> float:

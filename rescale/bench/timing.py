@@ -1,15 +1,13 @@
 """Interleaved timing: turns, repeats, and the limits of the machine in the same turns."""
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
+from rescale.device import processor_name
 from rescale.inference.optimize import multiplies_bfloat16
 
 Work = Callable[[], object]
@@ -93,12 +91,8 @@ _COPIED = 2**28
 
 def processor() -> str:
     """Name the processor, and what of it PyTorch uses, as every figure of speed depends on it."""
-    name = platform.processor() or platform.machine()
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
     kind = torch.backends.cpu.get_cpu_capability()
-    return f"{name}, {kind}{', bfloat16' * multiplies_bfloat16(torch.device('cpu'))}, {torch.get_num_threads()} threads"
+    return f"{processor_name()}, {kind}{', bfloat16' * multiplies_bfloat16(torch.device('cpu'))}, {torch.get_num_threads()} threads"
 
 
 def _seconds(work: Work) -> float:
