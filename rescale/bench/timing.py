@@ -92,7 +92,8 @@ _COPIED = 2**28
 def processor() -> str:
     """Name the processor, and what of it PyTorch uses, as every figure of speed depends on it."""
     kind = torch.backends.cpu.get_cpu_capability()
-    return f"{processor_name()}, {kind}{', bfloat16' * multiplies_bfloat16(torch.device('cpu'))}, {torch.get_num_threads()} threads"
+    kind += ", bfloat16" * multiplies_bfloat16(torch.device("cpu"))
+    return f"{processor_name()}, {kind}, {torch.get_num_threads()} threads"
 
 
 def _seconds(work: Work) -> float:

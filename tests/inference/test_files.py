@@ -257,7 +257,78 @@ def test_another_model_than_the_record_names_must_be_forced(small, tmp_path):
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_scale_enlarges_an_ordinary_picture(source, tmp_path, scale):
     done = files.upscale_file(source(), tmp_path / "r.png", scale=scale)
-    assert done.model == f"espcn-x{scale}" and done.size == (37 * scale, 51 * scale) and done.notes == ()
+    assert done.model == zoo.super_resolution_model(scale)
+    assert done.size == (37 * scale, 51 * scale) and done.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("scale", "size"),
+    [(2.5, (92, 128)), ("1.5x2", (74, 76)), ("120x", (87, 120)), ("x100", (100, 138)), ("200x140!", (140, 200))],
+)
+@pytest.mark.parametrize("kind", [{}, {"grey": True}, {"deep": True, "alpha": True}])
+def test_any_size_is_the_next_larger_network_made_smaller(source, tmp_path, scale, size, kind):
+    picture = photo(**kind)
+    done = files.upscale_file(source(picture), tmp_path / "r.png", scale=scale)
+    large = images.read(done.target)
+    assert done.size == large.size == size and done.model == zoo.super_resolution_model(max(size[0] / 37, size[1] / 51))
+    assert (large.depth, large.is_grey, large.alpha is None) == (picture.depth, picture.is_grey, picture.alpha is None)
+    bicubic = images.to_pixels(resample(images.to_tensor(picture.pixels), size), picture.depth)
+    difference = np.abs(large.pixels.astype(float) - bicubic) / picture.top
+    assert 0.001 < difference.mean() < 0.02, "the same picture, and more than bicubic"
+
+
+def test_a_model_of_a_larger_scale_serves_smaller_ones_and_none_above(source, tmp_path):
+    assert files.upscale_file(source(), tmp_path / "r.png", model="espcn-x4", scale=2.5).size == (92, 128)
+    with pytest.raises(UsageError, match="espcn-x2 works at x2 and makes 102x74 at most, got 128x92"):
+        files.upscale_file(tmp_path / "p.png", tmp_path / "q.png", model="espcn-x2", scale=2.5)
+
+
+def lossy(tmp_path: Path, **options: object) -> Path:
+    Image.fromarray(photo(64, 80).pixels).save(tmp_path / f"p.{options['format']}", **options)
+    return tmp_path / f"p.{options['format']}"
+
+
+@pytest.mark.parametrize("format", ["jpeg", "webp", "avif"])
+def test_what_a_lossy_codec_touched_is_cleaned_and_a_note_says_so(tmp_path, format):
+    source = lossy(tmp_path, format=format, quality=50)
+    done = files.upscale_file(source, tmp_path / "r.png", scale=2)
+    assert done.model == "sr-x2-photo"
+    assert done.notes == (
+        "its codec is lossy, so sr-x2-photo cleans it too; --model sr-x2 or --denoise 0 takes it as it is",
+    )
+    chosen = files.upscale_file(source, tmp_path / "q.png", model="sr-x2", scale=2)
+    as_it_is = files.upscale_file(source, tmp_path / "o.png", scale=2, options=RescaleOptions(denoise=0))
+    assert (chosen.model, chosen.notes) == (as_it_is.model, as_it_is.notes) == ("sr-x2", ())
+
+
+@pytest.mark.parametrize("options", [{"format": "png"}, {"format": "webp", "lossless": True}, {"format": "tiff"}])
+def test_what_is_lossless_is_taken_as_it_is(tmp_path, options):
+    assert files.upscale_file(lossy(tmp_path, **options), tmp_path / "r.png", scale=2).model == "sr-x2"
+
+
+def test_denoise_goes_from_one_network_to_the_other(tmp_path):
+    source = lossy(tmp_path, format="jpeg", quality=30)
+    made = [
+        images.read(
+            files.upscale_file(source, tmp_path / f"{share}.png", scale=2, options=RescaleOptions(denoise=share)).target
+        )
+        for share in (0, 0.5, 1)
+    ]
+    clean, half, photo_ = (x.pixels.astype(float) for x in made)
+    ends = np.abs(clean - photo_).mean()
+    assert ends > 0.5 and all(0 < np.abs(half - end).mean() < ends for end in (clean, photo_))
+
+
+@pytest.mark.parametrize("asked", [{"model": "espcn-x2", "scale": 2}, {}])
+def test_denoise_is_for_what_the_default_enlarges(small, tmp_path, asked):
+    with pytest.raises(UsageError, match="denoise is for ordinary pictures"):
+        files.upscale_file(small, tmp_path / "r.png", options=RescaleOptions(denoise=0.5), **asked)
+
+
+@pytest.mark.parametrize("denoise", [-0.1, 1.1, float("nan")])
+def test_denoise_is_a_share(denoise):
+    with pytest.raises(UsageError, match="denoise from 0 to 1"):
+        RescaleOptions(denoise=denoise)
 
 
 def test_scale_and_a_model_take_a_small_picture_as_an_ordinary_one_and_say_so(small, tmp_path):
@@ -268,7 +339,7 @@ def test_scale_and_a_model_take_a_small_picture_as_an_ordinary_one_and_say_so(sm
 
 @pytest.mark.parametrize("scale", [1, 5, -2, 0])
 def test_a_scale_that_nothing_makes_is_refused(source, tmp_path, scale):
-    with pytest.raises(UsageError, match=f"got {scale}"):
+    with pytest.raises(UsageError, match=f"got x?{scale}"):
         files.upscale_file(source(), tmp_path / "r.png", scale=scale)
 
 
