@@ -159,6 +159,7 @@ class RescaleTask:
 
 
 def as_row(facts: Result) -> Result:
-    """Return the fields of a result as JSON has them."""
+    """Return the fields of a result as JSON has them; a verification only where there was one."""
     plain = {key: str(value) if isinstance(value, Path | Url) else value for key, value in facts.items()}
-    return plain | {key: asdict(value) for key, value in facts.items() if isinstance(value, Verification)}
+    verified = plain.pop("verified", None)
+    return plain | ({"verified": asdict(verified)} if isinstance(verified, Verification) else {})

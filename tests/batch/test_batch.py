@@ -25,6 +25,7 @@ from rescale.executors.base import failed
 from rescale.geometry import Geometry
 from rescale.inference.options import RescaleOptions
 from rescale.inference.refine import RefineBudget
+from rescale.inference.search import Aim
 from rescale.io import storage
 from rescale.models import weights, zoo
 from rescale.video.options import EncodeOptions
@@ -160,21 +161,21 @@ def test_another_option_is_noticed(call, words):
 def test_every_option_that_decides_bytes_is_in_the_fingerprint(monkeypatch):
     own = {"verb": "up", "model": "b", "scale": Geometry.of("2x3"), "refine": RefineBudget.of(20)}
     picture = {"quality": 90, "background": "red", "force": True, "device": "cpu", "max_pixels": 7}
-    picture["keep_metadata"] = False
+    picture |= {"keep_metadata": False, "denoise": 0.5, "aim": Aim(n_bytes=9), "min_psnr": 30}
     video = {"codec": "h265", "quality": 9, "preset": "8", "allow_truncated": True, "deinterlace": True}
     task = RescaleTask("down", model="a", scale=Geometry.of("2"))
     changed = [replace(task, **{key: value}) for key, value in own.items()]
     changed += [replace(task, options=RescaleOptions(**{key: value})) for key, value in picture.items()]
     changed += [replace(task, video=EncodeOptions(**{key: value})) for key, value in video.items()]
     prints = {other.fingerprint for other in changed} | {task.fingerprint}
-    assert len(prints) == len(changed) + 1 == 16
+    assert len(prints) == len(changed) + 1 == 19
     same = RescaleTask(
         "down", "a", Geometry.of("2"), None, RescaleOptions(overwrite=True, resume=True),
         EncodeOptions(overwrite=True, threads=3, force=True, device="cpu", max_pixels=7),  # as of pictures
     )  # fmt: skip
     assert same.fingerprint == task.fingerprint
     assert set(vars(task)) == {*own, "options", "video"}  # no option is forgotten here
-    assert set(vars(task.options)) == {*picture, "overwrite", "resume", "report"}
+    assert set(vars(task.options)) == {*picture, "overwrite", "resume", "report", "verify"}
     assert set(vars(task.video)) == {*video, "overwrite", "threads", "force", "device", "max_pixels", "tell"}
     monkeypatch.setattr("rescale.batch.task.__version__", "0.0.0")
     assert task.fingerprint not in prints
