@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import typer
@@ -40,9 +41,10 @@ def _lines(report: "Report") -> "Iterator[str]":
     if report.encoders:
         names = [name if name == codec else f"{codec} ({name})" for codec, name in report.encoders.items()]
         yield from _wrapped("video", names)
-    yield f"{'models':<14}{'small dB':>10}{'restored dB':>13}{'down MP/s':>11}{'up MP/s':>9}"
-    for name, found in report.models.items():
-        yield f"{name:<14}{found.small_db:>10.2f}{found.restored_db:>13.2f}{found.down_mps:>11.2f}{found.up_mps:>9.2f}"
+    yield "models    restored dB, and MP/s up; --json has more"
+    cells = [f"{name:<17}{found.restored_db:>6.2f}{found.up_mps:>8.2f}" for name, found in report.models.items()]
+    for left, right in zip_longest(cells[::2], cells[1::2], fillvalue=""):
+        yield f"{left}{' ' * 8}{right}".rstrip()
     for what, how in report.missing.items():
         yield f"missing   {what} {how}"
     for problem in report.broken:
