@@ -122,8 +122,10 @@ def test_a_scale_that_is_not_the_models_is_refused(call):
 
 def test_up_takes_a_scale_as_results_spell_it(call):
     assert call("up", "photo.png", "-s", "x2")[:2] == (0, "photo.upscaled.png\n")
-    code, _, err = call("up", "photo.png", "-s", "800x")
-    assert code == 2 and is_one_sentence(err) and "to enlarge by" in err
+    assert call("up", "photo.png", "-s", "60x", "-o", "wide.png")[0] == 0
+    assert images.read(Path("wide.png")).size[1] == 60
+    code, _, err = call("up", "photo.png", "-s", "800x", "-o", "wider.png")
+    assert code == 2 and is_one_sentence(err) and "at most 4 times the sides" in err
 
 
 def test_without_a_record_many_scales_need_one(call):
@@ -493,7 +495,7 @@ def test_evaluate_speaks_of_its_protocol(call, folder):
     Path("set").mkdir()
     picture("set/a.png")
     code, out, _ = call("evaluate", "set", "-m", "bicubic-x2")
-    assert code == 0 and "| bicubic-x2 | x2 | - | set | mean |" in out and "BT.601" in out
+    assert code == 0 and "| bicubic-x2 | x2 | - | - | set | mean |" in out and "BT.601" in out
     code, out, _ = call("evaluate", "set", "-m", "bicubic-x2", "--json")
     assert json.loads(out)["rows"][0]["picture"] == "mean" and out.count("\n") == 1
     Path("none").mkdir()
@@ -649,7 +651,7 @@ def test_evaluate_shows_both_with_and_without_refining(call):
     plain, refined = json.loads(out)["rows"]
     assert code == 0 and (plain["refined"], refined["refined"]) == ("", "8")
     assert refined["psnr_y"] > plain["psnr_y"]
-    assert "| irn-x4-small | x4 | 2 | set |" in call("evaluate", "set", "-m", "irn-x4-small", "--refine", 2)[1]
+    assert "| irn-x4-small | x4 | 2 | - | set |" in call("evaluate", "set", "-m", "irn-x4-small", "--refine", 2)[1]
     assert "`irn-x4-small, refined 2`" in call("evaluate", "set", "-m", "irn-x4-small", "--refine", 2, "--paper")[1]
 
 
