@@ -38,7 +38,7 @@ def choose(
         raise UsageError(f"expected no denoise at x{scale:g}, as no network for photos is there")
     share = denoise if denoise is not None else float(is_lossy and photo != clean)
     if 0 < share < 1:
-        return _mixed(clean, photo, share, device), []
+        return _mixed(photo.removesuffix("-photo"), photo, share, device), []
     told = share == 1 and denoise is None
     note = f"its codec is lossy, so {photo} cleans it too; --model {clean} or --denoise 0 takes it as it is"
     return load_cached(photo if share else clean, device), [note] * told

@@ -70,8 +70,8 @@ def super_resolution_model(scale: float, *, is_photo: bool = False) -> str:
     """
     kinds = ["sr-x{}-photo"] * is_photo + ["sr-x{}", "espcn-x{}"]
     made = sorted({entry.scale for entry in manifest().values() if entry.scale})
-    for own in (own for own in made if own >= scale):
-        for name in (kind.format(own) for kind in kinds):
+    for kind in kinds:
+        for name in (kind.format(own) for own in made if own >= scale):
             if name in manifest():
                 return name
     raise UsageError(f"expected a super-resolution scale of at most {max(made)}, got {scale:g}")

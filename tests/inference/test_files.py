@@ -306,6 +306,13 @@ def test_what_is_lossless_is_taken_as_it_is(tmp_path, options):
     assert files.upscale_file(lossy(tmp_path, **options), tmp_path / "r.png", scale=2).model == "sr-x2"
 
 
+@pytest.mark.parametrize("denoise", [None, 0.5])
+def test_between_the_photo_networks_the_next_larger_one_cleans(tmp_path, denoise):
+    source = lossy(tmp_path, format="jpeg", quality=50)
+    done = files.upscale_file(source, tmp_path / "r.png", scale=3, options=RescaleOptions(denoise=denoise))
+    assert done.size == (192, 240) and done.model.startswith("sr-x4-photo")
+
+
 def test_denoise_goes_from_one_network_to_the_other(tmp_path):
     source = lossy(tmp_path, format="jpeg", quality=30)
     made = [
