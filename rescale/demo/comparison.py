@@ -18,7 +18,7 @@ from rescale.inference.cache import load_cached
 from rescale.inference.options import RescaleOptions
 from rescale.inference.rescaler import Rescaler
 from rescale.io import images, storage, targets
-from rescale.io.budget import CODECS, encoded, largest
+from rescale.io.budget import CODECS, codecs_for, encoded, largest
 from rescale.io.picture import Picture
 from rescale.metrics import psnr, ssim
 from rescale.models import zoo
@@ -98,7 +98,7 @@ def rescaled(
     yield first
     tell(0.7, "JPEG, WebP and AVIF of as many bytes")
     with ThreadPoolExecutor() as pool:
-        codecs = list(pool.map(lambda name: _coded(name, original, ours.n_bytes, folder, judge), CODECS))
+        codecs = list(pool.map(lambda name: _coded(name, original, ours.n_bytes, folder, judge), codecs_for(original)))
     tell(1.0, "done")
     yield replace(first, entries=[ours, bicubic, *codecs])
 

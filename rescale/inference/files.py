@@ -90,6 +90,8 @@ def _downscaled(
     carrying = record.embed(small, _describe(rescaler, stored, original, budget), format)
     made, lost = images.encode(format, carrying, quality=quality)
     verified = _verified(rescaler, made, original, options) if options.verifies(rescaler.device) else None
+    if verified:
+        verified.check(options.min_psnr)
     told = (*carrying.notes, *notes, *lost, *(verified.notes if verified else ()))
     return EncodedResult(made, rescaler.name, small.size, told, rescaler.digest, verified)
 
@@ -106,14 +108,17 @@ def _aimed(
     """Make the LR file that meets an aim, at the scale that a search finds, and compare it with ordinary codecs."""
     if scale is not None or rescaler.scale is not None:
         raise UsageError("expected no scale, and a model that serves every one, as a search is to find it")
-    options = replace(options, aim=None, verify=True if aim.psnr is not None else options.verify)
+    trying = replace(
+        options, verify=aim.psnr is not None, min_psnr=None
+    )  # which is for what is written, not for trials
 
     def trial(size: Size) -> tuple[EncodedResult, float]:
-        made = _downscaled(rescaler, original, size, format, budget, options)
+        made = _downscaled(rescaler, original, size, format, budget, trying)
         return made, math.log(len(made.data)) if aim.psnr is None or not made.verified else made.verified.psnr_rgb
 
     made, trials = search(original.size, trial, aim)
     verified = made.verified or _verified(rescaler, made.data, original, options)
+    verified.check(options.min_psnr)
     found = f"{original.size[1] / made.size[1]:.3g} times smaller: {len(made.data):,} bytes, found in {trials} trials"
     told = () if made.verified else verified.notes
     return replace(
@@ -216,12 +221,10 @@ def _bare(small: Picture, options: RescaleOptions) -> Picture:
 
 
 def _verified(rescaler: Rescaler, made: bytes, original: Picture, options: RescaleOptions) -> Verification:
-    """Restore from the very bytes of an LR file, and compare. Raises: RefusedError below the least PSNR asked for."""
-    small = images.decode(made, "the small picture")
+    """Restore from the very bytes of an LR file, and compare with the original."""
+    small = images.decode(made, "the small picture", max_pixels=options.max_pixels)
     large, _, _ = _restored(small, record.extract(small), rescaler, options)
-    verified = compare(large, original)
-    verified.check(options.min_psnr)
-    return verified
+    return compare(large, original)
 
 
 def _check_result(size: tuple[int, int], max_pixels: int) -> None:

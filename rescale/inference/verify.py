@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rescale.errors import RefusedError
-from rescale.io.budget import CODECS, encoded, largest
+from rescale.io.budget import codecs_for, encoded, largest
 from rescale.io.decode import decode
 from rescale.io.picture import Picture, to_8_bits, to_tensor
 from rescale.metrics import decibels
@@ -61,7 +61,7 @@ def compare(restored: Picture, original: Picture) -> Verification:
 
 def against_codecs(original: Picture, most: int, verified: Verification) -> str:
     """Say how the best of the ordinary codecs does at full size within as many bytes."""
-    coded = {name: largest(partial(encoded, name, original), most) for name in CODECS}
+    coded = {name: largest(partial(encoded, name, original), most) for name in codecs_for(original)}
     found = [(_coded_psnr(original, data), name) for name, data in coded.items() if len(data) <= most]
     if not found:
         return "at full size no codec needs as few bytes"
@@ -71,7 +71,8 @@ def against_codecs(original: Picture, most: int, verified: Verification) -> str:
 
 
 def _coded_psnr(original: Picture, data: bytes) -> float:
-    return compare(decode(data, "the coded picture"), Picture(to_8_bits(original.pixels))).psnr_rgb
+    made = decode(data, "the coded picture", max_pixels=original.size[0] * original.size[1])
+    return compare(made, Picture(to_8_bits(original.pixels), original.alpha)).psnr_rgb
 
 
 def _squares(restored: Picture, original: Picture, rows: slice) -> tuple[Tensor, Tensor, Tensor]:

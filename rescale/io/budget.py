@@ -45,6 +45,11 @@ CODECS = {str(row): row for row in FORMATS.values() if row.takes_quality}
 """The lossy formats, by the name shown."""
 
 
+def codecs_for(picture: Picture) -> list[str]:
+    """List those of `CODECS` that hold sides as long as an image's."""
+    return [name for name, row in CODECS.items() if not row.max_side or max(picture.size) <= row.max_side]
+
+
 def encoded(name: str, picture: Picture, quality: int) -> bytes:
     """Encode the colours only, in 8 bits, which all of these formats hold."""
     return encode(CODECS[name].name, Picture(to_8_bits(picture.pixels)), quality=quality)[0]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from conftest import PHOTO
 from drawing import curves, drawn
@@ -12,7 +13,9 @@ from rescale.errors import RefusedError, UsageError
 from rescale.inference import files
 from rescale.inference.options import RescaleOptions
 from rescale.inference.search import TRIALS, Aim, parse_bytes, search
+from rescale.inference.verify import Verification, against_codecs
 from rescale.io import images
+from rescale.io.budget import codecs_for
 
 sides = st.integers(200, 4000)
 
@@ -99,6 +102,21 @@ def test_a_photograph_at_so_many_db(picture, tmp_path, call):
 def test_what_no_scale_meets_is_refused_and_no_file_is_left(picture, tmp_path, call):
     code, _, err = call("down", picture, "-o", tmp_path / "s.png", "--target-bytes", "900")
     assert code == 4 and "no scale up to 4 meets that" in err and not (tmp_path / "s.png").exists()
+
+
+def test_a_least_psnr_is_for_what_is_written_and_not_for_trials(picture, tmp_path, call):
+    """The first trial, at x2, restores worse than what is asked for; the search must go on."""
+    words = "down", picture, "-o", tmp_path / "s.png", "--target-psnr", "42"
+    code, _, err = call(*words, "--min-psnr", "42")
+    assert code == 0, err
+    code, _, err = call(*words[:4], "--target-bytes", "9k", "--min-psnr", "42", "--overwrite")
+    assert code == 4 and "less than the 42 asked for" in err
+
+
+def test_a_side_that_a_codec_cannot_hold_leaves_that_codec_out():
+    long = images.Picture(np.zeros((2, 20_000, 3), np.uint8))
+    assert codecs_for(long) == ["JPEG", "AVIF"]
+    assert "at full size" in against_codecs(long, 10**6, Verification(40.0, 40.0, 40.0))
 
 
 @pytest.mark.parametrize(
