@@ -23,7 +23,6 @@ from rescale.io.images import Picture
 from rescale.io.object_store import Place, place
 from rescale.io.peek import is_lossy
 from rescale.io.targets import check_target
-from rescale.metrics import decibels
 
 
 def downscale_file(
@@ -271,14 +270,9 @@ def _cost(rescaler: Rescaler, original: Picture, small: Picture, stored: Picture
     """Restore from both LR images and describe the quality that the format costs."""
     stored = _like(stored, is_grey=small.is_grey, has_alpha=small.alpha is not None)
     size, is_grey = original.size, original.is_grey
-    exact, lossy = (_psnr(rescaler.upscale_picture(x, size=size, is_grey=is_grey), original) for x in (small, stored))
+    exact, lossy = (
+        compare(rescaler.upscale_picture(x, size=size, is_grey=is_grey), original).psnr_rgb for x in (small, stored)
+    )
     return [
         f"{format} is lossy: this picture will restore at {lossy:.2f} dB instead of {exact:.2f} dB; PNG costs nothing"
     ]
-
-
-def _psnr(a: Picture, b: Picture) -> float:
-    """Return the PSNR over visible pixels: colours under zero alpha do not count."""
-    difference = a.pixels.astype(np.float32) - b.pixels
-    error = float(np.mean(difference[b.alpha > 0] ** 2 if b.alpha is not None and b.alpha.any() else difference**2))
-    return decibels(max(error, 1e-12), b.top).item()

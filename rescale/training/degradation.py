@@ -51,14 +51,14 @@ def degrade(lr: Tensor, recipe: DegradeRecipe, generator: torch.Generator) -> Te
 
 
 def _degraded(x: Tensor, recipe: DegradeRecipe, draw: list[float], generator: torch.Generator) -> Tensor:
-    is_degraded, blurred, amount, noisy, strength, coded, quality, kind = draw
-    if is_degraded >= recipe.share:
+    spared, blurred, amount, noisy, strength, saved, quality, kind = draw
+    if spared >= recipe.share:
         return x
     if blurred < recipe.blurred:
         x = _blurred(x, max(amount * recipe.blur, 0.05), is_moved=kind < 0.2, angle=360 * quality)
     if noisy < recipe.noisy:
         x = x + torch.randn(x.shape, generator=generator) * (strength * recipe.noise / 255)
-    if coded < recipe.coded:
+    if saved < recipe.coded:
         level = round(recipe.least + quality * (recipe.most - recipe.least))
         shift = torch.randint(_BLOCK, (2,), generator=generator).tolist()
         x = _shifted(x, level, kind, shift)
