@@ -6,20 +6,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from rescale.errors import MachineError
 from rescale.ops import from_bytes, to_bytes
+from rescale.training.schema import Table, check_order
 
 _BLOCK = 16
 """Side in pixels of the blocks that a codec with halved chroma works on."""
 
 
-class DegradeRecipe(BaseModel):
+class DegradeRecipe(Table):
     """How LR crops are degraded before a network of super-resolution sees them; each of them by its own draw."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     share: float = Field(0.8, ge=0, le=1)
     """Share of the crops that are degraded; the others stay clean."""
@@ -39,8 +38,7 @@ class DegradeRecipe(BaseModel):
 
     @model_validator(mode="after")
     def _least_is_least(self) -> "DegradeRecipe":
-        if self.least > self.most:
-            raise ValueError(f"least must not be above most, got {self.least} and {self.most}")
+        check_order(self.least, self.most)
         return self
 
 

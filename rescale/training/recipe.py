@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from rescale.errors import UsageError, first_problem
 from rescale.geometry import MAX_SCALE
 from rescale.models import RescalingModel, build
 from rescale.training.degradation import DegradeRecipe
+from rescale.training.schema import Table, check_order
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class AdversaryRecipe(BaseModel):
+class AdversaryRecipe(Table):
     """The perceptual half of IRN+; weights are of sums over a crop, with a reduction of "sum"."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     features: float = Field(ge=0)
     """Weight of the distance of VGG's features."""
@@ -33,10 +32,8 @@ class AdversaryRecipe(BaseModel):
     """Steps in which only the discriminator learns."""
 
 
-class ScalesRecipe(BaseModel):
+class ScalesRecipe(Table):
     """The scales that a model of any scale learns; one pair a batch."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     least: float = Field(1.1, gt=1, le=MAX_SCALE)
     most: float = Field(4.0, gt=1, le=MAX_SCALE)
@@ -48,8 +45,7 @@ class ScalesRecipe(BaseModel):
 
     @model_validator(mode="after")
     def _least_is_least(self) -> "ScalesRecipe":
-        if self.least > self.most:
-            raise ValueError(f"least must not be above most, got {self.least:g} and {self.most:g}")
+        check_order(self.least, self.most)
         return self
 
     def draw(self, generator: torch.Generator) -> tuple[float, float]:
@@ -64,10 +60,8 @@ class ScalesRecipe(BaseModel):
         return rows, columns
 
 
-class Recipe(BaseModel):
+class Recipe(Table):
     """A training recipe; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     model: str
     config: dict[str, Any]
