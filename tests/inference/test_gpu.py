@@ -7,8 +7,6 @@ from unittest import mock
 import pytest
 import torch
 from conftest import PHOTO, shake
-from hypothesis import given
-from hypothesis import strategies as st
 from ledger import CUDA, Ledger, fake_cuda, for_gpu, to_fake
 
 from rescale.inference import optimize
@@ -22,29 +20,6 @@ from rescale.ops import luma, quantize
 
 KINDS = [{"padding": "zeros"}, {"padding": "replicate"}, {"padding": "replicate", "flat": True}]
 INVERTIBLE = [name for name, entry in zoo.manifest().items() if entry.model in ("irn", "iarn")]
-
-
-@given(
-    low=st.integers(1, 9),
-    detail=st.integers(1, 20),
-    growth=st.integers(1, 17),
-    depth=st.integers(1, 6),
-    shared=st.booleans(),
-    code=st.sampled_from([0, 3]),
-    kind=st.sampled_from(KINDS),
-    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-)
-def test_a_coupling_for_a_gpu_is_the_plain_one(low, detail, growth, depth, shared, code, kind, size):
-    if depth == 1:
-        code = 0  # there is no hidden convolution whose bias could move
-    how = {"growth": growth, "depth": depth, "gain": 1.0, "shared": shared, "code": code} | kind
-    plain = shake(Coupling((low, detail), **how)).eval()
-    fast = GPUCoupling(plain, torch.float32)
-    x, said = torch.rand(2, low + detail, *size), torch.rand(code) if code else None
-    with torch.inference_mode():
-        y = plain(x, said)
-        assert torch.allclose(fast(x, said), y, atol=1e-4, rtol=1e-4)
-        assert torch.allclose(fast.inverse(y, said), x, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)

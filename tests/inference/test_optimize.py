@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import rescale
 from rescale.errors import RescaleError, UsageError
 from rescale.inference import files
+from rescale.inference.gpu import GPUCoupling
 from rescale.inference.optimize import FastConv, FastCoupling, FastDense, optimize_for_inference
 from rescale.io import images
 from rescale.metrics import psnr
@@ -29,22 +30,23 @@ def photo(height: int = 192, width: int = 240) -> np.ndarray:
     return images.read(PHOTO).pixels[:height, :width]
 
 
+@pytest.mark.parametrize("engine", [FastCoupling, GPUCoupling])
 @given(
-    low=st.integers(1, 4),
+    low=st.integers(1, 9),
     detail=st.integers(1, 20),
-    growth=st.integers(1, 9),
+    growth=st.integers(1, 17),
     depth=st.integers(1, 6),
     shared=st.booleans(),
     code=st.sampled_from([0, 3]),
     kind=st.sampled_from([{"padding": "zeros"}, {"padding": "replicate"}, {"padding": "replicate", "flat": True}]),
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
 )
-def test_a_fast_coupling_is_the_plain_one(low, detail, growth, depth, shared, code, kind, size):
+def test_a_fast_coupling_is_the_plain_one(engine, low, detail, growth, depth, shared, code, kind, size):
     if depth == 1:
         code = 0  # there is no hidden convolution whose bias could move
     how = {"growth": growth, "depth": depth, "gain": 1.0, "shared": shared, "code": code} | kind
     plain = shake(Coupling((low, detail), **how)).eval()
-    fast = FastCoupling(plain, torch.float32)
+    fast = engine(plain, torch.float32)
     x, said = torch.rand(2, low + detail, *size), torch.rand(code) if code else None
     with torch.inference_mode():
         y = plain(x, said)
