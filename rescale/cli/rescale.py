@@ -42,7 +42,9 @@ from rescale.video.io.container import check_small
 if TYPE_CHECKING:
     from rescale.batch.plan import Plan
     from rescale.batch.task import RescaleTask
+    from rescale.geometry import Geometry
     from rescale.inference.options import RescaleOptions
+    from rescale.inference.rescaler import Rescaler
     from rescale.inference.search import Aim
     from rescale.io.folders import LeftOut
     from rescale.video.options import EncodeOptions
@@ -150,25 +152,14 @@ def down(
     from rescale.batch import plan as planning
     from rescale.batch import results
     from rescale.batch.task import RescaleTask
-    from rescale.geometry import Geometry
     from rescale.inference import files
-    from rescale.inference.cache import load_cached
     from rescale.inference.refine import RefineBudget
     from rescale.io import formats, targets
-    from rescale.models import zoo
 
     effort = None if refine is None else RefineBudget.of(refine)
-    asked = Geometry.of(scale) if scale is not None else None
-    aim = wish.aim
-    model = shared.model or (zoo.ANY_SCALE_MODEL if aim else zoo.downscaling_model(asked or Geometry.of(4)))
-    rescaler = loaded(model, machine.device) or load_cached(model, machine.device)
-    if aim and asked:
-        raise UsageError("expected --scale or a target to search a scale for, got both")
-    if asked and asked.scales:
-        rescaler.sizes.check(asked)
-    wanted = None if aim else asked or Geometry.of(rescaler.scale or 4)
+    model, rescaler, wanted = _chosen(scale, wish, shared, machine)
     options, video = shared.options(machine)
-    options = replace(options, verify=wish.verify, min_psnr=wish.min_psnr, aim=aim)
+    options = replace(options, verify=wish.verify, min_psnr=wish.min_psnr, aim=wish.aim)
     if shared.output and pipe.takes_video(inputs, shared.output):
         check_small(Path(shared.output), shared.codec)
         _pipe_video(RescaleTask("down", model, wanted, None, options, video), shared, machine)
@@ -181,15 +172,38 @@ def down(
     words = {"scale": told.removeprefix("x") if wanted and wanted.scales else told, "model": rescaler.name}
     name = partial(targets.small_name, scale=wanted)
     plan, left_out = planning.plan(inputs, shared.output, name, results.of_down, **words)
+    _check_targets(plan, shared.codec, ["--refine"] * (effort is not None) + wish.given)
+    task = RescaleTask("down", model, wanted, effort, options, video)
+    _run((plan, left_out), task, shared, machine)
+
+
+def _chosen(scale: str | None, wish: Wish, shared: Shared, machine: Machine) -> "tuple[str, Rescaler, Geometry | None]":
+    """Choose the model of `down`, and its scale; None where a search is to find it."""
+    from rescale.geometry import Geometry
+    from rescale.inference.cache import load_cached
+    from rescale.models import zoo
+
+    asked, aim = Geometry.of(scale) if scale is not None else None, wish.aim
+    model = shared.model or (zoo.ANY_SCALE_MODEL if aim else zoo.downscaling_model(asked or Geometry.of(4)))
+    rescaler = loaded(model, machine.device) or load_cached(model, machine.device)
+    if aim and asked:
+        raise UsageError("expected --scale or a target to search a scale for, got both")
+    if asked and asked.scales:
+        rescaler.sizes.check(asked)
+    return model, rescaler, None if aim else asked or Geometry.of(rescaler.scale or 4)
+
+
+def _check_targets(plan: "Plan", codec: str | None, for_pictures: list[str]) -> None:
+    """Check that every target can carry a record, and that no option for pictures is given with a video."""
+    from rescale.io import formats
+
     for source, target in plan:
         if not is_video(source):
             formats.carrier(target)
             continue
-        check_small(target, shared.codec)
-        for flag in ["--refine"] * (effort is not None) + wish.given:
+        check_small(target, codec)
+        for flag in for_pictures:
             raise UsageError(f"{source}: {flag} is for pictures, not for videos")
-    task = RescaleTask("down", model, wanted, effort, options, video)
-    _run((plan, left_out), task, shared, machine)
 
 
 @spread
