@@ -160,8 +160,10 @@ def down(
     model, rescaler, wanted = _chosen(scale, wish, shared, machine)
     options, video = shared.options(machine)
     options = replace(options, verify=wish.verify, min_psnr=wish.min_psnr, aim=wish.aim)
+    for_pictures = ["--refine"] * (effort is not None) + wish.given
     if shared.output and pipe.takes_video(inputs, shared.output):
         check_small(Path(shared.output), shared.codec)
+        _refuse_for_video("stdin", for_pictures)
         _pipe_video(RescaleTask("down", model, wanted, None, options, video), shared, machine)
         return
     if pipe.is_piped(inputs, shared.output):
@@ -172,7 +174,7 @@ def down(
     words = {"scale": told.removeprefix("x") if wanted and wanted.scales else told, "model": rescaler.name}
     name = partial(targets.small_name, scale=wanted)
     plan, left_out = planning.plan(inputs, shared.output, name, results.of_down, **words)
-    _check_targets(plan, shared.codec, ["--refine"] * (effort is not None) + wish.given)
+    _check_targets(plan, shared.codec, for_pictures)
     task = RescaleTask("down", model, wanted, effort, options, video)
     _run((plan, left_out), task, shared, machine)
 
@@ -202,8 +204,13 @@ def _check_targets(plan: "Plan", codec: str | None, for_pictures: list[str]) -> 
             formats.carrier(target)
             continue
         check_small(target, codec)
-        for flag in for_pictures:
-            raise UsageError(f"{source}: {flag} is for pictures, not for videos")
+        _refuse_for_video(str(source), for_pictures)
+
+
+def _refuse_for_video(name: str, for_pictures: list[str]) -> None:
+    """Refuse options that a video would not heed. Raises: UsageError."""
+    for flag in for_pictures:
+        raise UsageError(f"{name}: {flag} is for pictures, not for videos")
 
 
 @spread
@@ -245,7 +252,9 @@ def up(
     model, times = shared.model, None if scale is None else enlargement(scale)
     options, video = shared.options(machine, force=force)
     options = replace(options, denoise=denoise)
+    for_pictures = ["--denoise"] * (denoise is not None)
     if shared.output and pipe.takes_video(inputs, shared.output):
+        _refuse_for_video("stdin", for_pictures)
         _pipe_video(RescaleTask("up", model, times, None, options, video), shared, machine)
         return
     if pipe.is_piped(inputs, shared.output):
@@ -261,6 +270,8 @@ def up(
     name = partial(targets.large_name, is_restored=times is None)
     rule = partial(results.of_up, has_model=model is not None, has_scale=times is not None)
     plan, left_out = planning.plan(inputs, shared.output, name, rule, **known)
+    for source in (source for source, _ in plan if is_video(source)):
+        _refuse_for_video(str(source), for_pictures)
     task = RescaleTask("up", model, times, None, options, video)
     _run((plan, left_out), task, shared, machine)
 

@@ -707,3 +707,18 @@ def test_an_error_tells_its_remedy_in_terms_of_arguments():
     error = pickle.loads(pickle.dumps(RefusedError("x exists", hint="pass overwrite=True to replace it")))
     assert str(error) == "x exists; pass overwrite=True to replace it"
     assert (error.message, error.hint) == ("x exists", "pass overwrite=True to replace it")
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "flag"),
+    [
+        ("down", ["--verify"], "--verify"),
+        ("down", ["--min-psnr", "30"], "--min-psnr"),
+        ("down", ["--target-bytes", "5k"], "--target-bytes"),
+        ("up", ["--scale", "2", "--denoise", "0.5"], "--denoise"),
+    ],
+)
+def test_an_option_that_a_video_would_not_heed_is_refused(call, verb, words, flag):
+    Path("clip.mp4").write_bytes(b"never opened")
+    code, _, err = call(verb, "clip.mp4", *words)
+    assert code == 2 and is_one_sentence(err) and f"{flag} is for pictures, not for videos" in err

@@ -105,7 +105,7 @@ def ask(environment: dict[str, str], *names: str, **more: str) -> list[dict]:
 
 
 def test_models_are_fetched_once_and_then_serve_without_a_connection(served):
-    pytest.importorskip("spandrel")
+    pytest.importorskip("spandrel", reason="the extra models is not installed")
     hub_server, environment = served
     names = "hf:some/2x-Compact", "hf:some/2x-Compact:2x.safetensors", "hf:some/ours:more/other.safetensors"
     foreign, by_file, ours = ask(environment, *names)
